@@ -1,0 +1,1 @@
+"""kilonet: a workbench for image classifiers of a few thousand parameters."""

@@ -1,0 +1,71 @@
+"""Every error that kilonet raises on purpose, and the exit code each gives the command line.
+
+::
+
+    KilonetError            exit 1   could not do it
+    ├── SpecError           exit 2   what the user stated is wrong: a key, a value, a file of them
+    │   └── NetError                 a network that cannot be: the layer, its text, the shapes
+    ├── UsageError          exit 2   the call itself is wrong: an unknown name, clashing options
+    ├── BudgetError         exit 1   the network is over the parameters it may have
+    ├── DataError           exit 1   a data set that cannot be read, or does not fit the network
+    ├── EngineError         exit 1   no engine can train this here, or training diverged
+    └── StoreError          exit 1   a run folder that cannot be read or written
+
+A message is one line: what is wrong, where, and what to do. Anything else that escapes is a
+bug in kilonet and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class KilonetError(Exception):
+    """The root: catch this to catch all that kilonet raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SpecError(KilonetError):
+    """What the user stated is wrong: an unknown key, a value out of range, a malformed file."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class NetError(SpecError):
+    """A network that cannot be built; names the layer's number, its text and the shapes."""
+
+
+class UsageError(KilonetError):
+    """The call is wrong: a name that is not known, options that contradict each other."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class BudgetError(KilonetError):
+    """The network has more parameters than the study's budget allows."""
+
+
+class DataError(KilonetError):
+    """A data set that cannot be read, is damaged, or does not fit the network."""
+
+
+class EngineError(KilonetError):
+    """No engine can train this network here, or the training diverged."""
+
+
+class StoreError(KilonetError):
+    """A run folder that cannot be read, written, or resumed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error line for an unknown ``word``: the nearest known one, else all of them."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(word, known, n=1)
+    if nearest:
+        return f"did you mean {nearest[0]!r}?"
+    return f"known: {', '.join(known)}" if known else "none is known"
