@@ -103,11 +103,11 @@ def random_uniform(
 ) -> NDArray[np.float64]:
     """Four uniform numbers in [0, 1) for each index: (..., 4) float64, each a word / 2³²."""
     words = random_words(index, seed=seed, purpose=purpose, epoch=epoch, block=block)
-    return words * 2.0**-32
+    return words.astype(np.float64) * np.float64(2.0**-32)
 
 
 def permutation(count: int, *, seed: int, purpose: Purpose, epoch: int = 0) -> NDArray[np.int64]:
-    """A random order of 0 … count − 1: (count,) int64, the indices sorted by 64 random bits each."""
+    """A random order of 0 … count − 1: (count,) int64, sorted by 64 random bits each."""
     words = random_words(np.arange(count), seed=seed, purpose=purpose, epoch=epoch)
     keys = words[:, 0].astype(np.uint64) << _WORD | words[:, 1]
     return np.argsort(keys, kind="stable").astype(np.int64)

@@ -1,0 +1,161 @@
+"""The data a user states: which images, how they are normalised, augmented and split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from kilonet.randomness import MAX_SEED
+from kilonet.spec.base import Spec
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"[{value[0]}, {value[1]}] should go from low to high")
+    return value
+
+
+def _around(centre: float, *, lowest: float = float("-inf")) -> BeforeValidator:
+    """One number d stands for the range (centre − d, centre + d), as in torchvision."""
+
+    def spread(value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not value >= 0:
+                raise ValueError(f"{value!r} should be 0 or more, or a range [low, high]")
+            return (max(lowest, centre - value), centre + value)
+        return value
+
+    return BeforeValidator(spread)
+
+
+_ORDERED = AfterValidator(_ordered)
+_Size = Annotated[int, Field(ge=1, le=4096)]
+_Pixel = Annotated[int, Field(ge=0, le=255)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Angle = Annotated[float, Field(ge=-360, le=360)]
+_Slant = Annotated[float, Field(gt=-90, lt=90)]
+_Factor = Annotated[float, Field(ge=0, le=10)]
+_Turn = Annotated[float, Field(ge=-0.5, le=0.5)]
+_Angles = Annotated[tuple[_Angle, _Angle], _around(0.0), _ORDERED]
+_Slants = Annotated[tuple[_Slant, _Slant], _around(0.0), _ORDERED]
+_Factors = Annotated[tuple[_Factor, _Factor], _around(1.0, lowest=0.0), _ORDERED]
+_Turns = Annotated[tuple[_Turn, _Turn], _around(0.0), _ORDERED]
+_Fractions = Annotated[tuple[_Fraction, _Fraction], _ORDERED]
+_Positives = Annotated[tuple[_Positive, _Positive], _ORDERED]
+_Resample = Literal["nearest", "bilinear"]
+
+
+class Rotation(Spec):
+    """Rotation about the centre by an angle drawn uniformly from a range.
+
+    Nearest neighbour gives bit for bit what Pillow's ``Image.rotate`` gives.
+
+    Attributes:
+        degrees: d for ±d, or [low, high]; positive turns anticlockwise.
+        resample: ``nearest`` or ``bilinear``.
+        fill: value of the pixels that come from outside, 0 to 255.
+    """
+
+    name: Literal["rotation"] = "rotation"
+    degrees: _Angles
+    resample: _Resample = "nearest"
+    fill: _Pixel = 0
+
+
+class Affine(Spec):
+    """Rotation, translation, scaling and shear in one resampling, as torchvision's RandomAffine.
+
+    Attributes:
+        degrees: d for ±d, or [low, high].
+        translate: largest shift as a fraction of (width, height), each way.
+        scale: [low, high] of the factor.
+        shear, shear_y: d for ±d, or [low, high], degrees along x and along y.
+        resample, fill: as in :class:`Rotation`.
+    """
+
+    name: Literal["affine"] = "affine"
+    degrees: _Angles = (0.0, 0.0)
+    translate: tuple[_Fraction, _Fraction] = (0.0, 0.0)
+    scale: _Positives = (1.0, 1.0)
+    shear: _Slants = (0.0, 0.0)
+    shear_y: _Slants = (0.0, 0.0)
+    resample: _Resample = "nearest"
+    fill: _Pixel = 0
+
+
+class Crop(Spec):
+    """A crop of the image's own size at a random place of the padded image.
+
+    Attributes:
+        padding: pixels added on every side.
+        fill: value of the padding, 0 to 255.
+    """
+
+    name: Literal["crop"] = "crop"
+    padding: int = Field(ge=1, le=64)
+    fill: _Pixel = 0
+
+
+class ColorJitter(Spec):
+    """Random brightness, contrast, saturation and hue in random order, as torchvision's on Pillow.
+
+    Attributes:
+        brightness, contrast, saturation: d for a factor from [max(0, 1 − d), 1 + d], or the range.
+        hue: d for a shift from ±d, or the range, within ±0.5 of a turn. On grey images saturation
+            and hue change nothing, as in Pillow.
+    """
+
+    name: Literal["color_jitter"] = "color_jitter"
+    brightness: _Factors = (1.0, 1.0)
+    contrast: _Factors = (1.0, 1.0)
+    saturation: _Factors = (1.0, 1.0)
+    hue: _Turns = (0.0, 0.0)
+
+
+class Erasing(Spec):
+    """A random rectangle set to one value, as torchvision's RandomErasing, on the uint8 image.
+
+    Source: Zhong et al., "Random erasing data augmentation", AAAI 2020.
+
+    Attributes:
+        p: probability that an image is touched.
+        scale: [low, high] of the rectangle's area as a share of the image's.
+        ratio: [low, high] of its height / width, drawn uniformly on a log scale.
+        value: what is written, 0 to 255.
+    """
+
+    name: Literal["erasing"] = "erasing"
+    p: _Fraction = 0.5
+    scale: _Fractions = (0.02, 0.33)
+    ratio: _Positives = (0.3, 3.3)
+    value: _Pixel = 0
+
+
+Augmentation = Annotated[
+    Rotation | Affine | Crop | ColorJitter | Erasing, Field(discriminator="name")
+]
+
+
+class Data(Spec):
+    """Which images a run trains on and what is done to them before the network sees them.
+
+    Attributes:
+        name: a bundled data set (``mnist``), or the path of an IDX folder or an NPZ file.
+        mean, std: normalisation a channel, of pixels scaled to [0, 1]; left out: those of the
+            training images, to four decimals.
+        resize: (height, width) that every image is resized to, training and test alike.
+        augment: what is done to each training image, in order, each epoch anew.
+        validation: images (a count) or share (a fraction) of the training set held out to choose
+            by, stratified by class.
+        validation_seed: which images those are; apart from the run's seed, so that runs compare.
+    """
+
+    name: str = Field(default="mnist", min_length=1)
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = None
+    std: tuple[_Positive, ...] | None = None
+    resize: tuple[_Size, _Size] | None = None
+    augment: tuple[Augmentation, ...] = ()
+    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0
+    validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)

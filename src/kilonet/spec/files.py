@@ -1,0 +1,138 @@
+"""Specs as TOML: bundled ones by name, a user's by path, and settings from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from kilonet.errors import NetError, SpecError, UsageError, did_you_mean
+from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.net import Net
+from kilonet.spec.study import Run, Study
+
+_AnySpec = TypeVar("_AnySpec", bound=Spec)
+
+MAX_SPEC_BYTES = 1 << 20
+"""A spec is a page of text; anything larger is some other file."""
+
+
+def bundled_names() -> tuple[str, ...]:
+    """Names of the specs that come with kilonet."""
+    folder = files("kilonet") / "studies"
+    return tuple(
+        sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    )
+
+
+def load_study(name: str, *, settings: Iterable[str] = ()) -> Study:
+    """Read a study: a bundled name or a TOML file.
+
+    Args:
+        name: bundled name or path.
+        settings: ``dotted.path=value``, each value as in TOML or else text.
+
+    Raises:
+        SpecError: naming the file and the key.
+        UsageError: for an unknown name.
+    """
+    data, where = _read(name)
+    if "step" not in data:
+        raise SpecError(
+            f"{where}: no [[step]]: it is a run, not a study; use 'kilonet train {name}'"
+        )
+    return _build(Study, data, where, settings)
+
+
+def load_run(name: str, *, settings: Iterable[str] = ()) -> Run:
+    """Read a run: a bundled name, a TOML file, or a run folder; raises as :func:`load_study`."""
+    data, where = _read(name)
+    if "step" in data:
+        raise SpecError(f"{where}: has [[step]]: it is a study; use 'kilonet study {name}'")
+    return _build(Run, data, where, settings)
+
+
+def load_net(name: str) -> Net:
+    """Read a network: the [net] of a bundled spec or of a TOML file; raises as :func:`load_study`.
+
+    Of a study it is the last rung's.
+    """
+    data, where = _read(name)
+    if "step" in data:
+        return _build(Study, data, where, ()).rungs[-1].run.net
+    if "net" not in data and "layers" in data:
+        return _build(Net, data, where, ())
+    return _build(Run, data, where, ()).net
+
+
+def to_toml(spec: Spec) -> str:
+    """The spec as TOML text that :func:`load_run` or :func:`load_study` reads back equal."""
+    return tomli_w.dumps(spec.to_dict(), multiline_strings=False)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read one ``dotted.path=value``: the value is TOML where it parses as TOML, else plain text.
+
+    Raises:
+        UsageError: if there is no ``=`` or no path.
+    """
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or not all(path.split(".")):
+        raise UsageError(f"--set {text!r}: write dotted.path=value, for example train.epochs=5")
+    try:
+        return path, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, value.strip()
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    """The TOML data of a bundled name, a file, or a run or study folder, and what to call it."""
+    path = Path(name)
+    if name in bundled_names():
+        text, where = (files("kilonet") / "studies" / f"{name}.toml").read_text("utf-8"), name
+    else:
+        if path.is_dir():
+            inside = [path / "run.toml", path / "study.toml"]
+            path = next((file for file in inside if file.is_file()), path)
+        if path.is_dir():
+            raise UsageError(f"{path}: a folder without run.toml or study.toml; name a TOML file")
+        if not path.exists():
+            if path.suffix or len(path.parts) > 1:
+                raise UsageError(f"{path}: no such file")
+            hint = did_you_mean(name, bundled_names())
+            raise UsageError(f"{name}: no bundled spec and no file of that name; {hint}")
+        text, where = _read_text(path), str(path)
+    try:
+        return tomllib.loads(text), where
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where}: not valid TOML: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise SpecError(f"{path}: larger than 1 MiB, so not a spec; name a TOML file")
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not UTF-8 text, so not a spec; name a TOML file") from None
+
+
+def _build(
+    kind: type[_AnySpec], data: dict[str, Any], where: str, settings: Iterable[str]
+) -> _AnySpec:
+    try:
+        spec = kind.from_dict(data)
+    except (InvalidSpecError, NetError) as error:
+        raise type(error)(f"{where}: {error}") from None
+    changes = dict(map(parse_setting, settings))
+    try:
+        return spec.replace(changes) if changes else spec
+    except (InvalidSpecError, NetError) as error:
+        raise type(error)(f"--set: {error}") from None

@@ -1,0 +1,89 @@
+"""The network a user states: an input, layers in order, and the block a convolution expands to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from kilonet.errors import NetError
+from kilonet.spec import graph
+from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.layers import ACTIVATIONS, AnyLayer, BatchNorm, Dropout, Layer, parse_layer
+
+_Size = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _parse_block(members: Any) -> Any:
+    if isinstance(members, str) or not isinstance(members, list | tuple):
+        raise InvalidSpecError(f"{members!r} should be a list such as ['conv', 'relu']")
+    block: list[Layer | None] = []
+    for i, text in enumerate(members):
+        if text == "conv" or text is None:
+            block.append(None)
+            continue
+        layer = parse_layer(text)
+        if not isinstance(layer, (*ACTIVATIONS, BatchNorm, Dropout)):
+            problem = f"'{layer}' cannot stand in a block; it takes 'conv', an activation, "
+            raise InvalidSpecError(f"{problem}'batchnorm' and 'dropout P'", path=(str(i),))
+        block.append(layer)
+    if block.count(None) != 1:
+        raise InvalidSpecError("needs 'conv' exactly once")
+    return tuple(block)
+
+
+_Block = Annotated[
+    tuple[Layer | None, ...],
+    BeforeValidator(_parse_block),
+    PlainSerializer(lambda block: ["conv" if m is None else str(m) for m in block]),
+]
+
+
+class Net(Spec):
+    """A network: what comes in, what a convolution expands to, and the layers in order.
+
+    Attributes:
+        input: (channels, height, width) of an image.
+        block: what one ``conv`` line expands to, in order; ``conv`` stands for the convolution.
+        layers: lines in the notation of :mod:`kilonet.spec.layers`.
+
+    Raises:
+        InvalidSpecError: for a line that cannot be read.
+        NetError: for a network that cannot be built; names the layer, its text and the shapes.
+    """
+
+    input: tuple[_Size, _Size, _Size]
+    block: _Block = _parse_block(["conv", "relu"])
+    layers: tuple[AnyLayer, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _builds(self) -> Net:
+        last = self.nodes[-1]
+        if any(size != 1 for size in last.output_shape[1:]):
+            raise NetError(
+                f"layer {last.line} '{last.text}': the network ends in "
+                f"{graph.show(last.output_shape)}, not in one number a class; "
+                "end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear CLASSES'"
+            )
+        return self
+
+    @cached_property
+    def nodes(self) -> tuple[graph.Node, ...]:
+        """The single operations in order, with shapes and names; see :mod:`kilonet.spec.graph`."""
+        return graph.expand(self.layers, block=self.block, input_shape=self.input)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network tells apart: the length of its output."""
+        return self.nodes[-1].output_shape[0]
+
+    @property
+    def parameters(self) -> dict[str, graph.Shape]:
+        """Name → shape of every trained parameter, PyTorch's names, in the order of the layers."""
+        return {k: s for node in graph.walk(self.nodes) for k, s in node.parameters.items()}
+
+    @property
+    def buffers(self) -> dict[str, graph.Shape]:
+        """Name → shape of batch norm's running statistics and counts."""
+        return {k: s for node in graph.walk(self.nodes) for k, s in node.buffers.items()}
