@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kilonet.atomic import write_atomically
+from kilonet.atomic import is_aside, replacing, write_atomically
 from kilonet.errors import StoreError
 
 
@@ -44,6 +44,30 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         with pytest.raises(StoreError, match=r"file: cannot be written: No space left on device"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    old, young = tmp_path / ".file.0a.tmp", tmp_path / ".file.0b.tmp"
+    other = tmp_path / ".other.0a.tmp"
+    for aside in (old, young, other):
+        aside.write_bytes(b"half")
+        assert is_aside(aside.name)
+    for aside in (old, other):
+        os.utime(aside, (1e9, 1e9))
+    write_atomically(path, b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([young, other, path])
+    assert not is_aside(path.name)
+
+
+def test_the_last_of_several_writers_stands(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as outer:
+        outer.write(b"outer")
+        write_atomically(path, b"inner")
+        assert path.read_bytes() == b"inner"
+    assert path.read_bytes() == b"outer"
     assert list(tmp_path.iterdir()) == [path]
 
 

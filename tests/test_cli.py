@@ -71,7 +71,9 @@ def test_train_json_then_again_then_summary_of_the_folder(
     assert json.loads(capsys.readouterr().out) == found
     assert run_command(["train", "made"]) == 0
     out = capsys.readouterr().out
-    assert "| Epoch | Training Accuracy | Test Accuracy |  Diff | Training Loss | Test Loss |" in out
+    assert (
+        "| Epoch | Training Accuracy | Test Accuracy |  Diff | Training Loss | Test Loss |" in out
+    )
     assert run_command(["summary", "made", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == 7864
 
@@ -309,7 +311,12 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         1,
         "train-images-idx3-ubyte",
     ),
-    "NPZ that is none": (_bytes("bad.npz", b"PK\x03\x04 and no more"), ["data", "bad.npz"], 1, "bad.npz"),
+    "NPZ that is none": (
+        _bytes("bad.npz", b"PK\x03\x04 and no more"),
+        ["data", "bad.npz"],
+        1,
+        "bad.npz",
+    ),
     "NPZ without labels": (_npz(train_images=IMAGES), ["data", "bad.npz"], 1, "train_labels"),
     "NPZ with objects": (
         _npz(

@@ -141,7 +141,7 @@ def test_an_unfinished_run(tmp_path: Path) -> None:
     assert not folder.finished()
     assert folder.checkpoint() is None
     assert folder.rows() == ()
-    with pytest.raises(StoreError, match="weights.safetensors: missing"):
+    with pytest.raises(StoreError, match=r"weights\.safetensors: missing"):
         folder.weights()
     assert not RunFolder(tmp_path / "elsewhere").exists()
 
@@ -178,7 +178,7 @@ def test_rows_that_cannot_be_read(tmp_path: Path, line: str) -> None:
     folder = finished(tmp_path)
     lines = (tmp_path / "epochs.jsonl").read_text().splitlines()
     (tmp_path / "epochs.jsonl").write_text("\n".join([lines[0], line, lines[2]]) + "\n")
-    with pytest.raises(StoreError, match="epochs.jsonl: line 2 is damaged"):
+    with pytest.raises(StoreError, match=r"epochs\.jsonl: line 2 is damaged"):
         folder.record()
 
 

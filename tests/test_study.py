@@ -97,7 +97,9 @@ def test_a_changed_step_is_trained_and_the_others_are_kept(study: Study, climbed
     run_study(study.replace({"seeds": 3}), folder=climbed, observer=tasks)
     assert tasks.trained == [(1, 3), (2, 3)]
     tasks = Tasks()
-    run_study(study.replace({"step.0.name": "Renamed", "target": 60}), folder=climbed, observer=tasks)
+    run_study(
+        study.replace({"step.0.name": "Renamed", "target": 60}), folder=climbed, observer=tasks
+    )
     assert tasks.trained == []
 
 
@@ -123,9 +125,9 @@ def test_over_budget_is_said_before_anything_is_trained(study: Study, tmp_path: 
     tasks = Tasks()
     with pytest.raises(BudgetError, match=r"step 2 'Smaller batches'.*7,?864"):
         run_study(
-            study.replace({"budget.parameters": 7800, "step.0.change": {"train.epochs": 2}}).replace(
-                {"step.1.change": {"net.block": ["conv", "relu", "batchnorm"]}}
-            ),
+            study.replace(
+                {"budget.parameters": 7800, "step.0.change": {"train.epochs": 2}}
+            ).replace({"step.1.change": {"net.block": ["conv", "relu", "batchnorm"]}}),
             folder=tmp_path / "s",
             observer=tasks,
         )

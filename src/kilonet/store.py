@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from kilonet.atomic import write_atomically
+from kilonet.atomic import is_aside, write_atomically
 from kilonet.errors import StoreError
 from kilonet.spec import Run, load_run, to_toml
 from kilonet.table import Table
@@ -308,7 +308,7 @@ class RunFolder:
             strangers = sorted(
                 entry.name
                 for entry in self.path.iterdir()
-                if entry.name not in _OURS and not entry.name.endswith(".part")
+                if entry.name not in _OURS and not is_aside(entry.name)
             )
         except FileNotFoundError:
             return

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kilonet.data.mnist as module
+from kilonet.atomic import replacing
 from kilonet.data import describe, load_dataset, normalisation
-from kilonet.data.atomic import replacing
 from kilonet.data.mnist import cache_folder, load_mnist
 from kilonet.errors import DataError
 

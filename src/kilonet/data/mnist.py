@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from kilonet.data.atomic import remove_abandoned, replacing
+from kilonet.atomic import replacing
 from kilonet.data.dataset import Dataset
 from kilonet.errors import DataError
 
@@ -81,7 +81,6 @@ def _open_cache() -> mmap.mmap | bytes:
     content = _unpack()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path)
         with replacing(path) as file:
             file.write(content)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kilonet.data.atomic import replacing
+from kilonet.atomic import replacing
 from kilonet.errors import DataError, UsageError
 
 if TYPE_CHECKING:
