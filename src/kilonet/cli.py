@@ -104,18 +104,18 @@ def study(
     Steps that are finished are not trained again; stopped ones go on where they stopped.
     """
     from kilonet.engine import describe_engine
-    from kilonet.report.ladder import StudyDisplay
+    from kilonet.report.climb import Climb
     from kilonet.spec import load_study
     from kilonet.study import run_study
 
     spec = load_study(name, settings=settings or [])
     console = _console(as_json)
     _say(console, describe_engine(engine, device=device, threads=threads))
-    with StudyDisplay(spec, console) as display:
+    with Climb(spec, console) as climb:
         result = run_study(
-            spec, folder=out, engine=engine, device=device, threads=threads, observer=display
+            spec, folder=out, engine=engine, device=device, threads=threads, observer=climb
         )
-        summary = display.conclude(result)
+        summary = climb.conclude(result)
     if as_json:
         _print_json(summary)
 

@@ -249,7 +249,12 @@ def _environment(engine: Engine, dataset: Dataset) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "engine": {"name": engine.name, "description": engine.description},
-        "data": {"name": dataset.name, "sha256": dataset.fingerprint},
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.fingerprint,
+            "train_images": len(dataset.train_labels),
+            "test_images": len(dataset.test_labels),
+        },
         **describe_environment(),
     }
 

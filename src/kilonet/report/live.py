@@ -45,6 +45,7 @@ class Live:
             refresh_per_second=10,
         )
         self._task: TaskID | None = None
+        self.runs_begun = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -61,6 +62,7 @@ class Live:
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
         """Say where the run goes, and from which epoch it goes on."""
+        self.runs_begun += 1
         going_on = f", going on after epoch {epochs_done - 1}" if epochs_done else ""
         self._say(f"Training with {engine}: seed {run.train.seed}, folder {folder}{going_on}")
 
