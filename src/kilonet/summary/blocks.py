@@ -68,7 +68,7 @@ def block_names(nodes: Sequence[Node]) -> list[str]:
     between = [
         _is_transition(node, before=before)
         or (isinstance(node.op, Pool2d) and not inside_residual(node))
-        for before, node in zip([None, *trunk[:-1]], trunk, strict=True)
+        for before, node in zip([None, *trunk], trunk, strict=False)
     ]
     kinds: list[str] = []
     for candidate, run in groupby(range(len(blocks), len(trunk)), key=between.__getitem__):
