@@ -79,9 +79,14 @@ class Layer(Spec):
                 words.append(name if value is True else f"{name}={text}")
         return " ".join(words)
 
+    def to_line(self) -> Any:
+        """What :func:`parse_layer` reads: its text, or a residual's table."""
+        return str(self)
+
     @model_serializer(mode="plain")
     def _serialise(self) -> Any:
-        return str(self)
+        # Pydantic serialises a network's layers by this class, whichever they are.
+        return self.to_line()
 
 
 class Conv(Layer):
@@ -218,9 +223,9 @@ class Residual(Layer):
     def __str__(self) -> str:
         return "residual [" + ", ".join(map(str, self.layers)) + "]"
 
-    @model_serializer(mode="plain")
-    def _serialise(self) -> Any:
-        return {"residual": [layer.model_dump(mode="json") for layer in self.layers]}
+    def to_line(self) -> Any:
+        """Its table."""
+        return {"residual": [layer.to_line() for layer in self.layers]}
 
 
 _ALL: tuple[type[Layer], ...] = (
