@@ -29,6 +29,15 @@ def _around(centre: float, *, lowest: float = float("-inf")) -> BeforeValidator:
     return BeforeValidator(spread)
 
 
+def _held_out(value: Any) -> Any:
+    """A count or a fraction, and no validation written one way only, for the content hash."""
+    count = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    share = isinstance(value, float) and 0 < value < 1
+    if isinstance(value, bool) or not (share or (count and value >= 0)):
+        raise ValueError(f"{value!r} should be a count of images, 0 or more, or a share below 1")
+    return value or 0
+
+
 _ORDERED = AfterValidator(_ordered)
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Pixel = Annotated[int, Field(ge=0, le=255)]
@@ -162,5 +171,8 @@ class Data(Spec):
     std: tuple[_Positive, ...] | None = None
     resize: tuple[_Size, _Size] | None = None
     augment: tuple[Augmentation, ...] = ()
-    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0
+    validation: Annotated[
+        Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)],
+        BeforeValidator(_held_out),
+    ] = 0
     validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)
