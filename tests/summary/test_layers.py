@@ -12,7 +12,7 @@ from strategies import nets
 torch = pytest.importorskip("torch")
 from reference_net import Residual, build  # noqa: E402
 
-SAMPLES = settings(max_examples=30, deadline=None)
+SAMPLES = settings(max_examples=60, deadline=None)
 
 
 def image_of(net: Net) -> torch.Tensor:
@@ -106,7 +106,7 @@ def field_rows(net: Net):
     return [r for i, r in enumerate(rows) if len(r.output_shape) == 3 or i >= linear]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(nets(padding=False, max_lines=4, max_channels=6, dropout=False))
 def test_receptive_fields_are_what_gradients_reach(net):
     rows = field_rows(net)
@@ -135,7 +135,7 @@ def check_where_no_padding_is_met(net) -> int:
     return compared
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(nets(max_lines=4, max_channels=6, dropout=False, sizes=(20, 40)))
 def test_receptive_fields_with_padding_are_what_gradients_reach(net):
     check_where_no_padding_is_met(net)
