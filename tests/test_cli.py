@@ -133,7 +133,7 @@ def test_ctrl_c_is_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kilonet.run.train", interrupted)
-    assert run_command(["train", "interim", "--out", "run"]) == 1
+    assert run_command(["train", "interim", "--out", "run"]) == 130
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -141,7 +141,7 @@ def test_a_pipe_that_closes_early() -> None:
     """As `kilonet summary interim | head -1`: no traceback."""
     command = f"{sys.executable} -m kilonet summary interim | head -1"
     done = subprocess.run(
-        ["bash", "-c", command],  # noqa: S607
+        ["bash", "-c", command],
         capture_output=True,
         text=True,
         check=True,

@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 
-from kilonet import __version__
+from kilonet.environment import package_version
 from kilonet.errors import KilonetError
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: what shells expect, 128 + SIGINT."""
 
 app = typer.Typer(
     name="kilonet",
     help="A workbench for image classifiers of a few thousand parameters.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,29 +39,26 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outp
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0 (done), 1 (could not) or 2 (wrong use)."""
+    """Run the command line; the exit code is 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
     sys.exit(run_command(sys.argv[1:]))
 
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is one line on standard error."""
     try:
-        app(arguments, prog_name="kilonet", standalone_mode=False)
+        code = app(arguments, prog_name="kilonet", standalone_mode=False)
     except KilonetError as error:
         return _fail(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 0
-    except click.ClickException as error:
+    except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see '{context.command_path} --help'" if context is not None else ""
         return _fail(error.format_message().rstrip(".") + hint, 2)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("stopped; what was finished is kept, and the same command goes on", 1)
     except BrokenPipeError:
         # The reader went away, as `head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if code == INTERRUPTED:
+        return _fail("stopped; what was finished is kept, and --resume goes on", INTERRUPTED)
     return 0
 
 
@@ -71,18 +69,21 @@ def _fail(message: str, code: int) -> int:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"kilonet {__version__}")
+        typer.echo(f"kilonet {package_version('kilonet')}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """A workbench for image classifiers of a few thousand parameters."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(

@@ -106,7 +106,7 @@ def train(
     dataset = load_dataset(run.data.name) if dataset is None else dataset
     images = Images.of(run, dataset)
     done = _standing(store, run, dataset, resume=resume)
-    if done is _FINISHED:
+    if isinstance(done, _Finished):
         return store.record()
     trainer = create_engine(
         run, engine=engine, device=device, threads=threads, mean=images.mean, std=images.std
@@ -210,10 +210,7 @@ def _refuse_lonely_batch(run: Run, count: int) -> None:
 
 
 class _Finished:
-    pass
-
-
-_FINISHED = _Finished()
+    """A run that is at its end."""
 
 
 def _standing(
@@ -235,7 +232,7 @@ def _standing(
             "name another folder"
         )
     if store.finished():
-        return _FINISHED
+        return _Finished()
     checkpoint = store.checkpoint()
     if checkpoint is not None and not resume:
         raise StoreError(

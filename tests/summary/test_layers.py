@@ -12,6 +12,16 @@ from strategies import nets
 torch = pytest.importorskip("torch")
 from reference_net import Residual, build  # noqa: E402
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny convolutions are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 SAMPLES = settings(max_examples=60, deadline=None)
 
 
@@ -99,9 +109,10 @@ def gradient_extents(net: Net, paths: set[str]) -> dict[str, tuple[tuple[int, in
     return extents
 
 
-# Flat rows before the first linear layer are single pixels' values; `value.sum()` mixes them.
 def field_rows(net: Net):
-    rows = summarise(net).layers
+    """The rows where fields change: windows and residuals, whose outputs are maps or see it all."""
+    changing = ("Conv2d", "MaxPool2d", "AvgPool2d", "Linear", "Residual")
+    rows = [row for row in summarise(net).layers if row.name.startswith(changing)]
     linear = next((i for i, row in enumerate(rows) if row.name.startswith("Linear")), len(rows))
     return [r for i, r in enumerate(rows) if len(r.output_shape) == 3 or i >= linear]
 

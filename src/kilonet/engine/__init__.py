@@ -11,6 +11,7 @@ from kilonet.errors import EngineError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kilonet.engine.torch import TorchEngine
     from kilonet.spec import Run
 
 __all__ = [
@@ -20,11 +21,19 @@ __all__ = [
     "EvalResult",
     "StepResult",
     "create_engine",
+    "describe_engine",
     "initial_weights",
 ]
 
 ENGINES = ("auto", "torch")
 """Names that :func:`create_engine` takes."""
+
+
+def describe_engine(
+    engine: str = "auto", *, device: str = "auto", threads: int | None = None
+) -> str:
+    """One line on what :func:`create_engine` would compute with; raises as it does."""
+    return _torch_engine(engine, threads).describe(device=device, threads=threads)
 
 
 def create_engine(
@@ -50,6 +59,11 @@ def create_engine(
         UsageError: for an unknown engine or device, or a thread count below 1.
         EngineError: if PyTorch or the device is not there.
     """
+    kind = _torch_engine(engine, threads)
+    return kind(run, mean=mean, std=std, device=device, threads=threads)
+
+
+def _torch_engine(engine: str, threads: int | None) -> type[TorchEngine]:
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: unknown; {did_you_mean(engine, ENGINES)}")
     if threads is not None and threads < 1:
@@ -60,4 +74,4 @@ def create_engine(
         if error.name != "torch":
             raise
         raise EngineError("PyTorch is not installed; pip install 'kilonet[torch]'") from None
-    return TorchEngine(run, mean=mean, std=std, device=device, threads=threads)
+    return TorchEngine

@@ -96,12 +96,13 @@ class TorchEngine:
     @property
     def description(self) -> str:
         """Version, device, and threads or the GPU's model: ``torch 2.13.0 on cpu, 2 threads``."""
-        text = f"torch {torch.__version__.partition('+')[0]} on {self.device}"
-        if self.device.type == "cpu":
-            return f"{text}, {_count(torch.get_num_threads(), 'thread')}"
-        if self.device.type == "cuda":
-            return f"{text}, {torch.cuda.get_device_name(self.device)}"
-        return text
+        return _describe(self.device, threads=torch.get_num_threads())
+
+    @staticmethod
+    def describe(*, device: str = "auto", threads: int | None = None) -> str:
+        """The description of an engine that these arguments would make; raises as making it."""
+        here = _select_device(device)
+        return _describe(here, threads=torch.get_num_threads() if threads is None else threads)
 
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update; see :meth:`kilonet.engine.base.Engine.step`.
@@ -326,6 +327,15 @@ def _optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> _Optimizer:
         for part in zeros:
             state[part] = torch.zeros_like(parameter)
     return optimizer
+
+
+def _describe(device: torch.device, *, threads: int) -> str:
+    text = f"torch {torch.__version__.partition('+')[0]} on {device}"
+    if device.type == "cpu":
+        return f"{text}, {_count(threads, 'thread')}"
+    if device.type == "cuda":
+        return f"{text}, {torch.cuda.get_device_name(device)}"
+    return text
 
 
 def _select_device(device: str) -> torch.device:
