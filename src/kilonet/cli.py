@@ -39,7 +39,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outp
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
+    """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -76,7 +76,7 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[
+    _: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
@@ -91,7 +91,7 @@ def _root(
 )
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A bundled study or a TOML file.")
+        str, typer.Argument(metavar="STUDY", help="A bundled study or a TOML file.")
     ] = "mnist-8k",
     settings: _Set = None,
     out: _Out = None,
@@ -100,7 +100,7 @@ def study(
     threads: _Threads = None,
     as_json: _Json = False,
 ) -> None:
-    """Climb a ladder: train every step with every seed and write the report.
+    """Train every step of a ladder with every seed, and report.
 
     Steps that are finished are not trained again; stopped ones go on where they stopped.
     """
@@ -127,7 +127,7 @@ def study(
 def train(
     name: Annotated[
         str,
-        typer.Argument(metavar="[RUN]", help="A bundled run, a TOML file or a run's folder."),
+        typer.Argument(metavar="RUN", help="A bundled run, a TOML file or a run's folder."),
     ] = "interim",
     settings: _Set = None,
     out: _Out = None,
@@ -178,7 +178,7 @@ def summary(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Print a network's layers, parameters, multiply-adds and receptive field."""
+    """Print a network's layers and receptive fields."""
     from kilonet.spec import load_net
     from kilonet.summary import check_budget, summarise
 
@@ -202,7 +202,7 @@ def data(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Describe a data set and write a picture of samples of each class."""
+    """Describe a data set and draw samples of each class."""
     from kilonet.data import describe, draw_samples, load_dataset
 
     dataset = load_dataset(name)
