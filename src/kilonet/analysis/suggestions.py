@@ -1,0 +1,321 @@
+"""What to try next: ranked, each with its reason and the change line to paste into a study.
+
+A suggestion answers a finding. Whatever the rung already has, what the spec refuses and what the
+budget forbids is dropped at one place, :func:`next_steps`; so the rules need not know of budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from kilonet.analysis.findings import Finding
+from kilonet.analysis.measurements import Measurements
+from kilonet.analysis.toml import inline
+from kilonet.analysis.words import percent, points
+from kilonet.errors import SpecError
+from kilonet.spec import OneCycle, Run, Study, graph
+from kilonet.spec.layers import Conv, Dropout, Layer, Pointwise
+
+WIDENING = (2.0, 1.5, 1.25)
+"""Factors on every hidden convolution's channels, the largest that the budget allows first."""
+
+MORE_EPOCHS = 0.5
+"""How many more epochs to train, as a share of those now, where the budget allows them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A change worth a rung.
+
+    Attributes:
+        title: what to do, as a rung would be called.
+        reason: the finding it answers, figures included.
+        change: dotted path in the run → value, as in a study's step.
+    """
+
+    title: str
+    reason: str
+    change: Mapping[str, Any]
+
+    @property
+    def line(self) -> str:
+        """The line to paste under ``[[step]]``: TOML, ``change = { … }``."""
+        return f"change = {inline(self.change)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """All that the rules look at.
+
+    Attributes:
+        run: the rung's.
+        before: the run of the rung before; None for the first.
+        step_change: the rung's own change.
+        measured: its numbers.
+        findings: kind → finding.
+        study: target and budget.
+    """
+
+    run: Run
+    before: Run | None
+    step_change: Mapping[str, Any]
+    measured: Measurements
+    findings: Mapping[str, Finding]
+    study: Study
+
+    def says(self, kind: str, *verdicts: str) -> bool:
+        """Whether the finding of a kind is one of these verdicts."""
+        return kind in self.findings and self.findings[kind].verdict in verdicts
+
+    @property
+    def block(self) -> list[str]:
+        """The network's block as its spec writes it."""
+        return list(self.run.net.to_dict()["block"])
+
+
+def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
+    """What to try after a rung, the most promising first; none once every seed reached the target.
+
+    Each applies with :meth:`Run.replace`, changes the run and stays within the study's budget.
+    """
+    if diagnosis.says("target", "reached"):
+        return ()
+    rules = (_step_back, _learn_more, _regularise, _train_longer, _settle, _free_capacity, _leave)
+    kept: list[Suggestion] = []
+    for rule in rules:
+        for suggestion in rule(diagnosis):
+            if all(suggestion.change != other.change for other in kept) and _allowed(
+                suggestion.change, diagnosis
+            ):
+                kept.append(suggestion)
+    return tuple(kept)
+
+
+def count_parameters(run: Run) -> int:
+    """Trained parameters of a run's network."""
+    return sum(map(prod, run.net.parameters.values()))
+
+
+def _allowed(change: Mapping[str, Any], diagnosis: Diagnosis) -> bool:
+    try:
+        changed = diagnosis.run.replace(change)
+    except SpecError:
+        return False
+    budget = diagnosis.study.budget
+    if budget.parameters is not None and count_parameters(changed) > budget.parameters:
+        return False
+    if budget.epochs is not None and changed.train.epochs > budget.epochs:
+        return False
+    run = diagnosis.run
+    # A block that no layer expands to can be rewritten without changing the network.
+    return (changed.net.nodes, changed.data, changed.train) != (run.net.nodes, run.data, run.train)
+
+
+def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """A step that hurt is undone."""
+    if diagnosis.before is None or not diagnosis.says("effect", "worse"):
+        return
+    now, was = diagnosis.run.to_dict(), diagnosis.before.to_dict()
+    # Undone by top-level field: a path's own value before may have been "left out", which TOML
+    # cannot say, and a schedule's old keys must go with its old name.
+    fields = {tuple(path.split(".")[:2]) for path in diagnosis.step_change}
+    change = {
+        ".".join(path): was[path[0]][path[1]]
+        for path in sorted(fields)
+        if len(path) == 2 and path[1] in was[path[0]] and was[path[0]][path[1]] != now[path[0]]
+    }
+    if change:
+        lost = diagnosis.findings["effect"].figures["difference"]
+        yield Suggestion(
+            title="Take this step back",
+            reason=f"it cost {points(lost or 0.0)} points of final test accuracy",
+            change=change,
+        )
+
+
+def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """An underfitting network: help it learn, take what holds it back, widen it."""
+    if not diagnosis.says("fit", "underfits"):
+        return
+    reason = f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}"
+    yield from _normalise(diagnosis, reason)
+    yield from _without_dropout(diagnosis, f"{reason}, and dropout holds it back further")
+    yield from _without_augmentation(diagnosis, f"{reason}, and augmentation makes it harder")
+    yield from _wider(diagnosis, reason)
+
+
+def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """An over-fitting network: dropout, then augmentation, then weight decay."""
+    strong = diagnosis.says("gap", "overfits")
+    if not strong and not diagnosis.says("gap", "overfits a little"):
+        return
+    amount = "over-fits" if strong else "over-fits a little"
+    reason = f"it {amount}: the gap is {points(diagnosis.measured.gap)} points"
+    if not _has_dropout(diagnosis.run):
+        p = 0.05 if strong else 0.01
+        yield Suggestion(
+            title="A little dropout in every block",
+            reason=f"{reason}, and there is no dropout",
+            change={"net.block": [*diagnosis.block, f"dropout {p}"]},
+        )
+    augment: list[dict[str, Any]] = diagnosis.run.data.to_dict()["augment"]
+    had = {entry["name"] for entry in augment}
+    if not had & {"rotation", "affine"}:
+        rotation = {"name": "rotation", "degrees": 7}
+        yield Suggestion(
+            title="Rotate the training images by up to 7 degrees",
+            reason=f"{reason}, and the images are not turned",
+            change={"data.augment": [*augment, rotation]},
+        )
+    if not had & {"crop", "affine"}:
+        yield Suggestion(
+            title="Shift the training images by up to 2 pixels",
+            reason=f"{reason}, and the images are not shifted",
+            change={"data.augment": [*augment, {"name": "crop", "padding": 2}]},
+        )
+    if not diagnosis.run.train.optimizer.weight_decay:
+        yield Suggestion(
+            title="A little weight decay",
+            reason=f"{reason}, and there is no weight decay",
+            change={"train.optimizer.weight_decay": 0.0005},
+        )
+
+
+def _train_longer(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """A network that still improves, if the budget has epochs left."""
+    if not diagnosis.says("trend", "improving") or diagnosis.measured.test_change is None:
+        return
+    epochs = diagnosis.run.train.epochs
+    limit = diagnosis.study.budget.epochs
+    more = epochs + max(1, round(MORE_EPOCHS * epochs))
+    more = more if limit is None else min(more, limit)
+    gain = diagnosis.measured.test_change.value
+    yield Suggestion(
+        title=f"Train for {more} epochs",
+        reason=f"it still improves, by {points(gain)} points in the last epochs",
+        change={"train.epochs": more},
+    )
+
+
+def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """A fluctuating network: lower the learning rate at the end, or average the weights."""
+    movement = diagnosis.measured.movement
+    if movement is None or not diagnosis.says("fluctuation", "fluctuates"):
+        return
+    reason = f"test accuracy fluctuates by {points(movement)} points from epoch to epoch"
+    train = diagnosis.run.train
+    if train.schedule.name == "constant":
+        held = f"{reason} at a constant learning rate"
+        if train.epochs >= 3:
+            yield Suggestion(
+                title="Step scheduler for the last third",
+                reason=held,
+                change={
+                    "train.schedule": {
+                        "name": "step",
+                        "step_size": round(train.epochs * 2 / 3),
+                        "gamma": 0.1,
+                    }
+                },
+            )
+        yield Suggestion(
+            title="Cosine schedule",
+            reason=held,
+            change={"train.schedule": {"name": "cosine"}},
+        )
+    if train.average is None:
+        yield Suggestion(
+            title="Average the weights",
+            reason=reason,
+            change={"train.average": {"name": "ema", "decay": 0.99}},
+        )
+
+
+def _free_capacity(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """No over-fitting left and still short: what regularises is in the way, or it is too small."""
+    measured, target = diagnosis.measured, diagnosis.study.target
+    if not diagnosis.says("gap", "closed", "reversed") or measured.train >= target:
+        return
+    reason = f"nothing is over-fitted, but training accuracy is {percent(measured.train)} itself"
+    yield from _normalise(diagnosis, reason)
+    yield from _without_dropout(diagnosis, f"{reason}, so dropout may cost more than it gives")
+    yield from _wider(diagnosis, f"{reason}, and the budget has parameters left")
+
+
+def _leave(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """Short of the target on a plateau or with all epochs spent: learn faster early on."""
+    train, measured = diagnosis.run.train, diagnosis.measured
+    if isinstance(train.schedule, OneCycle):
+        return
+    peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
+    reason = (
+        f"{percent(measured.test)} at the end of {train.epochs} epochs: a higher learning rate "
+        "early may cover more ground in as many epochs, and it ends near zero"
+    )
+    schedule: dict[str, Any] = {"name": "onecycle", "max_lr": round(peak, 10)}
+    if train.optimizer.name == "sgd" and not train.optimizer.momentum:
+        schedule["cycle_momentum"] = False
+    yield Suggestion(title="One-cycle schedule", reason=reason, change={"train.schedule": schedule})
+
+
+def _normalise(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
+    if any(isinstance(node.op, graph.BatchNorm) for node in graph.walk(diagnosis.run.net.nodes)):
+        return
+    block = diagnosis.block
+    # After the activation, as the notebook has it; dropout stays last.
+    place = next((i for i, text in enumerate(block) if text.startswith("dropout")), len(block))
+    yield Suggestion(
+        title="Batch normalisation in every block",
+        reason=f"{reason}, and there is no batch normalisation",
+        change={"net.block": [*block[:place], "batchnorm", *block[place:]]},
+    )
+
+
+def _without_dropout(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
+    block = [
+        text
+        for text, member in zip(diagnosis.block, diagnosis.run.net.block, strict=True)
+        if not isinstance(member, Dropout)
+    ]
+    if block != diagnosis.block:
+        yield Suggestion(title="Without dropout", reason=reason, change={"net.block": block})
+
+
+def _without_augmentation(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
+    if diagnosis.run.data.augment:
+        yield Suggestion(title="Without augmentation", reason=reason, change={"data.augment": []})
+
+
+def _wider(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
+    """More channels in every hidden convolution, as many as the budget allows."""
+    for factor in WIDENING:
+        layers = [*map(_written, _widened(diagnosis.run.net.layers, factor=factor))]
+        change = {"net.layers": layers}
+        if _allowed(change, diagnosis):
+            yield Suggestion(title=f"{factor:g} times as wide", reason=reason, change=change)
+            return
+
+
+def _widened(layers: Sequence[Layer], *, factor: float) -> Iterator[Layer]:
+    """The layers with more channels, all but the last one: it gives the classes.
+
+    Residuals keep their own channels; where that no longer fits, the spec refuses the whole.
+    """
+    for layer in layers[:-1]:
+        if isinstance(layer, Conv | Pointwise):
+            # Unchecked here: the text is read anew when the change is tried.
+            yield layer.model_copy(update={"out": round(layer.out * factor)})
+        else:
+            yield layer
+    yield layers[-1]
+
+
+def _has_dropout(run: Run) -> bool:
+    return any(isinstance(node.op, graph.Dropout) for node in graph.walk(run.net.nodes))
+
+
+def _written(layer: Layer) -> Any:
+    return layer.model_dump(mode="json")

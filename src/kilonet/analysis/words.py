@@ -1,0 +1,39 @@
+"""How numbers are written in sentences, tables and figures: one way throughout."""
+
+from __future__ import annotations
+
+
+def percent(value: float) -> str:
+    """An accuracy in percent, to the hundredth: one image of ten thousand."""
+    return f"{value:.2f}%"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points without its sign."""
+    return f"{abs(value):.2f}"
+
+
+def signed(value: float) -> str:
+    """A difference in percentage points with its sign; what rounds to nothing has none."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text
+
+
+def interval(low: float, high: float) -> str:
+    """The two ends of an interval of accuracies, percent."""
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def signed_interval(low: float, high: float) -> str:
+    """The two ends of an interval of differences, percentage points."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def probability(p: float) -> str:
+    """A p value as papers print it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

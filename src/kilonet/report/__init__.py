@@ -1,0 +1,1 @@
+"""Records and their analysis, shown: on a terminal, in Markdown, as figures, as JSON."""

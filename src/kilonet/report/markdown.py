@@ -1,0 +1,205 @@
+"""``report.md``: the study in brief, for a pull request or a README, figures beside it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kilonet.analysis import RungAnalysis, StudyAnalysis
+from kilonet.analysis.words import count, percent
+from kilonet.atomic import write_atomically
+from kilonet.report import figures, tables
+from kilonet.study import RungResult, StudyResult
+from kilonet.table import Table
+
+FIGURES = "figures"
+"""The folder beside the report that its pictures are in."""
+
+
+def write_report(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
+    """Write the report and, in ``figures/`` beside it, its pictures.
+
+    Args:
+        result: the study, or the part of it that has run.
+        analysis: of the same rungs.
+        path: the Markdown file.
+
+    Raises:
+        StoreError: if a file cannot be written.
+    """
+    folder = path.parent
+    # Pictures first: a report never links to one that is not there.
+    figures.ladder(result, analysis, folder / _ladder_figure())
+    for ran in result.rungs:
+        figures.learning_curves(
+            ran, target=analysis.target, path=folder / _rung_figure(ran.rung.number)
+        )
+    write_atomically(path, render(result, analysis, folder=folder))
+
+
+def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str:
+    """The report's text.
+
+    Args:
+        result: the study, or the part of it that has run.
+        analysis: of the same rungs.
+        folder: where the report will stand: links are relative to it, so that the study's folder
+            can be moved and published as it is.
+    """
+    study = result.study
+    names = [rung.step.name for rung in study.rungs]
+    text = _template().render(
+        study=study,
+        target=percent(analysis.target),
+        budget=_budget(result),
+        seeds=f"{count(min(rung.seeds for rung in analysis.rungs), 'seed')} a rung.",
+        conclusions=analysis.conclusions,
+        ladder_figure=_ladder_figure(),
+        ladder=tables.ladder(result, analysis),
+        ladder_note=_note(tables.LADDER_NOTE),
+        seeds_note=_note(f"* Best epoch: {tables.OPTIMISTIC}."),
+        rungs=[
+            _rung(ran, rung, budget=study.budget.parameters, folder=folder)
+            | {"next_rung": names[rung.number] if rung.number < len(names) else ""}
+            for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
+        ],
+        study_file=shlex.quote(tables.relative(result.path / "study.toml", folder)),
+        environment=_environment(result),
+    )
+    # Conditions in the template leave blank lines; Markdown needs one, readers like one.
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip() + "\n"
+
+
+def _rung(
+    ran: RungResult, rung: RungAnalysis, *, budget: int | None, folder: Path
+) -> dict[str, Any]:
+    return {
+        "number": rung.number,
+        "name": rung.name,
+        "target": ran.rung.step.target,
+        "change": tables.change_line(ran),
+        "result": tables.result_lines(ran, rung, budget=budget),
+        "seeds": tables.seeds(ran, rung, links_from=folder),
+        "sentences": rung.sentences,
+        "suggestions": rung.next_steps[: tables.NUM_SUGGESTIONS],
+        "logs": [
+            {"seed": record.run.train.seed, "table": record.log_table} for record in ran.records
+        ],
+        "figure": _rung_figure(rung.number),
+    }
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kilonet.report", "."),
+        undefined=jinja2.StrictUndefined,
+        # By the file's name: HTML would be escaped, Markdown is by `prose`.
+        autoescape=jinja2.select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"prose": _prose, "table": _table}
+    return environment.get_template("report.md.j2")
+
+
+def _prose(text: str) -> str:
+    """A user's words on one line and without tags; Markdown in them is theirs to use."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _table(table: Table) -> str:
+    """A Markdown table whose cells hold no tags."""
+    rows = tuple(tuple(map(_prose, row)) for row in table.rows)
+    return Table(columns=table.columns, rows=rows, left=table.left).to_markdown()
+
+
+def _note(text: str) -> str:
+    """A line that begins with an asterisk would be a list."""
+    return text.replace("*", "\\*", 1)
+
+
+def _budget(result: StudyResult) -> str:
+    budget = result.study.budget
+    limits = [
+        count(limit, noun)
+        for limit, noun in ((budget.parameters, "parameter"), (budget.epochs, "epoch"))
+        if limit is not None
+    ]
+    return f", with at most {' and '.join(limits)}" if limits else ""
+
+
+def _ladder_figure() -> str:
+    return f"{FIGURES}/ladder.png"
+
+
+def _rung_figure(number: int) -> str:
+    return f"{FIGURES}/rung-{number}.png"
+
+
+def _environment(result: StudyResult) -> list[tuple[str, str]]:
+    """What the runs were made with, from the first one's record, and whether the others differ."""
+    records = [record for ran in result.rungs for record in ran.records]
+    first = records[0].environment
+    lines = [
+        ("Engine", _engine(first)),
+        ("Versions", _versions(first)),
+        ("Machine", _machine(first)),
+        ("Source", _source(first)),
+        ("Data", _data(first)),
+        ("Training time", _duration(sum(row.seconds for r in records for row in r.rows))),
+    ]
+    others = [_lasting(record.environment) for record in records[1:]]
+    if any(other != _lasting(first) for other in others):
+        note = "runs were made in different environments; each folder's environment.json tells its"
+        lines.append(("Note", note))
+    return [(label, value) for label, value in lines if value]
+
+
+def _lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in environment.items() if key != "started"}
+
+
+def _engine(environment: Mapping[str, Any]) -> str:
+    engine = environment.get("engine", "")
+    return str(engine.get("description", "")) if isinstance(engine, Mapping) else str(engine)
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    versions = {"python": environment.get("python"), **environment.get("packages", {})}
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    cores = environment.get("cores")
+    parts = (
+        environment.get("cpu"),
+        count(cores, "core") if isinstance(cores, int) else None,
+        environment.get("system"),
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _source(environment: Mapping[str, Any]) -> str:
+    source = environment.get("source", {})
+    commit = f"commit {source['commit'][:12]}" if source.get("commit") else ""
+    changed = " with changes" if source.get("modified") else ""
+    digest = f"SHA-256 of the package {source['sha256'][:12]}" if source.get("sha256") else ""
+    return ", ".join(part for part in (f"{commit}{changed}", digest) if part)
+
+
+def _data(environment: Mapping[str, Any]) -> str:
+    data = environment.get("data", {})
+    digest = f", SHA-256 {data['sha256'][:12]}" if data.get("sha256") else ""
+    return f"{data['name']}{digest}" if data.get("name") else ""
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,165 @@
+"""Records as plain data for programs: the keys are a promise, see the design's section JSON.
+
+Accuracies are in percent, times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from kilonet.analysis import Difference, RungAnalysis, StudyAnalysis
+from kilonet.analysis.suggestions import count_parameters
+from kilonet.store import EpochRow, RunRecord
+from kilonet.study import RungResult, StudyResult
+
+# Significant ones: means of hundredths carry noise in the sixteenth.
+_DIGITS = 12
+
+
+def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
+    """A study for ``study … --json``.
+
+    Keys: ``study``, ``target``, ``steps`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
+    [low, high] or null with one seed, ``reached``, ``seeds`` (each: ``seed``, ``run``,
+    ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)); and beyond the promise the
+    folder, the effect of each step, findings and suggestions.
+    """
+    return _rounded_values(
+        {
+            "study": result.study.name,
+            "folder": str(result.path),
+            "target": result.study.target,
+            "budget": result.study.budget.to_dict(),
+            "test_images": analysis.test_images,
+            "steps": [
+                _step(ran, rung) for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
+            ],
+            "conclusions": list(analysis.conclusions),
+        }
+    )
+
+
+def run_json(record: RunRecord) -> dict[str, Any]:
+    """A run for ``train … --json``.
+
+    Keys: ``run`` (folder), ``engine``, ``parameters``, ``seconds``, ``epochs`` (each: ``epoch``,
+    ``train_accuracy``, ``train_loss``, ``test_accuracy``, ``test_loss``, ``lr``, ``seconds``; with
+    a validation split ``validation_accuracy`` and ``validation_loss`` too); and beyond the promise
+    ``seed`` and, once an epoch is done, ``final_test_accuracy`` and ``best_test_accuracy``.
+    """
+    data: dict[str, Any] = {
+        "run": str(record.path),
+        "engine": engine_name(record.environment),
+        "seed": record.run.train.seed,
+        "parameters": count_parameters(record.run),
+        "seconds": sum(row.seconds for row in record.rows),
+        "epochs": [_epoch(row) for row in record.rows],
+    }
+    if record.rows:
+        data["final_test_accuracy"] = record.final_test_accuracy
+        data["best_test_accuracy"] = record.best_test_accuracy
+    return _rounded_values(data)
+
+
+def engine_name(environment: Mapping[str, Any]) -> str | None:
+    """The engine that an ``environment.json`` names; None where it names none."""
+    engine = environment.get("engine")
+    name = engine.get("name") if isinstance(engine, Mapping) else engine
+    return name if isinstance(name, str) else None
+
+
+def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
+    final = rung.final
+    effect = rung.effect
+    return {
+        "number": rung.number,
+        "name": rung.name,
+        "target": ran.rung.step.target,
+        "change": ran.rung.step.change,
+        "parameters": ran.parameters,
+        "mean": final.mean,
+        "sd": final.sd,
+        "ci95": None if final.ci95 is None else list(final.ci95),
+        "minimum": final.minimum,
+        "maximum": final.maximum,
+        "binomial_error": rung.binomial,
+        "mean_last_five": rung.last_five.mean,
+        "best_train_accuracy": rung.best_train.maximum,
+        "reached": rung.reached,
+        "seeds": [_seed(record, target=rung.target) for record in ran.records],
+        "effect": None
+        if effect is None
+        else {
+            "against": effect.against,
+            "final": _difference(effect.final),
+            "last_five": _difference(effect.last_five),
+        },
+        "findings": [
+            {
+                "kind": finding.kind,
+                "verdict": finding.verdict,
+                "sentence": finding.sentence,
+                "figures": dict(finding.figures),
+            }
+            for finding in rung.findings
+        ],
+        "next": [
+            {"title": step.title, "reason": step.reason, "change": dict(step.change)}
+            for step in rung.next_steps
+        ],
+    }
+
+
+def _seed(record: RunRecord, *, target: float) -> dict[str, Any]:
+    return {
+        "seed": record.run.train.seed,
+        "run": str(record.path),
+        "final_test_accuracy": record.final_test_accuracy,
+        "best_test_accuracy": record.best_test_accuracy,
+        "best_train_accuracy": record.best_train_accuracy,
+        "reached": record.reached(target),
+        "seconds": sum(row.seconds for row in record.rows),
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "pairs": difference.n,
+        "mean": difference.mean,
+        "ci95": None if difference.ci95 is None else list(difference.ci95),
+        "p": difference.p,
+        "verdict": difference.verdict,
+    }
+
+
+def _epoch(row: EpochRow) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "epoch": row.epoch,
+        "train_accuracy": row.train_accuracy,
+        "train_loss": row.train_loss,
+        "test_accuracy": row.test_accuracy,
+        "test_loss": row.test_loss,
+        "lr": row.lr,
+        "seconds": row.seconds,
+    }
+    if row.validation_accuracy is not None:
+        data["validation_accuracy"] = row.validation_accuracy
+        data["validation_loss"] = row.validation_loss
+    return data
+
+
+def _rounded_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _rounded(value) for key, value in data.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Plain data with floats rounded, and those that JSON has no form for as null."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return _rounded_values(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(item) for item in value]
+    return value

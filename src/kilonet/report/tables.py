@@ -1,0 +1,198 @@
+"""The rows that every form of the report shows: the ladder at a glance, a rung's result, its seeds.
+
+One place decides what is said and in which words; terminal and Markdown only set it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kilonet.analysis import RungAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis.toml import inline
+from kilonet.analysis.words import interval, percent, signed, signed_interval
+from kilonet.store import RunRecord
+from kilonet.study import RungResult, StudyResult
+from kilonet.table import Table
+
+OPTIMISTIC = "chosen on the test set, so optimistic"
+"""What must stand beside every best epoch."""
+
+LADDER_NOTE = f"* Best epoch's test accuracy: {OPTIMISTIC}. Headlines use the final epoch."
+
+NUM_SUGGESTIONS = 3
+"""How many of a rung's next steps people are shown; the JSON has them all."""
+
+
+def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
+    """The ladder at a glance, a rung a row; :data:`LADDER_NOTE` belongs under it."""
+    rows = tuple(
+        (
+            str(rung.number),
+            rung.name,
+            f"{ran.parameters:,}",
+            _mean_with_interval(rung.final),
+            percent(rung.best_test.mean),
+            f"{rung.reached} of {rung.seeds}",
+            _effect(rung),
+        )
+        for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
+    )
+    columns = (
+        "",
+        "Rung",
+        "Params",
+        "Final test accuracy",
+        "Best*",
+        "Reached",
+        "Against the rung before",
+    )
+    return Table(columns=columns, rows=rows, left=frozenset({1, 6}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultLine:
+    """One line of a rung's Result.
+
+    Attributes:
+        label: what it is.
+        value: the figure, to be set off.
+        note: what must be said beside it, in brackets where it is shown, or "".
+    """
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def result_lines(
+    ran: RungResult, rung: RungAnalysis, *, budget: int | None = None
+) -> tuple[ResultLine, ...]:
+    """A rung's Result.
+
+    Args:
+        ran: the rung.
+        rung: its analysis.
+        budget: the most parameters that the study allows; None without a limit.
+    """
+    one = rung.seeds == 1
+    final = rung.final
+    if final.ci95 is None:
+        spread = "one seed, so no interval"
+    else:
+        spread = f"95% interval {interval(*final.ci95)} over {final.n} seeds; {_range(final)}"
+    best = f"epoch {_best_epoch(ran.records[0])}" if one else f"mean; {_range(rung.best_test)}"
+    if one:
+        reached = "yes" if rung.reached else "no"
+        held = last_epochs(ran.records[0], target=rung.target)
+    else:
+        reached, held = f"{rung.reached} of {rung.seeds} seeds", ""
+    return (
+        ResultLine(
+            label="Parameters",
+            value=f"{ran.parameters:,}",
+            note="" if budget is None else f"at most {budget:,}",
+        ),
+        ResultLine(
+            label="Best train accuracy",
+            value=percent(rung.best_train.mean),
+            note="" if one else f"mean; {_range(rung.best_train)}",
+        ),
+        ResultLine(
+            label="Best test accuracy",
+            value=percent(rung.best_test.mean),
+            note=f"{best}; {OPTIMISTIC}",
+        ),
+        ResultLine(
+            label="Final test accuracy",
+            value=percent(final.mean),
+            note=spread,
+        ),
+        ResultLine(
+            label=f"{percent(rung.target)} in each of the last three epochs",
+            value=reached,
+            note=held,
+        ),
+    )
+
+
+def change_line(ran: RungResult) -> str:
+    """The step's change as it stands in the study: a line of TOML."""
+    return f"change = {inline(ran.rung.step.change)}"
+
+
+def last_epochs(record: RunRecord, *, target: float) -> str:
+    """The last three epochs' test accuracies, and whether each reached the target."""
+    return ", ".join(
+        f"{percent(row.test_accuracy)} {'yes' if row.test_accuracy >= target else 'no'}"
+        for row in record.rows[-3:]
+    )
+
+
+def seeds(ran: RungResult, rung: RungAnalysis, *, links_from: Path | None = None) -> Table:
+    """A rung's seeds, one a row.
+
+    Args:
+        ran: the rung.
+        rung: its analysis.
+        links_from: the folder that run folders are linked from, in Markdown; None: their names.
+    """
+    rows = tuple(
+        (
+            str(record.run.train.seed),
+            percent(record.final_test_accuracy),
+            f"{percent(record.best_test_accuracy)} (epoch {_best_epoch(record)})",
+            last_epochs(record, target=rung.target),
+            "yes" if record.reached(rung.target) else "no",
+            _folder(record, links_from),
+        )
+        for record in ran.records
+    )
+    columns = ("Seed", "Final", "Best*", "Last three epochs", "Reached", "Run")
+    return Table(columns=columns, rows=rows, left=frozenset({3, 5}))
+
+
+def relative(path: Path, start: Path) -> str:
+    """``path`` as seen from the folder ``start``, with forward slashes, so that reports can move.
+
+    On another drive (Windows) there is no such path, and the name has to do.
+    """
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _best_epoch(record: RunRecord) -> int:
+    """The first of the epochs with the best test accuracy."""
+    return max(record.rows, key=lambda row: row.test_accuracy).epoch
+
+
+def _mean_with_interval(statistics: Statistics) -> str:
+    mean = percent(statistics.mean)
+    return mean if statistics.ci95 is None else f"{mean} {interval(*statistics.ci95)}"
+
+
+def _range(statistics: Statistics) -> str:
+    return f"from {percent(statistics.minimum)} to {percent(statistics.maximum)}"
+
+
+def _effect(rung: RungAnalysis) -> str:
+    """The step's effect on final accuracy and the word for it, short enough for a table."""
+    if rung.effect is None:
+        return ""
+    difference = rung.effect.final
+    word = difference.verdict.partition(":")[0]
+    if difference.mean is None:
+        return word
+    if difference.ci95 is None:
+        return f"{signed(difference.mean)} ({word})"
+    return f"{signed(difference.mean)} {signed_interval(*difference.ci95)} {word}"
+
+
+def _folder(record: RunRecord, links_from: Path | None) -> str:
+    name = record.path.name
+    if links_from is None:
+        return name
+    return f"[{name}]({relative(record.path, links_from).replace(' ', '%20')})"

@@ -1,0 +1,263 @@
+"""Every rule on both sides of its threshold, on histories made for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kilonet.analysis import Finding, RungAnalysis, analyse
+from kilonet.spec import Study, load_study
+from kilonet.store import EpochRow
+from ladders import TEST_IMAGES, made_result, made_rows
+
+STUDY = load_study("mnist-8k")
+
+# At 99 % on 10,000 images the binomial error is √(0.99 · 0.01 / 10,000) = 0.0995 points.
+ERROR = 0.0995
+
+
+def rung_of(*runs: tuple[EpochRow, ...], study: Study = STUDY) -> RungAnalysis:
+    return analyse(made_result(study, [runs]), test_images=TEST_IMAGES).rungs[0]
+
+
+def finding(rung: RungAnalysis, kind: str) -> Finding:
+    return next(found for found in rung.findings if found.kind == kind)
+
+
+def second_rung(before: list[list[float]], after: list[list[float]], **trains: Any) -> RungAnalysis:
+    histories = [
+        [made_rows(run, train=trains.get("train_before", 99.0)) for run in before],
+        [made_rows(run, train=trains.get("train_after", 99.0)) for run in after],
+    ]
+    return analyse(made_result(STUDY, histories), test_images=TEST_IMAGES).rungs[1]
+
+
+class TestFit:
+    # The target of 99.4 % allows an error of 0.6 %; underfitting is more than twice that.
+    @pytest.mark.parametrize(("train", "verdict"), [(98.81, "fits"), (98.79, "underfits")])
+    def test_threshold(self, train: float, verdict: str) -> None:
+        found = finding(rung_of(made_rows([98.8] * 10, train=train)), "fit")
+        assert found.verdict == verdict
+        assert f"{train:.2f}%" in found.sentence
+
+    def test_a_target_of_all_is_not_underfitted_by_one_image(self) -> None:
+        study = STUDY.replace({"target": 100.0})
+        rows = made_rows([99.99] * 10, train=99.99)
+        assert finding(rung_of(rows, study=study), "fit").verdict == "fits"
+
+    def test_says_what_makes_training_harder(self) -> None:
+        result = made_result(STUDY, [[made_rows([99.0] * 10)] for _ in range(3)])
+        rungs = analyse(result, test_images=TEST_IMAGES).rungs
+        sentences = [finding(rung, "fit").sentence for rung in rungs]
+        assert "(with" not in sentences[0]
+        assert "(with dropout on)" in sentences[1]
+        assert "(with dropout and augmentation on)" in sentences[2]
+
+
+class TestGap:
+    @pytest.mark.parametrize(
+        ("gap", "verdict"),
+        [
+            (ERROR + 0.01, "overfits a little"),
+            (ERROR - 0.01, "closed"),
+            (0.01 - ERROR, "closed"),
+            (-0.01 - ERROR, "reversed"),
+            (0.49, "overfits a little"),  # 49 % of the test error of 1 %
+            (0.51, "overfits"),
+        ],
+    )
+    def test_thresholds(self, gap: float, verdict: str) -> None:
+        found = finding(rung_of(made_rows([99.0] * 10, train=99.0 + gap)), "gap")
+        assert found.verdict == verdict
+        assert found.figures["gap"] == pytest.approx(gap)
+        assert f"{abs(gap):.2f}" in found.sentence
+
+    @pytest.mark.parametrize(
+        ("step", "word"),
+        # Material is half of the binomial error, 0.05 points.
+        [(0.06, "widening"), (0.04, "steady"), (-0.06, "narrowing")],
+    )
+    def test_trend(self, step: float, word: str) -> None:
+        train = [99.3] * 5 + [99.3 + step] * 5
+        found = finding(rung_of(made_rows([99.0] * 10, train=train)), "gap")
+        assert word in found.sentence
+        assert found.figures["widening"] == (word == "widening")
+
+    def test_trend_needs_more_than_its_own_noise(self) -> None:
+        # A rise of 0.1 is material, but not against a swing of 0.4: 2 standard errors are 0.28.
+        swing = [0.2, -0.2, 0.2, -0.2, 0.0]
+        train = [99.3 + s for s in swing] + [99.4 + s for s in swing]
+        found = finding(rung_of(made_rows([99.0] * 10, train=train)), "gap")
+        assert "steady" in found.sentence
+
+    def test_catching_up_is_not_called_widening(self) -> None:
+        train = [98.0] * 5 + [98.5] * 5
+        sentence = finding(rung_of(made_rows([99.0] * 10, train=train)), "gap").sentence
+        assert "still closing from below" in sentence
+
+
+class TestTrend:
+    @pytest.mark.parametrize(
+        ("step", "verdict"), [(0.06, "improving"), (0.04, "level"), (-0.06, "falling")]
+    )
+    def test_thresholds(self, step: float, verdict: str) -> None:
+        found = finding(rung_of(made_rows([99.0] * 5 + [99.0 + step] * 5)), "trend")
+        assert found.verdict == verdict
+        assert f"{abs(step):.2f}" in found.sentence
+
+    # Four of five epochs 0.2 off: variance 0.04 a window, standard error √(2 · 0.04 / 5) = 0.1265.
+    @pytest.mark.parametrize(("step", "verdict"), [(0.26, "improving"), (0.25, "level")])
+    def test_against_its_own_noise(self, step: float, verdict: str) -> None:
+        swing = [0.2, -0.2, 0.2, -0.2, 0.0]
+        last = [s + step for s in (0.2, -0.2, 0.0, 0.2, -0.2)]
+        test = [99.0 + s for s in swing + last]
+        found = finding(rung_of(made_rows(test)), "trend")
+        assert found.figures["error"] == pytest.approx(0.016**0.5)
+        assert found.verdict == verdict
+
+    def test_says_when_the_budget_is_spent(self) -> None:
+        rows = made_rows([98.5] * 10 + [99.0] * 5)
+        assert "epochs are spent" in finding(rung_of(rows), "trend").sentence
+        free = STUDY.replace({"budget.epochs": 20})
+        assert "spent" not in finding(rung_of(rows, study=free), "trend").sentence
+
+    def test_too_short(self) -> None:
+        found = finding(rung_of(made_rows([99.0] * 5)), "trend")
+        assert found.verdict == "too short to say"
+
+
+class TestFluctuation:
+    # ±s alternating over five epochs about a flat line: the residual variance is 4·s² / 3, so the
+    # movement is 1.1547·s; material is 0.04975 points.
+    @pytest.mark.parametrize(("swing", "verdict"), [(0.044, "fluctuates"), (0.042, "settled")])
+    def test_threshold(self, swing: float, verdict: str) -> None:
+        last = [99.0 + swing, 99.0 - swing, 99.0, 99.0 - swing, 99.0 + swing]
+        found = finding(rung_of(made_rows([99.0] * 5 + last)), "fluctuation")
+        assert found.figures["movement"] == pytest.approx(1.1547 * swing, rel=1e-4)
+        assert found.verdict == verdict
+        assert "0.10 by themselves" in found.sentence
+
+    def test_a_climb_is_not_a_fluctuation(self) -> None:
+        found = finding(rung_of(made_rows([98.0 + 0.1 * i for i in range(10)])), "fluctuation")
+        assert found.verdict == "settled"
+
+    def test_says_whether_the_learning_rate_is_still_high(self) -> None:
+        swinging = [99.0, 99.3] * 5
+        assert "still at its peak of 0.01" in (
+            finding(rung_of(made_rows(swinging)), "fluctuation").sentence
+        )
+        rows = made_rows(swinging[:8]) + tuple(
+            EpochRow(**{**vars(row), "epoch": row.epoch + 8, "lr": 0.001})
+            for row in made_rows(swinging[8:])
+        )
+        assert "peak" not in finding(rung_of(rows), "fluctuation").sentence
+
+    def test_too_short(self) -> None:
+        found = finding(rung_of(made_rows([99.0, 99.1])), "fluctuation")
+        assert found.verdict == "too short to say"
+
+
+class TestTarget:
+    def test_reached_means_the_last_three_epochs(self) -> None:
+        held = finding(rung_of(made_rows([99.0] * 7 + [99.4] * 3)), "target")
+        assert held.verdict == "reached"
+        touched = finding(rung_of(made_rows([99.0] * 8 + [99.5, 99.3])), "target")
+        assert touched.verdict == "not reached"
+        assert "0.10 points short of 99.40%, 10 images of 10,000" in touched.sentence
+        assert "touched 99.50%, but it was not held" in touched.sentence
+
+    def test_the_last_epoch_alone_is_not_enough(self) -> None:
+        found = finding(rung_of(made_rows([99.0] * 9 + [99.45])), "target")
+        assert found.verdict == "not reached"
+        assert "final accuracy 99.45%, but below 99.40% before the end" in found.sentence
+
+    def test_by_some_seeds(self) -> None:
+        runs = [made_rows([level] * 10) for level in (99.5, 99.3, 99.3)]
+        found = finding(rung_of(*runs), "target")
+        assert found.verdict == "reached by some"
+        assert "by 1 of 3 seeds" in found.sentence
+
+    @pytest.mark.parametrize(("final", "within"), [(99.35, True), (99.30, False)])
+    def test_short_by_less_than_the_test_set_can_tell(self, final: float, within: bool) -> None:
+        sentence = finding(rung_of(made_rows([final] * 10)), "target").sentence
+        assert ("less than the test set's own error" in sentence) == within
+
+
+class TestEffect:
+    def test_one_seed_concludes_nothing(self) -> None:
+        found = finding(second_rung([[99.0] * 10], [[99.5] * 10]), "effect")
+        assert found.verdict == "one seed: nothing can be concluded"
+        assert "+0.50 points" in found.sentence
+        assert "One seed: nothing can be concluded about the step." in found.sentence
+
+    def test_paired_by_seed(self) -> None:
+        before = [[98.0] * 10, [98.5] * 10, [99.0] * 10]
+        after = [[98.2] * 10, [98.71] * 10, [99.19] * 10]
+        found = finding(second_rung(before, after), "effect")
+        assert found.verdict == "better"
+        assert found.sentence.count("better") == 2
+        assert "95% interval [+0.18, +0.22]" in found.sentence
+
+    def test_equal_differences_are_said_to_be_so(self) -> None:
+        found = finding(second_rung([[98.0] * 10] * 2, [[98.2] * 10] * 2), "effect")
+        assert found.verdict == "no difference shown"
+        assert "in every seed, so that the spread is unknown" in found.sentence
+
+    def test_seeds_without_a_partner(self) -> None:
+        rows = made_rows([99.0] * 10)
+        histories = [[rows, rows, rows], [rows, rows]]
+        seeds = [(1, 2, 3), (2, 4)]
+        result = made_result(STUDY, histories, seeds=seeds)
+        rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
+        assert rung.effect is not None
+        assert rung.effect.unpaired == 3
+        assert "3 seeds without a partner left out" in finding(rung, "effect").sentence
+
+    def test_no_seed_in_common(self) -> None:
+        rows = made_rows([99.0] * 10)
+        result = made_result(STUDY, [[rows], [rows]], seeds=[(1,), (2,)])
+        rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
+        found = finding(rung, "effect")
+        assert found.sentence == "Against rung 1: no seed in common: nothing can be concluded."
+
+
+class TestRobustness:
+    STILL = [99.0] * 10
+
+    @pytest.mark.parametrize(("train", "verdict"), [(99.14, "more robust"), (99.16, "alike")])
+    def test_gap(self, train: float, verdict: str) -> None:
+        rung = second_rung([self.STILL], [self.STILL], train_before=99.2, train_after=train)
+        assert finding(rung, "robustness").verdict == verdict
+
+    @pytest.mark.parametrize(
+        ("ratio", "verdict"),
+        [(0.79, "more robust"), (0.81, "alike"), (1.24, "alike"), (1.26, "less robust")],
+    )
+    def test_movement(self, ratio: float, verdict: str) -> None:
+        swing = [0.1, -0.1] * 5
+        before = [99.0 + s for s in swing]
+        after = [99.0 + ratio * s for s in swing]
+        rung = second_rung([before], [after], train_before=before, train_after=after)
+        assert finding(rung, "robustness").verdict == verdict
+
+    def test_no_better_is_said_too(self) -> None:
+        rung = second_rung([self.STILL], [self.STILL], train_before=99.4, train_after=99.1)
+        assert "more robustly, but no better" in finding(rung, "robustness").sentence
+        rung = second_rung([self.STILL], [[99.2] * 10], train_before=99.4, train_after=99.3)
+        assert "no better" not in finding(rung, "robustness").sentence
+
+
+def test_every_sentence_has_figures_and_ends() -> None:
+    for run in (
+        [99.0] * 15,
+        [90.0 + i / 2 for i in range(15)],
+        [99.5, 98.0] * 7,
+        [99.0],
+        [50.0] * 4,
+    ):
+        for found in second_rung([run], [run]).findings:
+            assert found.sentence.endswith(".")
+            assert any(character.isdigit() for character in found.sentence)
+            assert "\n" not in found.sentence
+            assert "nan" not in found.sentence

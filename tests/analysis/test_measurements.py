@@ -1,0 +1,91 @@
+"""Levels, gap, movement and trend, against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kilonet.analysis import measure
+from kilonet.spec import load_study
+from kilonet.store import EpochRow
+from ladders import DROPOUT, TEST_IMAGES, made_record, made_rows, typed_rows
+
+RUNG = load_study("mnist-8k").rungs[0]
+
+
+def measured(*runs: tuple[EpochRow, ...], images: int = TEST_IMAGES):
+    records = [made_record(RUNG, rows, seed=seed) for seed, rows in enumerate(runs, start=1)]
+    return measure(records, test_images=images)
+
+
+def residual_sd(values: np.ndarray) -> float:
+    x = np.arange(len(values))
+    residuals = values - np.polyval(np.polyfit(x, values, 1), x)
+    return float(np.sqrt((residuals**2).sum() / (len(values) - 2)))
+
+
+def test_the_notebooks_table() -> None:
+    rows = typed_rows(DROPOUT)
+    test = np.array([row.test_accuracy for row in rows])
+    train = np.array([row.train_accuracy for row in rows])
+    found = measured(rows)
+    assert (found.seeds, found.epochs, found.window) == (1, 15, 5)
+    assert found.test == pytest.approx(test[-5:].mean())
+    assert found.train == pytest.approx(train[-5:].mean())
+    assert found.gap == pytest.approx((train - test)[-5:].mean())
+    assert (found.low, found.high) == (99.07, 99.26)
+    assert found.movement == pytest.approx(residual_sd(test[-5:]))
+    assert found.second_half_gap == pytest.approx((train - test)[-10:].mean())
+    assert found.second_half_movement == pytest.approx(residual_sd(test[-10:]))
+    assert found.test_change is not None
+    assert found.test_change.value == pytest.approx(test[-5:].mean() - test[-10:-5].mean())
+    error = np.sqrt((test[-5:].var(ddof=1) + test[-10:-5].var(ddof=1)) / 5)
+    assert found.test_change.error == pytest.approx(error)
+    assert found.gap_share == pytest.approx(found.gap / (100 - found.test))
+
+
+def test_seeds_are_averaged_and_their_spread_is_no_movement() -> None:
+    # Two runs that lie still, 1 point apart: nothing moves.
+    found = measured(made_rows([98.0] * 10), made_rows([99.0] * 10))
+    assert found.test == pytest.approx(98.5)
+    assert found.movement == 0.0
+    assert found.test_change is not None
+    assert (found.test_change.value, found.test_change.error) == (0.0, 0.0)
+
+
+def test_a_straight_climb_is_no_movement() -> None:
+    found = measured(made_rows([98.0 + 0.1 * epoch for epoch in range(10)]))
+    assert found.movement == pytest.approx(0.0, abs=1e-6)
+    assert found.test_change is not None
+    assert found.test_change.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "window", "told"), [(1, 1, False), (2, 2, False), (3, 3, False), (6, 3, True)]
+)
+def test_short_runs(epochs: int, window: int, told: bool) -> None:
+    found = measured(made_rows([98.0] * epochs))
+    assert found.window == window
+    assert (found.movement is not None) == (window >= 3)
+    assert (found.test_change is not None) == told
+    assert (found.gap_change is not None) == told
+
+
+@pytest.mark.parametrize("epochs", [5, 7, 8, 9, 10, 11, 40])
+def test_windows_never_overlap(epochs: int) -> None:
+    found = measured(made_rows([98.0] * epochs))
+    assert 1 <= found.window <= 5
+    assert found.test_change is None or 2 * found.window <= epochs
+
+
+def test_what_is_material() -> None:
+    # Half of √(0.98 · 0.02 / 10,000) = 0.14 points; never less than one image.
+    assert measured(made_rows([98.0] * 5)).material == pytest.approx(0.07)
+    assert measured(made_rows([100.0] * 5), images=500).material == pytest.approx(0.2)
+
+
+def test_nothing_to_measure() -> None:
+    with pytest.raises(ValueError, match="nothing to measure"):
+        measure([], test_images=10)
+    with pytest.raises(ValueError, match="nothing to measure"):
+        measured(())

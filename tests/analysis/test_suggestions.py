@@ -1,0 +1,234 @@
+"""What to try next: it applies, it is new, it fits the budget, and it answers the finding."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from math import prod
+
+import pytest
+
+from kilonet.analysis import RungAnalysis, Suggestion, analyse
+from kilonet.spec import Run, Rung, Study, load_study
+from kilonet.store import EpochRow
+from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
+
+STUDY = load_study("mnist-8k")
+SWING = [99.1, 98.9] * 7 + [99.1]
+
+HISTORIES = {
+    "over-fits strongly": made_rows([99.0] * 15, train=99.9),
+    "over-fits a little": made_rows([99.0] * 15, train=99.2),
+    "no gap": made_rows([99.0] * 15, train=99.0),
+    "underfits": made_rows([90.0] * 15, train=89.0),
+    "fluctuates": made_rows(SWING, train=99.0),
+    "improves": made_rows([90.0 + i / 2 for i in range(15)], train=95.0),
+    "one epoch": made_rows([95.0], train=95.0),
+}
+
+RUNS = {
+    "bare": {"net.block": ["conv", "relu"]},
+    "first rung": {"net.block": ["conv", "relu", "batchnorm"]},
+    "dropout": {"net.block": ["conv", "relu", "batchnorm", "dropout 0.01"]},
+    "everything": {
+        "net.block": ["conv", "relu", "batchnorm", "dropout 0.1"],
+        "data.augment": [
+            {"name": "affine", "degrees": 7, "translate": [0.1, 0.1]},
+            {"name": "erasing"},
+        ],
+        "train.optimizer": {"name": "adamw"},
+        "train.schedule": {"name": "onecycle", "max_lr": 0.01},
+        "train.average": {"name": "ema"},
+        "train.label_smoothing": 0.1,
+    },
+    "plain sgd": {"train.optimizer": {"name": "sgd", "lr": 0.05}, "train.epochs": 3},
+    "no convolutions": {"net.layers": ["flatten", "linear 9", "relu", "linear 10"]},
+    "residual": {
+        "net.layers": ["conv 8", {"residual": ["conv 8 pad=1"]}, "gap", "pointwise 10 bare"]
+    },
+}
+
+BUDGETS = {
+    "the notebook's": {"parameters": 8000, "epochs": 15},
+    "ample": {"parameters": 100_000, "epochs": 100},
+    "none": {},
+}
+
+
+def study_with(run: dict[str, object], budget: dict[str, int]) -> Study:
+    data = STUDY.to_dict()
+    data["budget"] = budget
+    data["step"] = [{"name": "The rung", "change": run}]
+    return Study.from_dict(data)
+
+
+def analysed(study: Study, rows: tuple[EpochRow, ...]) -> RungAnalysis:
+    return analyse(made_result(study, [[rows]]), test_images=TEST_IMAGES).rungs[0]
+
+
+def cases() -> Iterator[tuple[Study, Rung, RungAnalysis]]:
+    for run in RUNS.values():
+        for budget in BUDGETS.values():
+            study = study_with(run, budget)
+            for rows in HISTORIES.values():
+                yield study, study.rungs[0], analysed(study, rows)
+
+
+@pytest.fixture(scope="module")
+def all_cases() -> list[tuple[Study, Rung, RungAnalysis]]:
+    return list(cases())
+
+
+def titles(rung: RungAnalysis) -> list[str]:
+    return [suggestion.title for suggestion in rung.next_steps]
+
+
+def pasted(suggestion: Suggestion) -> dict[str, object]:
+    change = tomllib.loads(suggestion.line)["change"]
+    assert isinstance(change, dict)
+    return change
+
+
+def test_every_line_applies_changes_the_run_and_keeps_the_budget(
+    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+) -> None:
+    seen = 0
+    for study, rung, analysis in all_cases:
+        for suggestion in analysis.next_steps:
+            changed = rung.run.replace(pasted(suggestion))
+            assert changed == rung.run.replace(suggestion.change)
+            assert (changed.net.nodes, changed.data, changed.train) != (
+                rung.run.net.nodes,
+                rung.run.data,
+                rung.run.train,
+            )
+            parameters = sum(map(prod, changed.net.parameters.values()))
+            assert parameters <= (study.budget.parameters or parameters)
+            assert changed.train.epochs <= (study.budget.epochs or changed.train.epochs)
+            assert changed.net.classes == rung.run.net.classes
+            seen += 1
+    assert seen > 200
+
+
+def test_each_line_works_as_a_rung_of_the_study(
+    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+) -> None:
+    for study, _, analysis in all_cases[::5]:
+        for suggestion in analysis.next_steps:
+            data = study.to_dict()
+            data["step"].append({"name": suggestion.title, "change": pasted(suggestion)})
+            assert len(Study.from_dict(data).rungs) == 2
+
+
+def test_what_a_rung_has_is_not_suggested_again(
+    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+) -> None:
+    def kinds(run: Run) -> set[str]:
+        words = {str(member).split()[0] for member in run.net.block if member is not None}
+        words |= {entry.name for entry in run.data.augment}
+        words |= {"decay"} if run.train.optimizer.weight_decay else set()
+        words |= {"average"} if run.train.average else set()
+        return words | {run.train.schedule.name}
+
+    for _, rung, analysis in all_cases:
+        for suggestion in analysis.next_steps:
+            changed = rung.run.replace(suggestion.change)
+            more, less = kinds(changed) - kinds(rung.run), kinds(rung.run) - kinds(changed)
+            resized = changed.net.layers != rung.run.net.layers
+            longer = changed.train.epochs > rung.run.train.epochs
+            assert more or less or resized or longer, suggestion
+
+
+def test_each_suggestion_comes_once(all_cases: list[tuple[Study, Rung, RungAnalysis]]) -> None:
+    for _, _, analysis in all_cases:
+        lines = [suggestion.line for suggestion in analysis.next_steps]
+        assert len(lines) == len(set(lines))
+        assert all(suggestion.reason for suggestion in analysis.next_steps)
+
+
+@pytest.mark.parametrize(
+    ("history", "p"), [("over-fits a little", 0.01), ("over-fits strongly", 0.05)]
+)
+def test_overfitting_asks_for_dropout_first(history: str, p: float) -> None:
+    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
+    first = analysed(study, HISTORIES[history]).next_steps[0]
+    assert first.change == {"net.block": ["conv", "relu", "batchnorm", f"dropout {p}"]}
+
+
+def test_then_for_augmentation() -> None:
+    study = study_with(RUNS["dropout"], BUDGETS["the notebook's"])
+    first, second, *_ = analysed(study, HISTORIES["over-fits a little"]).next_steps
+    assert first.change == {"data.augment": [{"name": "rotation", "degrees": 7}]}
+    assert second.change == {"data.augment": [{"name": "crop", "padding": 2}]}
+
+
+def test_augmentation_is_added_to_what_there_is() -> None:
+    run = {**RUNS["dropout"], "data.augment": [{"name": "rotation", "degrees": 3, "fill": 1}]}
+    first = analysed(study_with(run, {}), HISTORIES["over-fits a little"]).next_steps[0]
+    names = [
+        entry.name for entry in study_with(run, {}).rungs[0].run.replace(first.change).data.augment
+    ]
+    assert names == ["rotation", "crop"]
+
+
+def test_underfitting_takes_the_brakes_off_and_widens() -> None:
+    rung = analysed(study_with(RUNS["dropout"], BUDGETS["ample"]), HISTORIES["underfits"])
+    assert titles(rung)[:2] == ["Without dropout", "2 times as wide"]
+    assert not any("dropout in every" in title for title in titles(rung))
+    bare = analysed(study_with(RUNS["bare"], BUDGETS["ample"]), HISTORIES["underfits"])
+    assert titles(bare)[0] == "Batch normalisation in every block"
+
+
+def test_nothing_wider_than_the_budget() -> None:
+    rung = analysed(study_with(RUNS["dropout"], BUDGETS["the notebook's"]), HISTORIES["underfits"])
+    assert not any("as wide" in title for title in titles(rung))
+    # 1.25 times as wide needs 8,000 · 1.25² and a little: the largest factor that fits is taken.
+    some = analysed(study_with(RUNS["dropout"], {"parameters": 13_000}), HISTORIES["underfits"])
+    assert "1.25 times as wide" in titles(some)
+
+
+def test_improving_asks_for_epochs_where_there_are_any() -> None:
+    rows = HISTORIES["improves"]
+    spent = analysed(study_with(RUNS["first rung"], BUDGETS["the notebook's"]), rows)
+    assert not any(title.startswith("Train for") for title in titles(spent))
+    ample = analysed(study_with(RUNS["first rung"], BUDGETS["ample"]), rows)
+    assert "Train for 23 epochs" in titles(ample)
+    nearly = analysed(study_with(RUNS["first rung"], {"epochs": 17}), rows)
+    assert "Train for 17 epochs" in titles(nearly)
+
+
+def test_fluctuation_asks_for_a_scheduler() -> None:
+    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
+    rung = analysed(study, HISTORIES["fluctuates"])
+    assert rung.next_steps[0].change == {
+        "train.schedule": {"name": "step", "step_size": 10, "gamma": 0.1}
+    }
+    scheduled = study_with({**RUNS["first rung"], "train.schedule": "cosine"}, {})
+    assert titles(analysed(scheduled, HISTORIES["fluctuates"]))[0] == "Average the weights"
+
+
+def test_nothing_to_do_once_the_target_is_reached() -> None:
+    study = study_with(RUNS["first rung"], {})
+    assert analysed(study, made_rows([99.5] * 15, train=99.9)).next_steps == ()
+
+
+def test_a_step_that_hurt_is_taken_back() -> None:
+    data = STUDY.to_dict()
+    data["step"] = [
+        {"name": "First", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
+        {"name": "Too fast", "change": {"train.optimizer.lr": 1.0, "data.augment": []}},
+    ]
+    study = Study.from_dict(data)
+    good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
+    bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
+    rung = analyse(made_result(study, [good, bad]), test_images=TEST_IMAGES).rungs[1]
+    back = rung.next_steps[0]
+    assert back.title == "Take this step back"
+    assert "0.99 points" in back.reason
+    restored = study.rungs[1].run.replace(pasted(back))
+    assert restored == study.rungs[0].run
+
+
+def test_one_seed_takes_nothing_back() -> None:
+    for rung in analyse(notebook_result(), test_images=TEST_IMAGES).rungs:
+        assert "Take this step back" not in titles(rung)

@@ -1,0 +1,107 @@
+"""The JSON that programs rely on: keys, units, and that it is JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kilonet.analysis import analyse
+from kilonet.report.records import engine_name, run_json, study_json
+from kilonet.spec import load_study
+from ladders import TEST_IMAGES, made_record, made_rows, notebook_result, plain, seeded_result
+
+
+def test_the_promised_keys_of_a_study() -> None:
+    result = seeded_result(seeds=3)
+    data = plain(study_json(result, analyse(result, test_images=TEST_IMAGES)))
+    assert data["study"] == "mnist-8k"
+    assert data["target"] == 99.4
+    assert [step["name"] for step in data["steps"]] == [step.name for step in result.study.step]
+    for step, ran in zip(data["steps"], result.rungs, strict=True):
+        finals = [record.rows[-1].test_accuracy for record in ran.records]
+        low, high = step["ci95"]
+        assert low < step["mean"] < high
+        assert step["mean"] == pytest.approx(sum(finals) / 3)
+        assert step["parameters"] == 7864
+        assert step["reached"] in {0, 3}
+        assert step["seeds"][0].keys() >= {
+            "seed",
+            "run",
+            "final_test_accuracy",
+            "best_test_accuracy",
+            "reached",
+        }
+        assert [seed["final_test_accuracy"] for seed in step["seeds"]] == finals
+        assert [seed["seed"] for seed in step["seeds"]] == [1, 2, 3]
+        assert Path(step["seeds"][1]["run"]) == ran.records[1].path
+    assert [seed["reached"] for seed in data["steps"][3]["seeds"]] == [True, True, True]
+    assert data["steps"][0]["effect"] is None
+    assert data["steps"][3]["effect"]["final"]["verdict"] == "better"
+
+
+def test_one_seed_has_no_interval() -> None:
+    result = notebook_result()
+    data = plain(study_json(result, analyse(result, test_images=TEST_IMAGES)))
+    assert [step["ci95"] for step in data["steps"]] == [None, None, None]
+    assert [step["mean"] for step in data["steps"]] == [99.27, 99.26, 99.32]
+    assert [step["reached"] for step in data["steps"]] == [0, 0, 0]
+    effect = data["steps"][1]["effect"]
+    assert effect["final"]["mean"] == pytest.approx(-0.01)
+    assert effect["final"]["p"] is None
+    kinds = [finding["kind"] for finding in data["steps"][2]["findings"]]
+    assert kinds == ["target", "fit", "gap", "trend", "fluctuation", "effect", "robustness"]
+    assert data["steps"][2]["next"][0]["change"] == {
+        "train.schedule": {"name": "step", "step_size": 10, "gamma": 0.1}
+    }
+
+
+def test_a_run() -> None:
+    rung = load_study("mnist-8k").rungs[0]
+    record = made_record(rung, made_rows([99.0, 99.1], train=98.0), seed=2)
+    data = plain(run_json(record))
+    assert data["run"] == str(record.path)
+    assert (data["engine"], data["parameters"], data["seed"]) == ("torch", 7864, 2)
+    assert data["seconds"] == 18.0
+    assert (data["final_test_accuracy"], data["best_test_accuracy"]) == (99.1, 99.1)
+    assert data["epochs"][1].keys() == {
+        "epoch",
+        "train_accuracy",
+        "train_loss",
+        "test_accuracy",
+        "test_loss",
+        "lr",
+        "seconds",
+    }
+    assert data["epochs"][1]["test_accuracy"] == 99.1
+
+
+def test_validation_is_there_when_there_is_one() -> None:
+    rung = load_study("mnist-8k").rungs[0]
+    rows = tuple(
+        replace(row, validation_accuracy=98.5, validation_loss=0.05) for row in made_rows([99.0])
+    )
+    epoch = plain(run_json(made_record(rung, rows)))["epochs"][0]
+    assert (epoch["validation_accuracy"], epoch["validation_loss"]) == (98.5, 0.05)
+
+
+def test_an_unfinished_run_and_a_loss_that_is_no_number() -> None:
+    rung = load_study("mnist-8k").rungs[0]
+    assert plain(run_json(made_record(rung, ())))["epochs"] == []
+    rows = tuple(replace(row, train_loss=float("nan")) for row in made_rows([10.0]))
+    assert plain(run_json(made_record(rung, rows)))["epochs"][0]["train_loss"] is None
+
+
+def test_small_numbers_keep_their_digits() -> None:
+    rung = load_study("mnist-8k").rungs[0]
+    rows = made_rows([99.0], lr=4.0123e-10)
+    assert plain(run_json(made_record(rung, rows)))["epochs"][0]["lr"] == 4.0123e-10
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [({"engine": {"name": "torch"}}, "torch"), ({"engine": "native"}, "native"), ({}, None)],
+)
+def test_engine_name(environment: dict[str, object], name: str | None) -> None:
+    assert engine_name(environment) == name

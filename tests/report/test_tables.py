@@ -1,0 +1,75 @@
+"""What is said about a ladder, a rung and its seeds, whatever it is shown on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kilonet.analysis import analyse
+from kilonet.report import tables
+from ladders import TEST_IMAGES, notebook_result, seeded_result
+
+
+def test_the_notebooks_ladder() -> None:
+    result = notebook_result()
+    table = tables.ladder(result, analyse(result, test_images=TEST_IMAGES))
+    assert table.columns[1:6] == ("Rung", "Params", "Final test accuracy", "Best*", "Reached")
+    assert table.rows == (
+        ("1", "Batch normalisation", "7,864", "99.27%", "99.31%", "0 of 1", ""),
+        ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.01 (one seed)"),
+        ("3", "Rotation", "7,864", "99.32%", "99.35%", "0 of 1", "+0.06 (one seed)"),
+    )
+    assert "chosen on the test set, so optimistic" in tables.LADDER_NOTE
+
+
+def test_a_ladder_of_seeds_has_intervals_and_words() -> None:
+    result = seeded_result(seeds=3)
+    analysis = analyse(result, test_images=TEST_IMAGES)
+    row = tables.ladder(result, analysis).rows[3]
+    low, high = analysis.rungs[3].final.ci95 or (0.0, 0.0)
+    assert row[3] == f"{analysis.rungs[3].final.mean:.2f}% [{low:.2f}, {high:.2f}]"
+    assert row[5] == "3 of 3"
+    assert row[6].endswith("] better")
+
+
+def test_a_rungs_result() -> None:
+    result = notebook_result()
+    rung = analyse(result, test_images=TEST_IMAGES).rungs[2]
+    lines = tables.result_lines(result.rungs[2], rung, budget=8000)
+    assert [(line.label, line.value, line.note) for line in lines] == [
+        ("Parameters", "7,864", "at most 8,000"),
+        ("Best train accuracy", "99.24%", ""),
+        ("Best test accuracy", "99.35%", "epoch 11; chosen on the test set, so optimistic"),
+        ("Final test accuracy", "99.32%", "one seed, so no interval"),
+        (
+            "99.40% in each of the last three epochs",
+            "no",
+            "99.19% no, 99.28% no, 99.32% no",
+        ),
+    ]
+
+
+def test_a_rungs_result_over_seeds() -> None:
+    result = seeded_result(seeds=3)
+    rung = analyse(result, test_images=TEST_IMAGES).rungs[3]
+    lines = {line.label: line for line in tables.result_lines(result.rungs[3], rung)}
+    assert lines["Parameters"].note == ""
+    assert lines["99.40% in each of the last three epochs"].value == "3 of 3 seeds"
+    assert "over 3 seeds; from" in lines["Final test accuracy"].note
+    assert lines["Best test accuracy"].note.endswith("chosen on the test set, so optimistic")
+
+
+def test_seeds_link_their_runs() -> None:
+    result = seeded_result(seeds=2, folder=Path("some where/ladder"))
+    rung = analyse(result, test_images=TEST_IMAGES).rungs[3]
+    table = tables.seeds(result.rungs[3], rung, links_from=Path("some where"))
+    name = result.rungs[3].records[1].path.name
+    assert [row[0] for row in table.rows] == ["1", "2"]
+    assert table.rows[1][4:] == ("yes", f"[{name}](ladder/runs/{name})")
+    assert table.rows[1][3].count("yes") == 3
+    unlinked = tables.seeds(result.rungs[3], rung)
+    assert unlinked.rows[1][5] == name
+
+
+def test_relative_paths(tmp_path: Path) -> None:
+    assert tables.relative(tmp_path / "a" / "runs" / "x", tmp_path / "a") == "runs/x"
+    assert tables.relative(Path("a/study.toml"), Path("a/b")) == "../study.toml"
