@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from kilonet.analysis import StudyAnalysis, analyse
-from kilonet.report.markdown import write_report
-from kilonet.report.records import study_json
-from kilonet.report.terminal import ladder_table, rung_panel
 from rich.console import Console
 from rich.text import Text
 
+from kilonet.analysis import StudyAnalysis, analyse
 from kilonet.report.live import Live
+from kilonet.report.markdown import write_report
+from kilonet.report.records import study_json
+from kilonet.report.terminal import ladder_table, rung_panel
 from kilonet.run import Observer
 from kilonet.spec import Net, Study
 from kilonet.store import RunRecord
