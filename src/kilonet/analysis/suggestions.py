@@ -152,6 +152,9 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     strong = diagnosis.says("gap", "overfits")
     if not strong and not diagnosis.says("gap", "overfits a little"):
         return
+    # It has to learn its own images first; regularising would make that harder.
+    if diagnosis.says("fit", "underfits"):
+        return
     amount = "over-fits" if strong else "over-fits a little"
     reason = f"it {amount}: the gap is {points(diagnosis.measured.gap)} points"
     if not _has_dropout(diagnosis.run):
@@ -161,7 +164,11 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
             reason=f"{reason}, and there is no dropout",
             change={"net.block": [*diagnosis.block, f"dropout {p}"]},
         )
-    augment: list[dict[str, Any]] = diagnosis.run.data.to_dict()["augment"]
+    # Defaults left out, as people write them.
+    augment: list[dict[str, Any]] = [
+        {"name": entry.name, **entry.model_dump(mode="json", exclude_defaults=True)}
+        for entry in diagnosis.run.data.augment
+    ]
     had = {entry["name"] for entry in augment}
     if not had & {"rotation", "affine"}:
         rotation = {"name": "rotation", "degrees": 7}
