@@ -137,9 +137,10 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
 
 
 def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
-    """An underfitting network: help it learn, take what holds it back, widen it."""
+    """An underfitting network: let it go on, help it learn, take what holds it back, widen it."""
     if not diagnosis.says("fit", "underfits"):
         return
+    yield from _train_longer(diagnosis)
     reason = f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}"
     yield from _normalise(diagnosis, reason)
     yield from _without_dropout(diagnosis, f"{reason}, and dropout holds it back further")
