@@ -1,1 +1,64 @@
-"""kilonet: a workbench for image classifiers of a few thousand parameters."""
+"""kilonet: a workbench for image classifiers of a few thousand parameters.
+
+    import kilonet as kn
+
+    lines = ["conv 8", "maxpool 2", "conv 16", "gap", "pointwise 10 bare"]
+    net = kn.Net(input=(1, 28, 28), layers=lines)
+    print(kn.summarise(net))                        # layers, parameters, receptive fields
+    record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=kn.Live())
+    record                                          # the log table, in a notebook as HTML
+
+What is stated is in :mod:`kilonet.spec`; studies, analysis and reports have rooms of their own.
+"""
+
+from importlib.metadata import version as _version
+
+from kilonet.data import Dataset, describe, load_dataset
+from kilonet.errors import KilonetError
+from kilonet.report.live import Live
+from kilonet.run import train
+from kilonet.spec import (
+    Budget,
+    Data,
+    Net,
+    Run,
+    Study,
+    StudyStep,
+    Train,
+    load_net,
+    load_run,
+    load_study,
+)
+from kilonet.store import RunFolder, RunRecord
+from kilonet.study import StudyResult, run_study
+from kilonet.summary import Summary, summarise
+from kilonet.table import Table
+
+__version__ = _version("kilonet")
+
+__all__ = [
+    "Budget",
+    "Data",
+    "Dataset",
+    "KilonetError",
+    "Live",
+    "Net",
+    "Run",
+    "RunFolder",
+    "RunRecord",
+    "Study",
+    "StudyResult",
+    "StudyStep",
+    "Summary",
+    "Table",
+    "Train",
+    "__version__",
+    "describe",
+    "load_dataset",
+    "load_net",
+    "load_run",
+    "load_study",
+    "run_study",
+    "summarise",
+    "train",
+]

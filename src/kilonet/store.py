@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kilonet.spec import Run
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from kilonet.atomic import is_aside, write_atomically
+from kilonet.errors import StoreError
+from kilonet.spec import Run, load_run, to_toml
 from kilonet.table import Table
 
 
@@ -110,3 +123,269 @@ class RunRecord:
 
     def _repr_html_(self) -> str:
         return self.log_table.to_html()
+
+
+FORMAT = 1
+"""Of run folders; a folder of a newer format is refused, not guessed at."""
+
+_RUN = "run.toml"
+_ENVIRONMENT = "environment.json"
+_EPOCHS = "epochs.jsonl"
+_STEPS = "steps.npz"
+_CHECKPOINT = "checkpoint.safetensors"
+_WEIGHTS = "weights.safetensors"
+_PREDICTIONS = "predictions.npz"
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """Every step of a run so far.
+
+    Attributes:
+        loss: (steps,) float64, nats, each step's mean.
+        correct: (steps,) int64.
+    """
+
+    loss: NDArray[np.float64]
+    correct: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a run stands.
+
+    Attributes:
+        epochs: how many are finished.
+        state: the engine's, see :meth:`kilonet.engine.Engine.state`.
+        rows: one a finished epoch.
+        steps: one a step of the finished epochs.
+    """
+
+    epochs: int
+    state: Arrays
+    rows: tuple[EpochRow, ...]
+    steps: StepLog
+
+
+class RunFolder:
+    """One run's folder. Every file in it is replaced whole or not at all.
+
+    The checkpoint is written last in an epoch and is what counts: rows and steps beyond it belong
+    to an epoch that was cut off, and are dropped on reading.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / _RUN).is_file()
+
+    def begin(self, run: Run, environment: Mapping[str, Any]) -> None:
+        """Write the spec and the environment; forget any earlier run here.
+
+        Raises:
+            StoreError: if the folder cannot be written, or holds files that are not a run's.
+        """
+        if not self.exists():
+            self._refuse_strangers()
+        # The spec goes first and comes last: without it the folder counts as empty.
+        for name in (_RUN, _CHECKPOINT, _PREDICTIONS, _WEIGHTS, _STEPS, _EPOCHS):
+            self._remove(name)
+        record = {"format": FORMAT, **environment}
+        self._write(_ENVIRONMENT, json.dumps(record, indent=2) + "\n")
+        self._write(_RUN, to_toml(run))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the steps, the rows and, last, the state of a run after an epoch."""
+        steps = {
+            "loss": checkpoint.steps.loss,
+            "correct": checkpoint.steps.correct,
+            "epochs": np.array(checkpoint.epochs),
+        }
+        self._write_arrays(_STEPS, steps)
+        self._write(_EPOCHS, "".join(_row_to_json(row) + "\n" for row in checkpoint.rows))
+        metadata = {"format": str(FORMAT), "epochs": str(checkpoint.epochs)}
+        self._write_tensors(_CHECKPOINT, checkpoint.state, metadata)
+
+    def finish(self, *, weights: Arrays, logits: NDArray[np.float32]) -> None:
+        """Write the final weights and the test set's logits; from then on the run is finished."""
+        self._write_tensors(_WEIGHTS, weights, {"format": str(FORMAT)})
+        self._write_arrays(_PREDICTIONS, {"logits": logits})
+
+    def run(self) -> Run:
+        """The spec.
+
+        Raises:
+            StoreError: if there is none.
+            SpecError: if it does not hold.
+        """
+        if not self.exists():
+            raise StoreError(f"{self.path}: not a run folder: it has no {_RUN}")
+        return load_run(str(self.path / _RUN))
+
+    def environment(self) -> dict[str, Any]:
+        """What ``environment.json`` holds; StoreError where it is damaged or of another format."""
+        path = self.path / _ENVIRONMENT
+        try:
+            environment = json.loads(self._read(_ENVIRONMENT))
+        except ValueError:
+            raise StoreError(f"{path}: not valid JSON; the folder is damaged") from None
+        found = environment.get("format") if isinstance(environment, dict) else None
+        if found != FORMAT:
+            raise StoreError(
+                f"{path}: format {found!r}, but this kilonet reads format {FORMAT}; "
+                "use the version that wrote it, or another folder"
+            )
+        return dict(environment)
+
+    def rows(self) -> tuple[EpochRow, ...]:
+        """The epochs' rows, none before the first one's end; StoreError where they are damaged."""
+        path = self.path / _EPOCHS
+        if not path.exists():
+            return ()
+        rows = []
+        for number, line in enumerate(self._read(_EPOCHS).decode(errors="replace").splitlines()):
+            try:
+                row = EpochRow(**json.loads(line))
+            except (TypeError, ValueError):
+                row = None
+            if row is None or row.epoch != number:
+                raise StoreError(f"{path}: line {number + 1} is damaged; train the run again")
+            rows.append(row)
+        return tuple(rows)
+
+    def finished(self) -> bool:
+        """Whether the run trained to its end and all its results are here."""
+        needed = (_RUN, _ENVIRONMENT, _EPOCHS, _WEIGHTS, _PREDICTIONS)
+        if not all((self.path / name).is_file() for name in needed):
+            return False
+        return len(self.rows()) == self.run().train.epochs
+
+    def record(self) -> RunRecord:
+        """The run as far as it has come."""
+        run = self.run()
+        return RunRecord(path=self.path, run=run, rows=self.rows(), environment=self.environment())
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where to resume, or None where no epoch was finished.
+
+        Raises:
+            StoreError: if the checkpoint is truncated or altered, or does not fit the rows.
+        """
+        path = self.path / _CHECKPOINT
+        if not path.exists():
+            return None
+        state, metadata = self._read_tensors(_CHECKPOINT)
+        epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
+        rows = self.rows()
+        arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
+        loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
+        # Steps and rows run one epoch ahead if the run was cut off before its checkpoint.
+        steps, odd = divmod(len(loss) * epochs, max(1, int(arrays["epochs"])))
+        if not 1 <= epochs <= len(rows) or odd or not steps <= len(loss) == len(correct):
+            raise StoreError(f"{path}: does not fit the rows beside it; train the run again")
+        return Checkpoint(
+            epochs=epochs,
+            state=state,
+            rows=rows[:epochs],
+            steps=StepLog(loss=loss[:steps], correct=correct[:steps]),
+        )
+
+    def weights(self) -> dict[str, NDArray[np.generic]]:
+        """The final weights, PyTorch's names; StoreError where the run is unfinished or damaged."""
+        return self._read_tensors(_WEIGHTS)[0]
+
+    def test_logits(self) -> NDArray[np.float32]:
+        """(test images, classes) of the final weights; StoreError as :meth:`weights`."""
+        return self._read_arrays(_PREDICTIONS, ("logits",))["logits"].astype(np.float32)
+
+    def _refuse_strangers(self) -> None:
+        """A folder with a user's own files in it is not ours to write into."""
+        try:
+            strangers = sorted(
+                entry.name
+                for entry in self.path.iterdir()
+                if entry.name not in _OURS and not is_aside(entry.name)
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
+        if strangers:
+            raise StoreError(
+                f"{self.path}: holds {strangers[0]!r}, which is not a run's; name another folder"
+            )
+
+    def _remove(self, name: str) -> None:
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.path / name}: cannot be removed: {error.strerror}") from None
+
+    def _write(self, name: str, content: bytes | str) -> None:
+        write_atomically(self.path / name, content)
+
+    def _write_arrays(self, name: str, arrays: Arrays) -> None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        self._write(name, buffer.getvalue())
+
+    def _write_tensors(self, name: str, arrays: Arrays, metadata: dict[str, str]) -> None:
+        tensors = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        # ascontiguousarray makes an array of a scalar; batch norm's count must stay one.
+        tensors = {key: array.reshape(arrays[key].shape) for key, array in tensors.items()}
+        content = safetensors.numpy.save(tensors, {**metadata, "sha256": _digest(tensors)})
+        self._write(name, content)
+
+    def _read(self, name: str) -> bytes:
+        path = self.path / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{path}: missing; the run is unfinished or damaged") from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+
+    def _read_arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
+        content = self._read(name)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                return {key: archive[key] for key in keys}
+        except (ValueError, KeyError, EOFError, OSError, *_ZIP_ERRORS):
+            path = self.path / name
+            raise StoreError(f"{path}: truncated or altered; train the run again") from None
+
+    def _read_tensors(self, name: str) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
+        path = self.path / name
+        content = self._read(name)
+        try:
+            tensors = safetensors.numpy.load(content)
+            header = int.from_bytes(content[:8], "little")
+            metadata = json.loads(content[8 : 8 + header])["__metadata__"]
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
+            tensors, metadata = {}, {}
+        if metadata.get("sha256") != _digest(tensors):
+            raise StoreError(f"{path}: truncated or altered; train the run again")
+        return dict(tensors), metadata
+
+
+# zipfile takes a flipped bit for encryption or an unknown method: RuntimeError and its child.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError)
+_OURS = frozenset({_RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
+
+
+def _digest(tensors: Arrays) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes: safetensors itself notices no flipped bit."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        array = tensors[key]
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _row_to_json(row: EpochRow) -> str:
+    return json.dumps({k: v for k, v in asdict(row).items() if v is not None})

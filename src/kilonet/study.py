@@ -1,12 +1,19 @@
-"""Steps × seeds: what a study is made of once it has run."""
+"""Steps × seeds: what a study is, run, and what it comes to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
-from kilonet.spec import Rung, Study
+from kilonet.atomic import write_atomically
+from kilonet.data import Dataset, load_dataset
+from kilonet.errors import StoreError
+from kilonet.run import Observer, folder_name, train
+from kilonet.spec import Rung, Study, load_study, to_toml
 from kilonet.store import RunRecord
+from kilonet.summary import check_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +44,111 @@ class StudyResult:
     study: Study
     path: Path
     rungs: tuple[RungResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One training of a study.
+
+    Attributes:
+        rung: which rung it belongs to.
+        seed: its seed.
+        folder: where its run is kept.
+    """
+
+    rung: Rung
+    seed: int
+    folder: Path
+
+
+class StudyObserver:
+    """Told what happens in a study. The base shows nothing; override what is of interest."""
+
+    def begin_task(self, task: Task) -> Observer | None:
+        """A task begins; what is returned is told of its steps and epochs."""
+
+    def end_task(self, task: Task, record: RunRecord) -> None:
+        """A task is done, or was found done."""
+
+    def end_rung(self, so_far: StudyResult) -> None:
+        """All seeds of the last rung of ``so_far`` are done."""
+
+
+def default_folder(study: Study) -> Path:
+    """Where a study goes unless told otherwise."""
+    return Path("kilonet-studies") / study.name
+
+
+def run_study(
+    study: Study,
+    *,
+    folder: Path | str | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    observer: StudyObserver | None = None,
+    load: Callable[[str], Dataset] = load_dataset,
+) -> StudyResult:
+    """Train every rung with every seed, in order, and keep the runs in the study's folder.
+
+    Runs that are finished are not trained again, unfinished ones resume: a run's folder is named by
+    its content, so a changed step is a new run and an unchanged one is found.
+
+    Args:
+        study: what to run.
+        folder: where to; default ``kilonet-studies/NAME``.
+        engine: as in :func:`kilonet.run.train`.
+        device: likewise.
+        threads: likewise.
+        observer: told of every task.
+        load: name or path → data set; each is loaded once.
+
+    Raises:
+        BudgetError: before anything is trained, if a rung is over the budget.
+        KilonetError: as :func:`kilonet.run.train`.
+    """
+    limit = study.budget.parameters
+    for rung in study.rungs:
+        check_budget(rung.run.net, parameters=limit, where=f"step {rung.number} '{rung.step.name}'")
+    path = default_folder(study) if folder is None else Path(folder)
+    observer = StudyObserver() if observer is None else observer
+    datasets = {name: load(name) for name in {rung.run.data.name for rung in study.rungs}}
+    _claim(path, study)
+    results: list[RungResult] = []
+    for rung in study.rungs:
+        records = []
+        for seed in study.seed_numbers():
+            run = rung.seeded(seed)
+            task = Task(rung=rung, seed=seed, folder=path / "runs" / folder_name(run))
+            record = train(
+                run,
+                folder=task.folder,
+                engine=engine,
+                device=device,
+                threads=threads,
+                resume=True,
+                dataset=datasets[run.data.name],
+                observer=observer.begin_task(task),
+            )
+            observer.end_task(task, record)
+            records.append(record)
+        parameters = sum(map(prod, rung.run.net.parameters.values()))
+        results.append(RungResult(rung=rung, parameters=parameters, records=tuple(records)))
+        observer.end_rung(StudyResult(study=study, path=path, rungs=tuple(results)))
+    return StudyResult(study=study, path=path, rungs=tuple(results))
+
+
+def _claim(path: Path, study: Study) -> None:
+    """Make the folder this study's; refuse one that holds something else."""
+    spec = path / "study.toml"
+    if spec.is_file():
+        found = load_study(str(spec))
+        if found.name != study.name:
+            raise StoreError(f"{path}: holds the study {found.name!r}; name another folder")
+    elif path.exists():
+        if not path.is_dir():
+            raise StoreError(f"{path}: is not a folder; name another")
+        strangers = sorted(entry.name for entry in path.iterdir() if entry.name != "runs")
+        if strangers:
+            raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")
+    write_atomically(spec, to_toml(study))

@@ -24,7 +24,9 @@ class InvalidSpecError(SpecError, ValueError):
     def __init__(self, problem: str, *, path: tuple[str, ...] = ()) -> None:
         self.path = path
         self.problem = problem
-        super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
+        # A key of the user's may be anything; the message stays one readable line.
+        dotted = ".".join(part if part and part.isprintable() else repr(part) for part in path)
+        super().__init__(f"{dotted}: {problem}" if path else problem)
 
 
 class Spec(BaseModel):
@@ -37,11 +39,22 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def __init__(self, **data: Any) -> None:
+        data = {key: self._without_booleans(key, value) for key, value in data.items()}
         # pydantic calls this for nested specs too, so each level names its own part of the path.
         try:
             super().__init__(**data)
         except ValidationError as error:
             raise _one_line(type(self), data, error) from None
+
+    @classmethod
+    def _without_booleans(cls, key: str, value: Any) -> Any:
+        """Python counts true as 1; in a spec ``epochs = true`` is a slip. As text it is refused."""
+        field = cls.model_fields.get(key)
+        if field is None or field.annotation in (bool, str):
+            return value
+        if type(value) in (list, tuple):
+            return type(value)(map(_boolean_as_text, value))
+        return _boolean_as_text(value)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain data that TOML can hold: defaults included, None left out."""
@@ -73,6 +86,10 @@ class Spec(BaseModel):
         for path, value in changes.items():
             _assign(data, path, value)
         return self.from_dict(data)
+
+
+def _boolean_as_text(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _assign(data: dict[str, Any], path: str, value: Any) -> None:
@@ -118,7 +135,9 @@ def _one_line(cls: type[Spec], data: Mapping[str, Any], error: ValidationError) 
     if kind in ("too_short", "too_long"):
         at = "at least" if kind == "too_short" else "at most"
         count = context.get("min_length", context.get("max_length"))
-        return InvalidSpecError(f"{_short(first['input'])} should have {at} {count}", path=path)
+        values = "value" if count == 1 else "values"
+        problem = f"{_short(first['input'])} should have {at} {count} {values}"
+        return InvalidSpecError(problem, path=path)
     if kind == "missing" and isinstance(first["loc"][-1], int):
         return InvalidSpecError(f"{_short(data[path[-1]])} has too few values", path=path)
     if kind == "missing":
@@ -134,11 +153,11 @@ def _one_line(cls: type[Spec], data: Mapping[str, Any], error: ValidationError) 
     if kind == "string_pattern_mismatch":
         problem = f"{_short(first['input'])} should be letters, digits, '.', '_' and '-' alone"
         return InvalidSpecError(problem, path=path)
-    message = first["msg"].removeprefix("Input should be ").partition(",")[0]
+    message = re.sub("^(Input|String) should ", "", first["msg"]).partition(",")[0]
     message = message.replace("a valid tuple", "a list").replace("a valid ", "a ")
     message = message.replace("a integer", "a whole number").replace("a dictionary", "a table")
-    message = message.removesuffix(" or object to extract fields from")
-    return InvalidSpecError(f"{_short(first['input'])} should be {message}", path=path)
+    message = re.sub(" or (object to extract fields from|instance of .*)$", "", message)
+    return InvalidSpecError(f"{_short(first['input'])} should {message}", path=path)
 
 
 def _path(loc: tuple[int | str, ...], data: Any, *, absent: bool) -> tuple[str, ...]:

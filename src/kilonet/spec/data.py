@@ -29,6 +29,15 @@ def _around(centre: float, *, lowest: float = float("-inf")) -> BeforeValidator:
     return BeforeValidator(spread)
 
 
+def _held_out(value: Any) -> Any:
+    """A count or a fraction, and no validation written one way only, for the content hash."""
+    count = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    share = isinstance(value, float) and 0 < value < 1
+    if isinstance(value, bool) or not (share or (count and value >= 0)):
+        raise ValueError(f"{value!r} should be a count of images, 0 or more, or a share below 1")
+    return value or 0
+
+
 _ORDERED = AfterValidator(_ordered)
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Pixel = Annotated[int, Field(ge=0, le=255)]
@@ -43,14 +52,15 @@ _Slants = Annotated[tuple[_Slant, _Slant], _around(0.0), _ORDERED]
 _Factors = Annotated[tuple[_Factor, _Factor], _around(1.0, lowest=0.0), _ORDERED]
 _Turns = Annotated[tuple[_Turn, _Turn], _around(0.0), _ORDERED]
 _Fractions = Annotated[tuple[_Fraction, _Fraction], _ORDERED]
-_Positives = Annotated[tuple[_Positive, _Positive], _ORDERED]
+_Ratio = Annotated[float, Field(ge=0.01, le=100)]
+_Ratios = Annotated[tuple[_Ratio, _Ratio], _ORDERED]
 _Resample = Literal["nearest", "bilinear"]
 
 
 class Rotation(Spec):
-    """Rotation about the centre by an angle drawn uniformly from a range.
+    """Rotation about the centre by an angle drawn uniformly from a range, as RandomRotation.
 
-    Nearest neighbour gives bit for bit what Pillow's ``Image.rotate`` gives.
+    Bit for bit what Pillow's ``Image.rotate`` gives for the angle.
 
     Attributes:
         degrees: d for ±d, or [low, high]; positive turns anticlockwise.
@@ -68,9 +78,10 @@ class Affine(Spec):
     """Rotation, translation, scaling and shear in one resampling, as torchvision's RandomAffine.
 
     Attributes:
-        degrees: d for ±d, or [low, high].
-        translate: largest shift as a fraction of (width, height), each way.
-        scale: [low, high] of the factor.
+        degrees: d for ±d, or [low, high]; positive turns clockwise, as in torchvision, where
+            RandomRotation turns the other way.
+        translate: largest shift as a fraction of (width, height), each way; in whole pixels.
+        scale: [low, high] of the factor, 0.01 to 100; above 1 enlarges what the image shows.
         shear, shear_y: d for ±d, or [low, high], degrees along x and along y.
         resample, fill: as in :class:`Rotation`.
     """
@@ -78,7 +89,7 @@ class Affine(Spec):
     name: Literal["affine"] = "affine"
     degrees: _Angles = (0.0, 0.0)
     translate: tuple[_Fraction, _Fraction] = (0.0, 0.0)
-    scale: _Positives = (1.0, 1.0)
+    scale: _Ratios = (1.0, 1.0)
     shear: _Slants = (0.0, 0.0)
     shear_y: _Slants = (0.0, 0.0)
     resample: _Resample = "nearest"
@@ -104,7 +115,8 @@ class ColorJitter(Spec):
     Attributes:
         brightness, contrast, saturation: d for a factor from [max(0, 1 − d), 1 + d], or the range.
         hue: d for a shift from ±d, or the range, within ±0.5 of a turn. On grey images saturation
-            and hue change nothing, as in Pillow.
+            and hue change nothing, as in Pillow. A range that holds nothing but the factor 1, or
+            the shift 0, leaves that operation out.
     """
 
     name: Literal["color_jitter"] = "color_jitter"
@@ -122,14 +134,15 @@ class Erasing(Spec):
     Attributes:
         p: probability that an image is touched.
         scale: [low, high] of the rectangle's area as a share of the image's.
-        ratio: [low, high] of its height / width, drawn uniformly on a log scale.
+        ratio: [low, high] of its height / width, 0.01 to 100, drawn uniformly on a log scale. A
+            rectangle that does not fit is drawn anew, ten times at most; then nothing is erased.
         value: what is written, 0 to 255.
     """
 
     name: Literal["erasing"] = "erasing"
     p: _Fraction = 0.5
     scale: _Fractions = (0.02, 0.33)
-    ratio: _Positives = (0.3, 3.3)
+    ratio: _Ratios = (0.3, 3.3)
     value: _Pixel = 0
 
 
@@ -145,7 +158,8 @@ class Data(Spec):
         name: a bundled data set (``mnist``), or the path of an IDX folder or an NPZ file.
         mean, std: normalisation a channel, of pixels scaled to [0, 1]; left out: those of the
             training images, to four decimals.
-        resize: (height, width) that every image is resized to, training and test alike.
+        resize: (height, width) that every image is resized to, training and test alike, before
+            anything else; the bits are those of Pillow's bilinear ``Image.resize``.
         augment: what is done to each training image, in order, each epoch anew.
         validation: images (a count) or share (a fraction) of the training set held out to choose
             by, stratified by class.
@@ -157,5 +171,8 @@ class Data(Spec):
     std: tuple[_Positive, ...] | None = None
     resize: tuple[_Size, _Size] | None = None
     augment: tuple[Augmentation, ...] = ()
-    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0
+    validation: Annotated[
+        Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)],
+        BeforeValidator(_held_out),
+    ] = 0
     validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)

@@ -85,41 +85,58 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not all(path.split(".")):
         raise UsageError(f"--set {text!r}: write dotted.path=value, for example train.epochs=5")
     try:
-        return path, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        data = tomllib.loads(f"value = {value}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return path, value.strip()
+    return path, data["value"] if len(data) == 1 else value.strip()
 
 
 def _read(name: str) -> tuple[dict[str, Any], str]:
     """The TOML data of a bundled name, a file, or a run or study folder, and what to call it."""
-    path = Path(name)
     if name in bundled_names():
         text, where = (files("kilonet") / "studies" / f"{name}.toml").read_text("utf-8"), name
     else:
-        if path.is_dir():
-            inside = [path / "run.toml", path / "study.toml"]
-            path = next((file for file in inside if file.is_file()), path)
-        if path.is_dir():
-            raise UsageError(f"{path}: a folder without run.toml or study.toml; name a TOML file")
-        if not path.exists():
-            if path.suffix or len(path.parts) > 1:
-                raise UsageError(f"{path}: no such file")
-            hint = did_you_mean(name, bundled_names())
-            raise UsageError(f"{name}: no bundled spec and no file of that name; {hint}")
+        path = _find(name)
         text, where = _read_text(path), str(path)
     try:
         return tomllib.loads(text), where
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{where}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{where}: nested too deeply to be a spec") from None
+
+
+def _find(name: str) -> Path:
+    """The file that a name stands for; inside a run or study folder, its spec."""
+    path = Path(name)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a name no file can have: too long, or with a NUL
+        is_folder = exists = False
+    if is_folder:
+        for file in (path / "run.toml", path / "study.toml"):
+            if file.is_file():
+                return file
+        raise UsageError(f"{path}: a folder without run.toml or study.toml; name a TOML file")
+    if exists:
+        return path
+    shown = name if name.isprintable() and len(name) <= 200 else f"{name[:60]!r}"
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"{shown}: no such file")
+    hint = did_you_mean(name, bundled_names())
+    raise UsageError(f"{shown}: no bundled spec and no file of that name; {hint}")
 
 
 def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise SpecError(f"{path}: larger than 1 MiB, so not a spec; name a TOML file")
-        return path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_SPEC_BYTES + 1)  # a device or a pipe may never end
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_SPEC_BYTES:
+        raise SpecError(f"{path}: larger than 1 MiB, so not a spec; name a TOML file")
+    try:
+        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError:
         raise SpecError(f"{path}: not UTF-8 text, so not a spec; name a TOML file") from None
 

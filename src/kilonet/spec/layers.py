@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_serializer
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_serializer
 
 from kilonet.errors import did_you_mean
 from kilonet.spec.base import InvalidSpecError, Spec
@@ -79,9 +79,14 @@ class Layer(Spec):
                 words.append(name if value is True else f"{name}={text}")
         return " ".join(words)
 
+    def to_line(self) -> Any:
+        """What :func:`parse_layer` reads: its text, or a residual's table."""
+        return str(self)
+
     @model_serializer(mode="plain")
     def _serialise(self) -> Any:
-        return str(self)
+        # Pydantic serialises a network's layers by this class, whichever they are.
+        return self.to_line()
 
 
 class Conv(Layer):
@@ -163,24 +168,29 @@ class Dropout(Layer):
     p: float = Field(ge=0, lt=1)
 
 
-class MaxPool(Layer):
+class _Pool(Layer):
+    main = "kernel"
+    kernel: _Sizes
+    stride: _Sizes | None = None
+    pad: _Pads = (0, 0)
+
+    @field_validator("stride")
+    @classmethod
+    def _own_size_is_the_default(cls, stride: Any, info: ValidationInfo) -> Any:
+        """A stated default equals an implied one."""
+        return None if stride == info.data.get("kernel") else stride
+
+
+class MaxPool(_Pool):
     """The largest of each window; padding never wins."""
 
     word = "maxpool"
-    main = "kernel"
-    kernel: _Sizes
-    stride: _Sizes | None = None
-    pad: _Pads = (0, 0)
 
 
-class AvgPool(Layer):
+class AvgPool(_Pool):
     """The mean of each window, padding counted as zeros, as in PyTorch."""
 
     word = "avgpool"
-    main = "kernel"
-    kernel: _Sizes
-    stride: _Sizes | None = None
-    pad: _Pads = (0, 0)
 
 
 class GlobalAvgPool(Layer):
@@ -213,9 +223,9 @@ class Residual(Layer):
     def __str__(self) -> str:
         return "residual [" + ", ".join(map(str, self.layers)) + "]"
 
-    @model_serializer(mode="plain")
-    def _serialise(self) -> Any:
-        return {"residual": [layer.model_dump(mode="json") for layer in self.layers]}
+    def to_line(self) -> Any:
+        """Its table."""
+        return {"residual": [layer.to_line() for layer in self.layers]}
 
 
 _ALL: tuple[type[Layer], ...] = (
@@ -252,7 +262,11 @@ def parse_layer(line: Any) -> Layer:
         if set(line) != {"residual"}:
             problem = f"{dict(line)!r} should be a line of text or {{ residual = [lines] }}"
             raise InvalidSpecError(problem)
-        return Residual(layers=line["residual"])
+        try:
+            return Residual(layers=line["residual"])
+        except InvalidSpecError as error:
+            # The user's word for the field.
+            raise InvalidSpecError(error.problem, path=("residual", *error.path[1:])) from None
     if not isinstance(line, str) or not line.split():
         raise InvalidSpecError(f"{line!r} should be a layer such as 'conv 8'")
     return _parse_line(line)
@@ -260,8 +274,10 @@ def parse_layer(line: Any) -> Layer:
 
 def _parse_line(line: str) -> Layer:
     word, *rest = line.split()
+    if word == Residual.word:
+        raise InvalidSpecError(f"{line!r}: write it as a table: {{ residual = ['conv 8 pad=1'] }}")
     if word not in LAYERS:
-        known = [*LAYERS, "residual"]
+        known = [*LAYERS, Residual.word]
         raise InvalidSpecError(f"{line!r}: unknown layer {word!r}; {did_you_mean(word, known)}")
     layer = LAYERS[word]
     arguments: dict[str, Any] = {}

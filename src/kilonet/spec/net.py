@@ -23,7 +23,10 @@ def _parse_block(members: Any) -> Any:
         if text == "conv" or text is None:
             block.append(None)
             continue
-        layer = parse_layer(text)
+        try:
+            layer = parse_layer(text)
+        except InvalidSpecError as error:
+            raise InvalidSpecError(error.problem, path=(str(i), *error.path)) from None
         if not isinstance(layer, (*ACTIVATIONS, BatchNorm, Dropout)):
             problem = f"'{layer}' cannot stand in a block; it takes 'conv', an activation, "
             raise InvalidSpecError(f"{problem}'batchnorm' and 'dropout P'", path=(str(i),))

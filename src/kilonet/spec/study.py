@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from kilonet.errors import NetError
 from kilonet.randomness import MAX_SEED
 from kilonet.spec.base import InvalidSpecError, Spec
 from kilonet.spec.data import Data
@@ -33,10 +34,16 @@ class Run(Spec):
         for name in ("mean", "std"):
             values = getattr(self.data, name)
             if values is not None and len(values) not in (1, channels):
-                problem = f"{len(values)} values for {channels} channels"
+                problem = (
+                    f"{len(values)} values for {channels} channels; "
+                    "give one a channel, or one for all"
+                )
                 raise InvalidSpecError(problem, path=("data", name))
         if self.data.resize is not None and tuple(size) != self.data.resize:
-            problem = f"{self.data.resize} is not the network's input {tuple(size)}"
+            problem = (
+                f"{list(self.data.resize)} is not the size of the network's input, {size}; "
+                "change one of them"
+            )
             raise InvalidSpecError(problem, path=("data", "resize"))
         return self
 
@@ -68,9 +75,18 @@ class StudyStep(Spec):
 
     @field_validator("change")
     @classmethod
-    def _seeds_are_the_studys(cls, change: dict[str, Any]) -> dict[str, Any]:
+    def _changes_what_a_step_may(cls, change: dict[str, Any]) -> dict[str, Any]:
         if "train.seed" in change:
             raise ValueError("a step cannot set train.seed; the study runs seeds 1 to `seeds`")
+        for path, value in change.items():
+            # TOML reads an unquoted train.epochs as a whole new [train], defaults and all.
+            if path in Run.model_fields:
+                raise ValueError(
+                    f"{path!r} is a whole section; name what changes in it by its path, "
+                    f'in quotes, as in "train.epochs" = 10'
+                )
+            if value is None:
+                raise ValueError(f"{path!r} has no value; give one that TOML can hold")
         return change
 
 
@@ -153,6 +169,8 @@ class Study(Spec):
             except InvalidSpecError as error:
                 path = ("step", str(i), "change", *error.path)
                 raise InvalidSpecError(error.problem, path=path) from None
+            except NetError as error:
+                raise NetError(f"step {i + 1} '{step.name}': {error}") from None
             rungs.append(Rung(number=i + 1, step=step, run=run))
         return tuple(rungs)
 

@@ -1,0 +1,229 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kilonet.environment import package_version
+from kilonet.errors import KilonetError
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: what shells expect, 128 + SIGINT."""
+
+app = typer.Typer(
+    name="kilonet",
+    help="A workbench for image classifiers of a few thousand parameters.",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Change a value, e.g. train.epochs=5. May be repeated."
+    ),
+]
+_Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+_Engine = Annotated[str, typer.Option(help="auto or torch.")]
+_Device = Annotated[str, typer.Option(help="auto (mps, else cuda, else cpu), cpu, cuda or mps.")]
+_Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine. Default: all.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+
+
+def main() -> None:
+    """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every error is one line on standard error."""
+    try:
+        code = app(arguments, prog_name="kilonet", standalone_mode=False)
+    except KilonetError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"; see '{context.command_path} --help'" if context is not None else ""
+        return _fail(error.format_message().rstrip(".") + hint, 2)
+    except BrokenPipeError:
+        # The reader went away, as `head` does; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if code == INTERRUPTED:
+        return _fail("stopped; what was finished is kept, and --resume goes on", INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kilonet {package_version('kilonet')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """A workbench for image classifiers of a few thousand parameters."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    epilog="Example: kilonet study mnist-8k --set seeds=3 --out ladder",
+)
+def study(
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A bundled study or a TOML file.")
+    ] = "mnist-8k",
+    settings: _Set = None,
+    out: _Out = None,
+    engine: _Engine = "auto",
+    device: _Device = "auto",
+    threads: _Threads = None,
+    as_json: _Json = False,
+) -> None:
+    """Train every step of a ladder with every seed, and report.
+
+    Steps that are finished are not trained again; stopped ones go on where they stopped.
+    """
+    from kilonet.engine import describe_engine
+    from kilonet.report.climb import Climb
+    from kilonet.spec import load_study
+    from kilonet.study import run_study
+
+    spec = load_study(name, settings=settings or [])
+    console = _console(as_json)
+    _say(console, describe_engine(engine, device=device, threads=threads))
+    with Climb(spec, console) as climb:
+        result = run_study(
+            spec, folder=out, engine=engine, device=device, threads=threads, observer=climb
+        )
+        summary = climb.conclude(result)
+    if as_json:
+        _print_json(summary)
+
+
+@app.command(
+    epilog="Example: kilonet train interim --set train.epochs=5 --out quick",
+)
+def train(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A bundled run, a TOML file or a run's folder."),
+    ] = "interim",
+    settings: _Set = None,
+    out: _Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
+    ] = False,
+    engine: _Engine = "auto",
+    device: _Device = "auto",
+    threads: _Threads = None,
+    as_json: _Json = False,
+) -> None:
+    """Train one network and print its log table."""
+    from kilonet import run as training
+    from kilonet.engine import describe_engine
+    from kilonet.report.live import Live
+    from kilonet.report.records import run_json
+    from kilonet.spec import load_run
+
+    spec = load_run(name, settings=settings or [])
+    if out is None and Path(name).is_dir() and not settings:
+        out = Path(name)
+    console = _console(as_json)
+    _say(console, describe_engine(engine, device=device, threads=threads))
+    with Live(console) as live:
+        record = training.train(
+            spec,
+            folder=out,
+            engine=engine,
+            device=device,
+            threads=threads,
+            resume=resume,
+            observer=live,
+        )
+    if as_json:
+        _print_json(run_json(record))
+        return
+    _say(console, str(record.log_table))
+    _say(console, f"Run folder: {record.path}")
+
+
+@app.command(epilog="Example: kilonet summary interim --json")
+def summary(
+    name: Annotated[
+        str, typer.Argument(metavar="NET", help="A bundled network, a TOML file or a run's folder.")
+    ],
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Most parameters; exit code 1 when over.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Print a network's layers and receptive fields."""
+    from kilonet.spec import load_net
+    from kilonet.summary import check_budget, summarise
+
+    net = load_net(name)
+    found = summarise(net)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo(str(found))
+    check_budget(net, parameters=budget, where=name)
+
+
+@app.command(epilog="Example: kilonet data mnist --picture digits.png")
+def data(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="mnist, an IDX folder or an NPZ file.")
+    ],
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write samples of each class, as PNG."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Describe a data set and draw samples of each class."""
+    from kilonet.data import describe, draw_samples, load_dataset
+
+    dataset = load_dataset(name)
+    found = describe(dataset)
+    picture = Path(f"{dataset.name}-samples.png") if picture is None else picture
+    draw_samples(dataset, picture)
+    if as_json:
+        _print_json({**found.to_json(), "picture": str(picture)})
+        return
+    typer.echo(str(found))
+    typer.echo(f"Samples of each class: {picture}")
+
+
+def _console(as_json: bool) -> Console:
+    """Where people read: standard error when standard output is for a program."""
+    return Console(stderr=as_json, highlight=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

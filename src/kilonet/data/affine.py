@@ -1,0 +1,254 @@
+"""Affine resampling of batches of images, bit for bit as Pillow's ``Image.transform``.
+
+A matrix (a, b, c, d, e, f) takes the centre of an output pixel to the place in the source that it
+is read from: x' = a·x + b·y + c, y' = d·x + e·y + f, with x to the right, y down and pixel (0, 0)
+reaching from 0 to 1. A place outside the source gives the fill value.
+
+Sources: the arithmetic is that of Pillow's Geometry.c, on machines whose compiler does not fuse a
+multiplication and an addition (x86-64); the matrices are those of Pillow's ``Image.rotate`` and
+torchvision's ``RandomAffine``. Sines and cosines come from ``math``, not NumPy, whose vectorised
+ones may differ in the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Images = NDArray[np.uint8]
+    Matrices = NDArray[np.float64]
+
+_FIXED_POINT_BITS = 16
+_FIXED_POINT_LIMIT = 2.0 ** (31 - _FIXED_POINT_BITS)
+
+
+def rotation_matrices(degrees: Sequence[float], *, height: int, width: int) -> Matrices:
+    """Rotations about the image's centre, as Pillow's ``Image.rotate`` makes them.
+
+    Args:
+        degrees: n angles, anticlockwise.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Returns:
+        (n, 6) float64.
+    """
+    centre_x, centre_y = width / 2, height / 2
+    matrices = np.empty((len(degrees), 6))
+    for row, angle in enumerate(degrees):
+        radians = -math.radians(angle % 360.0)
+        # Pillow rounds, so that quarter turns are exact: its special cases for them need none here.
+        cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)
+        matrices[row] = (
+            cos,
+            sin,
+            cos * -centre_x + sin * -centre_y + centre_x,
+            -sin,
+            cos,
+            -sin * -centre_x + cos * -centre_y + centre_y,
+        )
+    return matrices
+
+
+def affine_matrices(
+    *,
+    degrees: Sequence[float],
+    translate: Sequence[tuple[float, float]],
+    scale: Sequence[float],
+    shear: Sequence[tuple[float, float]],
+    height: int,
+    width: int,
+) -> Matrices:
+    """Rotation, scaling, shear and translation about the image's centre, as torchvision composes.
+
+    With R the rotation, Y and X the shears along y and x, C the move of the origin to the centre
+    and T the translation, an output pixel lies at M = T·C·R·scale·Y·X·C⁻¹ times its source; the
+    matrix returned is the inverse of M.
+
+    Args:
+        degrees: n angles, clockwise (torchvision's ``affine``; its ``rotate`` goes the other way).
+        translate: n pairs (right, down), pixels.
+        scale: n factors above 0.
+        shear: n pairs (along x, along y), degrees.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Returns:
+        (n, 6) float64.
+    """
+    centre_x, centre_y = width * 0.5, height * 0.5
+    matrices = np.empty((len(degrees), 6))
+    each = zip(degrees, translate, scale, shear, strict=True)
+    for row, (angle, (right, down), factor, slants) in enumerate(each):
+        turn = math.radians(angle)
+        slant_x, slant_y = (math.radians(slant) for slant in slants)
+        # R·Y·X, whose determinant is 1, so that its inverse is [[yy, −xy], [−yx, xx]].
+        cos = math.cos(turn - slant_y) / math.cos(slant_y)
+        sin = math.sin(turn - slant_y) / math.cos(slant_y)
+        xx, xy = cos, -cos * math.tan(slant_x) - math.sin(turn)
+        yx, yy = sin, -sin * math.tan(slant_x) + math.cos(turn)
+        a, b, d, e = yy / factor, -xy / factor, -yx / factor, xx / factor
+        from_x, from_y = -centre_x - right, -centre_y - down
+        matrices[row] = (
+            a,
+            b,
+            a * from_x + b * from_y + centre_x,
+            d,
+            e,
+            d * from_x + e * from_y + centre_y,
+        )
+    return matrices
+
+
+def transform(
+    images: Images, matrices: Matrices, *, resample: Literal["nearest", "bilinear"], fill: int
+) -> Images:
+    """Each image seen through its matrix: ``Image.transform(size, AFFINE, …)`` of Pillow.
+
+    Args:
+        images: (n, h, w) or (n, h, w, c) uint8.
+        matrices: (n, 6) float64.
+        resample: ``nearest`` or ``bilinear``.
+        fill: value of the pixels that come from outside, 0 to 255.
+
+    Returns:
+        uint8 of the images' shape.
+    """
+    if resample == "bilinear":
+        return _bilinear(images, matrices, fill=fill)
+    fixed = _takes_fixed_point(matrices, height=images.shape[1], width=images.shape[2])
+    if fixed.all():
+        return _nearest_fixed_point(images, matrices, fill=fill)
+    result = np.empty_like(images)
+    result[fixed] = _nearest_fixed_point(images[fixed], matrices[fixed], fill=fill)
+    result[~fixed] = _nearest_floating_point(images[~fixed], matrices[~fixed], fill=fill)
+    return result
+
+
+def _takes_fixed_point(matrices: Matrices, *, height: int, width: int) -> NDArray[np.bool_]:
+    """Where Pillow computes in 16.16 fixed point: not in pure scaling, and if the corners fit."""
+    a, b, c, d, e, f = matrices.T
+    takes: NDArray[np.bool_] = (b != 0) | (d != 0)
+    for x, y in ((0, 0), (width, height), (0, height), (width, 0)):
+        takes &= np.abs(x * a + y * b + c) < _FIXED_POINT_LIMIT
+        takes &= np.abs(x * d + y * e + f) < _FIXED_POINT_LIMIT
+    return takes
+
+
+def _nearest_fixed_point(images: Images, matrices: Matrices, *, fill: int) -> Images:
+    _, height, width = images.shape[:3]
+    a, b, c, d, e, f = matrices.T
+    right, down = np.arange(width, dtype=np.int32), np.arange(height, dtype=np.int32)
+
+    def coordinate(
+        along_x: NDArray[np.float64], along_y: NDArray[np.float64], origin: NDArray[np.float64]
+    ) -> NDArray[np.int32]:
+        # The centre of pixel (0, 0), then steps of a pixel: each rounded to 2⁻¹⁶ on its own.
+        first = _fixed_point(origin + along_x * 0.5 + along_y * 0.5)
+        rows = first[:, None] + _fixed_point(along_y)[:, None] * down
+        columns = _fixed_point(along_x)[:, None] * right
+        place: NDArray[np.int32] = rows[:, :, None] + columns[:, None, :]
+        place >>= _FIXED_POINT_BITS
+        return place
+
+    return _gather(images, coordinate(a, b, c), coordinate(d, e, f), fill=fill)
+
+
+def _fixed_point(value: NDArray[np.float64]) -> NDArray[np.int32]:
+    # Through int64: a step in the direction in which the image is one pixel wide may exceed int32,
+    # and is then taken zero times.
+    steps = np.floor(value * 2.0**_FIXED_POINT_BITS + 0.5)
+    return steps.astype(np.int64).astype(np.int32)
+
+
+def _nearest_floating_point(images: Images, matrices: Matrices, *, fill: int) -> Images:
+    count, height, width = images.shape[:3]
+    a, b, c, d, e, f = matrices.T
+
+    def coordinate(
+        along_x: NDArray[np.float64],
+        along_y: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        size: int,
+    ) -> NDArray[np.int32]:
+        # Pillow adds step by step, down and then right; cumsum rounds after each as it does.
+        steps = np.empty((count, height, width))
+        steps[:, :, 1:] = along_x[:, None, None]
+        steps[:, 1:, 0] = along_y[:, None]
+        steps[:, 0, 0] = origin + along_y * 0.5 + along_x * 0.5
+        np.cumsum(steps[:, :, 0], axis=1, out=steps[:, :, 0])
+        np.cumsum(steps, axis=2, out=steps)
+        return np.floor(np.clip(steps, -1, size)).astype(np.int32)
+
+    x, y = coordinate(a, b, c, width), coordinate(d, e, f, height)
+    return _gather(images, x, y, fill=fill)
+
+
+def _gather(images: Images, x: NDArray[np.int32], y: NDArray[np.int32], *, fill: int) -> Images:
+    """The pixels at (x, y) of each image, (n, h, w) int32 both; the fill value where outside."""
+    count, height, width = images.shape[:3]
+    # Negative coordinates are huge as unsigned ones: one comparison instead of two.
+    outside = x.view(np.uint32) >= width
+    outside |= y.view(np.uint32) >= height
+    y *= width
+    y += x
+    place = y + (np.arange(count) * (height * width))[:, None, None]
+    pixels = images.reshape(count * height * width, *images.shape[3:])
+    result: Images = pixels.take(place, axis=0, mode="clip")
+    result[outside] = fill
+    return result
+
+
+def _bilinear(images: Images, matrices: Matrices, *, fill: int) -> Images:
+    count, height, width = images.shape[:3]
+    a, b, c, d, e, f = matrices.T[:, :, None, None]
+    right, down = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    x, y = a * right + b * down + c, d * right + e * down + f
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
+
+    def before(
+        place: NDArray[np.float64], size: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The last pixel centre that a place is past, from −1, and how far past it: 0 to 1."""
+        place -= 0.5
+        pixel = np.floor(place)
+        share = place - pixel
+        # Places outside are filled in the end; clipped first, as int64 may not hold them.
+        np.clip(pixel, -1, size - 1, out=pixel)
+        return pixel.astype(np.int64), share.reshape(*share.shape, *[1] * (images.ndim - 3))
+
+    column, share_x = before(x, width)
+    row, share_y = before(y, height)
+
+    # Half a pixel around the border counts as the border: a frame of repeated pixels holds it.
+    colours = [(0, 0)] * (images.ndim - 3)
+    framed = np.pad(images, [(0, 0), (1, 1), (1, 1), *colours], mode="edge")
+    stride = width + 2
+    # In float64, which Pillow interpolates in and which holds differences of pixels exactly.
+    pixels = framed.reshape(-1, *images.shape[3:]).astype(np.float64)
+    place = (row + 1) * stride
+    place += column + 1
+    place += (np.arange(count) * ((height + 2) * stride))[:, None, None]
+
+    def along_x(place: NDArray[np.int64]) -> NDArray[np.float64]:
+        left = pixels.take(place, axis=0, mode="clip")
+        between = pixels.take(place + 1, axis=0, mode="clip")
+        between -= left
+        between *= share_x
+        between += left
+        return between
+
+    upper, lower = along_x(place), along_x(place + stride)
+    lower -= upper
+    lower *= share_y
+    lower += upper
+    result = lower.astype(np.uint8)
+    result[outside] = fill
+    return result

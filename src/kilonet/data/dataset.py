@@ -1,0 +1,196 @@
+"""A data set in memory: images, labels and the names of the classes, checked once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from kilonet.data.idx import idx_pieces
+from kilonet.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_Element = TypeVar("_Element", bound=np.generic)
+
+MAX_CLASSES = 1000
+"""A label beyond this is taken for damage, not for a class (ImageNet has 1,000)."""
+
+_HISTOGRAM_CHUNK = 2048  # images; bincount widens its input to 8 bytes a pixel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Training and test images with their labels; read-only, C-contiguous.
+
+    The constructor brings arrays to the stated form: one channel in a last axis is dropped, labels
+    of any integer type become int64 and a last axis of one is dropped.
+
+    Attributes:
+        name: what reports call it.
+        train_images: (n, h, w) or (n, h, w, 3) uint8, 0 to 255.
+        train_labels: (n,) int64, 0 to num_classes − 1.
+        test_images: as ``train_images``, of the same height, width and channels.
+        test_labels: as ``train_labels``.
+        classes: the name of each class; when empty, "0" to the largest training label.
+        source: where the data came from: a path, or a sentence.
+        licence: terms and attribution of the data, or "".
+        known_fingerprint: ``fingerprint`` where it is known already, or "".
+
+    Raises:
+        DataError: when the arrays are not a data set; the message says which, where and why.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    known_fingerprint: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        where = self.source or self.name
+        for split in ("train", "test"):
+            images = _checked_images(getattr(self, f"{split}_images"), where=f"{where}: {split}")
+            labels = _checked_labels(getattr(self, f"{split}_labels"), where=f"{where}: {split}")
+            if len(images) != len(labels):
+                raise DataError(
+                    f"{where}: {len(images):,} {split} images but {len(labels):,} {split} labels; "
+                    f"they must match one to one"
+                )
+            object.__setattr__(self, f"{split}_images", images)
+            object.__setattr__(self, f"{split}_labels", labels)
+        train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train_shape != test_shape:
+            raise DataError(
+                f"{where}: training images are {_times(train_shape)} but test images are "
+                f"{_times(test_shape)}; they must have one size"
+            )
+        if not self.classes:
+            names = tuple(str(label) for label in range(int(self.train_labels.max()) + 1))
+            object.__setattr__(self, "classes", names)
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{where}: class names must differ: {', '.join(self.classes)}")
+        self._check_label_range(where)
+
+    def _check_label_range(self, where: str) -> None:
+        for split, labels in (("train", self.train_labels), ("test", self.test_labels)):
+            beyond = np.flatnonzero(labels >= self.num_classes)
+            if beyond.size:
+                raise DataError(
+                    f"{where}: {split} label {labels[beyond[0]]} at index {beyond[0]:,} is out of "
+                    f"range: there are {self.num_classes} classes, 0 to {self.num_classes - 1}"
+                )
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {len(self.train_labels):,} training and "
+            f"{len(self.test_labels):,} test images of {_times(self.image_shape)}, "
+            f"{self.num_classes} classes)"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image, as a network's input states it."""
+        height, width, *channels = self.train_images.shape[1:]
+        return (channels[0] if channels else 1, height, width)
+
+    def idx_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        """The four arrays as IDX files hold them, each with its name, in the order of MNIST's.
+
+        Labels are unsigned bytes, or 32-bit integers where the classes outnumber a byte.
+        """
+        label_type = np.uint8 if self.num_classes <= 256 else np.int32
+        yield "train images", self.train_images
+        yield "train labels", self.train_labels.astype(label_type)
+        yield "test images", self.test_images
+        yield "test labels", self.test_labels.astype(label_type)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the four IDX streams in order: equal content, equal fingerprint."""
+        if self.known_fingerprint:
+            return self.known_fingerprint
+        digest = hashlib.sha256()
+        for _, array in self.idx_arrays():
+            for piece in idx_pieces(array):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    @cached_property
+    def train_histogram(self) -> NDArray[np.int64]:
+        """How often each value occurs in the training pixels: (channels, 256) int64."""
+        channels = self.image_shape[0]
+        pixels = self.train_images.reshape(len(self.train_images), -1, channels)
+        counts = np.zeros((channels, 256), dtype=np.int64)
+        for start in range(0, len(pixels), _HISTOGRAM_CHUNK):
+            chunk = pixels[start : start + _HISTOGRAM_CHUNK]
+            for channel in range(channels):
+                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        return counts
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _checked_images(images: NDArray[np.generic], *, where: str) -> NDArray[np.uint8]:
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{where} images are {images.dtype}; expected uint8, 0 to 255 (pixels that are "
+            f"fractions of 1 must be multiplied by 255 and rounded)"
+        )
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if images.ndim != 3 and not (images.ndim == 4 and images.shape[3] == 3):
+        raise DataError(
+            f"{where} images have the shape {images.shape}; expected (n, height, width) or "
+            f"(n, height, width, channels) with 1 or 3 channels, channels last"
+        )
+    if images.size == 0:
+        raise DataError(f"{where} images are empty: their shape is {images.shape}")
+    return _frozen(np.ascontiguousarray(images))
+
+
+def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{where} labels are {labels.dtype}; expected integers from 0")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"{where} labels have the shape {labels.shape}; expected (n,), one class number an "
+            f"image (not one-hot)"
+        )
+    if labels.size == 0:
+        raise DataError(f"{where} labels are empty")
+    # Compared before the cast: uint64 does not fit int64.
+    outside = np.flatnonzero((labels < 0) | (labels >= MAX_CLASSES))
+    if outside.size:
+        raise DataError(
+            f"{where} label {labels[outside[0]]} at index {outside[0]:,} is out of range: labels "
+            f"are 0 to the number of classes − 1, at most {MAX_CLASSES - 1}"
+        )
+    return _frozen(labels.astype(np.int64))
+
+
+def _frozen(array: NDArray[_Element]) -> NDArray[_Element]:
+    view = array.view()
+    view.setflags(write=False)
+    return view

@@ -1,0 +1,87 @@
+"""A picture of a data set: the first training images of each class, a row a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kilonet.atomic import replacing
+from kilonet.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from kilonet.data.dataset import Dataset
+
+_TILE = 56  # pixels; twice MNIST's 28, so that strokes are seen on a dense screen
+_GAP = 2
+_MARGIN = 8
+_FONT_SIZE = 16
+_PAPER, _INK = (255, 255, 255), (32, 32, 32)
+_MAX_PER_CLASS = 100
+
+
+def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: int = 10) -> None:
+    """Write a PNG of the first ``per_class`` training images of each class, its name beside them.
+
+    Small images are enlarged by a whole factor without smoothing, large ones shrunk, to fit tiles
+    of 56 × 56 pixels. The file appears whole or not at all.
+
+    Args:
+        dataset: where the images come from.
+        path: the PNG to write, in a folder that exists; a file there is replaced.
+        per_class: images in a row, 1 to 100; a class with fewer shows what it has.
+
+    Raises:
+        UsageError: ``per_class`` out of range.
+        DataError: the file cannot be written.
+    """
+    if not 1 <= per_class <= _MAX_PER_CLASS:
+        raise UsageError(f"{per_class} samples per class: 1 to {_MAX_PER_CLASS} can be drawn")
+    path = Path(path)
+    sheet = _draw(dataset, per_class=per_class)
+    try:
+        with replacing(path) as file:
+            sheet.save(file, format="PNG")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _draw(dataset: Dataset, *, per_class: int) -> Image.Image:
+    font = ImageFont.load_default(_FONT_SIZE)
+    name_width = max(round(font.getlength(name)) for name in dataset.classes)
+    left = _MARGIN + name_width + _MARGIN
+    step = _TILE + _GAP
+    size = (
+        left + per_class * step - _GAP + _MARGIN,
+        _MARGIN + dataset.num_classes * step - _GAP + _MARGIN,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for label, name in enumerate(dataset.classes):
+        top = _MARGIN + label * step
+        pen.text((_MARGIN, top + _TILE // 2), name, fill=_INK, font=font, anchor="lm")
+        members = np.flatnonzero(dataset.train_labels == label)[:per_class]
+        for column, index in enumerate(members):
+            tile = _tile(dataset.train_images[index])
+            corner = (_TILE - tile.width) // 2, (_TILE - tile.height) // 2
+            sheet.paste(tile, (left + column * step + corner[0], top + corner[1]))
+    return sheet
+
+
+def _tile(image: NDArray[np.uint8]) -> Image.Image:
+    """The image at the largest size that fits a tile, its proportions kept."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    longer = max(picture.size)
+    if longer > _TILE:
+        picture.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
+        return picture
+    factor = _TILE // longer
+    return picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )

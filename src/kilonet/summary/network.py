@@ -1,0 +1,256 @@
+"""A network's tables and totals, as text, HTML and plain data."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from kilonet.spec import Net
+from kilonet.spec.graph import Conv2d, Node, Pool2d, show
+from kilonet.summary.blocks import block_names, channel_words, inside_residual, window_kind, windows
+from kilonet.summary.layers import BYTES_PER_VALUE, LayerSummary, peak_values, summarise_layers
+from kilonet.table import Table
+
+_MEGABYTE = 1024**2
+_RULE, _DOUBLE_RULE = "-" * 64, "=" * 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A network's tables and totals; ``print`` shows them as text, a notebook as HTML.
+
+    Attributes:
+        net: the network.
+        layers: its operations in the order in which they run; a residual follows its body.
+    """
+
+    net: Net
+    layers: tuple[LayerSummary, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Trained parameters."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers, one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def receptive_field(self) -> int:
+        """Receptive field of the output, input pixels, the larger axis."""
+        return self.layers[-1].receptive_field
+
+    @property
+    def covers_input(self) -> bool:
+        """Whether the output's receptive field is at least the input's size on both axes."""
+        return self._covers(self.layers[-1])
+
+    @property
+    def input_megabytes(self) -> float:
+        """Size of one image, MB of 1024² bytes, as torchsummary has it; so the next three."""
+        return prod(self.net.input) * BYTES_PER_VALUE / _MEGABYTE
+
+    @property
+    def pass_megabytes(self) -> float:
+        """Every layer's output, twice: for the forward and for the backward pass."""
+        return 2 * sum(layer.activation_bytes for layer in self.layers) / _MEGABYTE
+
+    @property
+    def parameters_megabytes(self) -> float:
+        """Size of the parameters."""
+        return self.parameters * BYTES_PER_VALUE / _MEGABYTE
+
+    @property
+    def total_megabytes(self) -> float:
+        """Input, passes and parameters together."""
+        return self.input_megabytes + self.pass_megabytes + self.parameters_megabytes
+
+    @cached_property
+    def peak_activation_bytes(self) -> int:
+        """Most bytes of activations that inference holds at once, one image.
+
+        Layer after layer, each output apart from its input; activations, batch norm, dropout,
+        flatten and a residual's sum work in place. A residual's input is kept until its sum.
+        """
+        return peak_values(self.net.nodes) * BYTES_PER_VALUE
+
+    @property
+    def layer_table(self) -> str:
+        """Layers, output shapes and parameters, laid out as torchsummary prints them."""
+
+        def line(layer: str, shape: str, parameters: str) -> str:
+            return f"{layer:>20}  {shape:>25} {parameters:>15}"
+
+        rows = [
+            line(layer.name, str([-1, *layer.output_shape]), f"{layer.parameters:,}")
+            for layer in self.layers
+        ]
+        return "\n".join(
+            [
+                _RULE,
+                line("Layer (type)", "Output Shape", "Param #"),
+                _DOUBLE_RULE,
+                *rows,
+                _DOUBLE_RULE,
+                f"Total params: {self.parameters:,}",
+                f"Trainable params: {self.parameters:,}",
+                "Non-trainable params: 0",
+                _RULE,
+                f"Input size (MB): {self.input_megabytes:.2f}",
+                f"Forward/backward pass size (MB): {self.pass_megabytes:.2f}",
+                f"Params size (MB): {self.parameters_megabytes:.2f}",
+                f"Estimated Total Size (MB): {self.total_megabytes:.2f}",
+                _RULE,
+            ]
+        )
+
+    @property
+    def receptive_field_table(self) -> Table:
+        """The notebook's table: a row for every line that has a window, with its receptive field.
+
+        Blocks are named by rule: the first convolution is the Input Block; pools, and 1 × 1
+        convolutions next to them, are Transition Blocks; from global average pooling or ``flatten``
+        on (else the last row) it is the Output Block; what remains are Convolution Blocks. A 1 × 1
+        convolution right after a depthwise one completes that one, so it is no transition.
+        ``*`` marks a field that covers the whole input.
+        """
+        seen = windows(self.net.nodes)
+        rows = {layer.module: layer for layer in self.layers}
+        numbers: Counter[str] = Counter()
+        body = []
+        for node, block in zip(seen, block_names(self.net.nodes), strict=True):
+            kind = window_kind(node)
+            numbers[kind] += 1
+            label = kind if kind == "GAP" else f"{kind}{numbers[kind]}"
+            body.append(self._receptive_field_row(node, rows[node.name], block=block, label=label))
+        marked = any(self._covers(rows[node.name]) for node in seen)
+        mark = "* covers" if marked else "none covers"
+        return Table(
+            columns=(
+                "Block",
+                "Layer",
+                "Input Size",
+                "Kernel x Stride",
+                "Padding",
+                "Input Channel",
+                "Output Channel",
+                "Output Size",
+                "Receptive Field",
+            ),
+            rows=tuple(body),
+            left=frozenset({0, 1}),
+            title=f"Receptive fields ({mark} the whole {show(self.net.input[1:])} input)",
+        )
+
+    @property
+    def channel_line(self) -> str:
+        """How the number of channels goes: ``1 → 8 → 16 → MaxPool → 16 → (Transition) → 8 → …``.
+
+        A 1 × 1 convolution is a ``(Transition)``; a residual shows its body in brackets.
+        """
+        return " → ".join([str(self.net.input[0]), *channel_words(self.net.nodes)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with the stable keys of ``kilonet summary --json``."""
+        return {
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "receptive_field": self.receptive_field,
+            "covers_input": self.covers_input,
+            "input_shape": list(self.net.input),
+            "classes": self.net.classes,
+            "peak_activation_bytes": self.peak_activation_bytes,
+            "input_megabytes": self.input_megabytes,
+            "pass_megabytes": self.pass_megabytes,
+            "parameters_megabytes": self.parameters_megabytes,
+            "total_megabytes": self.total_megabytes,
+            "channels": self.channel_line,
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                self.layer_table,
+                *self._facts,
+                "",
+                str(self.receptive_field_table),
+                "",
+                f"Channels: {self.channel_line}",
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        layers = Table(
+            columns=("Layer", "Output Shape", "Parameters", "Multiply-adds", "Receptive Field"),
+            rows=tuple(
+                (
+                    layer.name,
+                    show(layer.output_shape),
+                    f"{layer.parameters:,}",
+                    f"{layer.macs:,}",
+                    self._marked(layer),
+                )
+                for layer in self.layers
+            ),
+            left=frozenset({0}),
+            title=f"{self.parameters:,} parameters",
+        )
+        facts = "<br>".join(map(html.escape, self._facts))
+        channels = html.escape(f"Channels: {self.channel_line}")
+        fields = self.receptive_field_table.to_html()
+        return f"{layers.to_html()}<p>{facts}</p>{fields}<p>{channels}</p>"
+
+    @property
+    def _facts(self) -> list[str]:
+        """What torchsummary does not tell."""
+        kibibytes = self.peak_activation_bytes / 1024
+        return [
+            f"Multiply-adds of one image: {self.macs:,}",
+            f"Peak activation memory of one image (KiB): {kibibytes:.1f}",
+        ]
+
+    def _covers(self, layer: LayerSummary) -> bool:
+        sizes = self.net.input[1:]
+        return all(field >= size for field, size in zip(layer.fields, sizes, strict=True))
+
+    def _marked(self, layer: LayerSummary) -> str:
+        """The receptive field as a cell; the mark stands before, so that the numbers line up."""
+        return f"{'* ' if self._covers(layer) else ''}{layer.receptive_field}"
+
+    def _receptive_field_row(
+        self, node: Node, layer: LayerSummary, *, block: str, label: str
+    ) -> tuple[str, ...]:
+        op = node.op
+        window = padding = "–"  # a linear layer's window is whatever comes in
+        if isinstance(op, Conv2d | Pool2d):
+            window = f"{_size(op.kernel)} x {_size(op.stride)}"
+            padding = _size(op.padding)
+        return (
+            block,
+            f"{label} (residual)" if inside_residual(node) else label,
+            _size(node.input_shape[1:]),
+            window,
+            padding,
+            str(node.input_shape[0]),
+            str(node.output_shape[0]),
+            _size(node.output_shape[1:]),
+            self._marked(layer),
+        )
+
+
+def summarise(net: Net) -> Summary:
+    """Work out a network's tables and totals, without allocating its weights."""
+    return Summary(net=net, layers=summarise_layers(net))
+
+
+def _size(sizes: Sequence[int]) -> str:
+    """A size as the layer notation writes it: ``3``, or ``3x1``; 1 for what is flat."""
+    return "x".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1])) or "1"

@@ -1,0 +1,39 @@
+"""Data and specs that several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kilonet.data import Dataset, load_dataset
+from kilonet.spec import Run, load_run
+
+SMALL = (640, 200)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    return load_dataset("mnist")
+
+
+@pytest.fixture(scope="session")
+def small_mnist(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An NPZ file with the first 640 training and 200 test images of MNIST."""
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(
+        path,
+        train_images=mnist.train_images[: SMALL[0]],
+        train_labels=mnist.train_labels[: SMALL[0]],
+        test_images=mnist.test_images[: SMALL[1]],
+        test_labels=mnist.test_labels[: SMALL[1]],
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_mnist: Path) -> Run:
+    """The bundled network with dropout and rotation, three epochs of ten steps."""
+    changes = {"data.name": str(small_mnist), "train.epochs": 3, "train.batch_size": 64}
+    return load_run("interim").replace(changes)

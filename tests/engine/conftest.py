@@ -1,0 +1,262 @@
+"""Networks with a twin each, typed by hand in PyTorch: what the parity suite measures by."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kilonet.engine import Batch, Engine, create_engine
+from kilonet.spec import Net, Run, load_run
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+MEAN, STD = 0.1307, 0.3081
+
+
+class Notebook(nn.Module):
+    """The founding notebook's network as it stands there."""
+
+    def __init__(self, dropout: float = 0.01) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int, padding: int = 0) -> Any:
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel_size=(3, 3), padding=padding, bias=False),
+                nn.ReLU(),
+                nn.BatchNorm2d(outputs),
+                nn.Dropout(dropout),
+            )
+
+        self.convblock1 = block(1, 8)
+        self.convblock2 = block(8, 16)
+        self.pool1 = nn.MaxPool2d(2, 2)
+        self.convblock3 = nn.Sequential(nn.Conv2d(16, 8, kernel_size=(1, 1), bias=False), nn.ReLU())
+        self.convblock4 = block(8, 12)
+        self.convblock5 = block(12, 12)
+        self.convblock6 = block(12, 16)
+        self.convblock7 = block(16, 16, padding=1)
+        self.gap = nn.Sequential(nn.AvgPool2d(kernel_size=6))
+        self.convblock8 = nn.Sequential(nn.Conv2d(16, 10, kernel_size=(1, 1), bias=False))
+
+    def forward(self, x: Any) -> Any:
+        x = self.convblock2(self.convblock1(x))
+        x = self.convblock3(self.pool1(x))
+        x = self.convblock7(self.convblock6(self.convblock5(self.convblock4(x))))
+        x = self.convblock8(self.gap(x))
+        return nn.functional.log_softmax(x.view(-1, 10), dim=-1)
+
+
+class Sum(nn.Module):
+    """Layers plus the identity."""
+
+    def __init__(self, **layers: Any) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Any) -> Any:
+        y = x
+        for layer in self.children():
+            y = layer(y)
+        return x + y
+
+
+def chain(**layers: Any) -> Any:
+    return nn.Sequential(OrderedDict(layers))
+
+
+def everything_with_windows() -> Any:
+    return chain(
+        convblock1=nn.Sequential(
+            nn.Conv2d(3, 8, (3, 2), padding=(1, 0)), nn.LeakyReLU(0.2), nn.BatchNorm2d(8)
+        ),
+        pool1=nn.MaxPool2d((3, 2), stride=(2, 1), padding=1),
+        convblock2=nn.Sequential(
+            nn.Conv2d(8, 16, 3, padding=1, groups=8, bias=False),
+            nn.LeakyReLU(0.2),
+            nn.BatchNorm2d(16),
+        ),
+        silu1=nn.SiLU(),
+        pool2=nn.AvgPool2d(3, stride=2, padding=1),
+        convblock3=nn.Sequential(nn.Conv2d(16, 12, 3, stride=2, groups=4, bias=False)),
+        hardswish1=nn.Hardswish(),
+        batchnorm1=nn.BatchNorm2d(12, eps=0.001, momentum=0.3),
+        convblock4=nn.Sequential(nn.Conv2d(12, 7, 1), nn.LeakyReLU(0.2)),
+        gap1=nn.AvgPool2d((1, 2)),
+        flatten1=nn.Flatten(),
+    )
+
+
+def residual_and_linear() -> Any:
+    return chain(
+        convblock1=nn.Sequential(nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.ReLU()),
+        residual1=Sum(
+            convblock1=nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.ReLU()),
+            residual1=Sum(convblock1=nn.Sequential(nn.Conv2d(6, 6, 1, bias=False))),
+            batchnorm1=nn.BatchNorm2d(6),
+        ),
+        relu1=nn.ReLU(),
+        flatten1=nn.Flatten(),
+        linear1=nn.Linear(6 * 9 * 7, 20, bias=False),
+        batchnorm1=nn.BatchNorm1d(20),
+        silu1=nn.SiLU(),
+        linear2=nn.Linear(20, 5),
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run without random layers, and its network in PyTorch."""
+
+    run: Run
+    twin: Callable[[], Any]
+
+    def images(self, count: int, *, seed: int = 0) -> Any:
+        channels, height, width = self.run.net.input
+        shape = (count, height, width) if channels == 1 else (count, height, width, channels)
+        return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+    def batch(self, count: int, *, step: int = 0) -> Batch:
+        labels = np.random.default_rng(100 + step).integers(0, self.run.net.classes, count)
+        return Batch(
+            images=self.images(count, seed=step),
+            labels=labels,
+            index=np.arange(count),
+            epoch=0,
+            step=step,
+        )
+
+    def twin_input(self, images: Any) -> Any:
+        x = (
+            torch.from_numpy(images)
+            .reshape(len(images), *images.shape[1:3], -1)
+            .permute(0, 3, 1, 2)
+        )
+        return (x.float() / 255 - MEAN) / STD
+
+
+def make_run(net: dict[str, Any], **train: Any) -> Run:
+    return Run(net=Net(**net), train=train)
+
+
+CASES = {
+    "notebook": Case(
+        run=load_run("interim").replace(
+            {"net.block": ["conv", "relu", "batchnorm", "dropout 0"], "data.augment": []}
+        ),
+        twin=lambda: Notebook(dropout=0),
+    ),
+    "windows": Case(
+        run=make_run(
+            {
+                "input": (3, 12, 10),
+                "block": ["conv", "leaky_relu slope=0.2", "batchnorm"],
+                "layers": [
+                    "conv 8 kernel=3x2 pad=1x0 bias",
+                    "maxpool 3x2 stride=2x1 pad=1",
+                    "depthwise pad=1 multiplier=2",
+                    "silu",
+                    "avgpool 3 stride=2 pad=1",
+                    "conv 12 stride=2 groups=4 bare",
+                    "hardswish",
+                    "batchnorm eps=0.001 momentum=0.3",
+                    "pointwise 7 bias",
+                    "gap",
+                ],
+            },
+            optimizer={"name": "sgd", "lr": 0.02, "momentum": 0.8, "nesterov": True},
+            label_smoothing=0.1,
+        ),
+        twin=everything_with_windows,
+    ),
+    "residual": Case(
+        run=make_run(
+            {
+                "input": (1, 9, 7),
+                "layers": [
+                    "conv 6 pad=1",
+                    {
+                        "residual": [
+                            "conv 6 pad=1",
+                            {"residual": ["pointwise 6 bare"]},
+                            "batchnorm",
+                        ]
+                    },
+                    "relu",
+                    "flatten",
+                    "linear 20 nobias",
+                    "batchnorm",
+                    "silu",
+                    "linear 5",
+                ],
+            },
+            optimizer={"name": "sgd", "lr": 0.02, "weight_decay": 0.01},
+        ),
+        twin=residual_and_linear,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors this small gain nothing from threads, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each network with its twin."""
+    return CASES[request.param]
+
+
+@pytest.fixture
+def notebook() -> Case:
+    return CASES["notebook"]
+
+
+@pytest.fixture
+def residual() -> Case:
+    return CASES["residual"]
+
+
+@pytest.fixture
+def notebook_class() -> type[Notebook]:
+    return Notebook
+
+
+@pytest.fixture
+def normalisation() -> dict[str, Any]:
+    return {"mean": (MEAN,), "std": (STD,)}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """An engine under the parity suite: how it is called, and how closely it must follow."""
+
+    name: str
+    logits: float
+    gradients: float
+    weights: float
+    loss: float
+
+    def __call__(self, run: Run) -> Engine:
+        return create_engine(run, engine=self.name, device="cpu", mean=(MEAN,), std=(STD,))
+
+
+# The native engine will stand here with DESIGN.md's tolerances.
+ENGINES = {"torch": Tested("torch", logits=1e-6, gradients=1e-6, weights=1e-6, loss=1e-6)}
+
+
+@pytest.fixture(params=ENGINES)
+def tested(request: pytest.FixtureRequest) -> Tested:
+    """Each engine."""
+    return ENGINES[request.param]

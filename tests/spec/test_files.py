@@ -1,0 +1,276 @@
+"""Specs in files: bundled, a user's, a folder's, and what is no spec at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kilonet.errors import NetError, SpecError, UsageError
+from kilonet.spec import (
+    Run,
+    Study,
+    bundled_names,
+    load_net,
+    load_run,
+    load_study,
+    parse_setting,
+    to_toml,
+)
+from strategies import nets
+
+NET = '[net]\ninput = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n'
+STEP = '[[step]]\nname = "Longer"\nchange = { "train.epochs" = 20 }\n'
+STUDY = f'name = "s"\ntarget = 99\n{NET}{STEP}'
+
+OPTIMIZERS = [
+    "sgd",
+    {"name": "sgd", "lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4},
+    {"name": "adam", "lr": 3e-4, "betas": [0.8, 0.99], "eps": 1e-7, "weight_decay": 0.1},
+    {"name": "adamw", "weight_decay": 0.0},
+]
+SCHEDULES = [
+    "constant",
+    {"name": "step", "step_size": 10, "gamma": 0.5},
+    {"name": "multistep", "milestones": [3, 9]},
+    {"name": "onecycle", "max_lr": 0.2, "anneal": "linear", "three_phase": True,
+     "cycle_momentum": False},
+    {"name": "cosine", "t_max": 7, "eta_min": 1e-5},
+    {"name": "plateau", "metric": "accuracy", "threshold_mode": "abs", "patience": 0},
+]  # fmt: skip
+AUGMENTATIONS = [
+    {"name": "rotation", "degrees": 7, "fill": 1},
+    {"name": "rotation", "degrees": [-1, 30.5], "resample": "bilinear"},
+    {"name": "affine", "degrees": 5, "translate": [0.1, 0.2], "scale": [0.9, 1.1], "shear": 3},
+    {"name": "crop", "padding": 2},
+    {"name": "color_jitter", "brightness": 0.1, "contrast": [0.5, 2], "hue": 0.1},
+    {"name": "erasing", "p": 1, "scale": [0.1, 0.2], "ratio": [1, 1], "value": 255},
+]
+
+
+@st.composite
+def runs(draw):
+    net = draw(nets(max_lines=3))
+    return Run(
+        net=net,
+        data={
+            "name": draw(st.sampled_from(["mnist", 'a "quoted" päth\\x.npz', "line\nbreak"])),
+            "mean": draw(st.none() | st.just([0.1307])),
+            "resize": draw(st.none() | st.just(net.input[1:])),
+            "augment": draw(st.lists(st.sampled_from(AUGMENTATIONS), max_size=3)),
+            "validation": draw(st.sampled_from([0.1, 5000])),
+        },
+        train={
+            "epochs": draw(st.integers(1, 100)),
+            "optimizer": draw(st.sampled_from(OPTIMIZERS[1:])),
+            "schedule": draw(st.sampled_from(SCHEDULES)),
+            "label_smoothing": draw(st.floats(0, 1, exclude_max=True)),
+            "average": draw(st.none() | st.just({"name": "ema", "decay": 0.999})),
+            "seed": draw(st.integers(0, 2**63 - 1)),
+        },
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs())
+def test_toml_round_trip_of_runs(run):
+    again = Run.from_dict(tomllib.loads(to_toml(run)))
+    assert again == run
+    assert again.content_hash == run.content_hash
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_toml_round_trip_of_every_optimizer_and_schedule(tmp_path, optimizer, schedule):
+    run = Run(
+        net={"input": [1, 8, 8], "layers": ["gap", "pointwise 10 bare"]},
+        data={"validation": 0.1, "augment": AUGMENTATIONS},
+        train={"optimizer": optimizer, "schedule": schedule, "average": "ema"},
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(run), "utf-8")
+    assert load_run(str(path)) == run
+    assert load_run(str(tmp_path)) == run  # a run folder
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_toml_round_trip_of_studies(tmp_path, augmentation):
+    study = Study(
+        name="all",
+        target=99.5,
+        budget={"parameters": 9000},
+        seeds=3,
+        net={"input": [1, 8, 8], "layers": [{"residual": ["relu"]}, "gap", "pointwise 10 bare"]},
+        step=[
+            {"name": "Augment", "change": {"data.augment": [augmentation]}},
+            {"name": "Net", "target": "x", "change": {"net.layers.0": {"residual": ["silu"]}}},
+            {"name": "Average", "change": {"train.average": "ema", "train.epochs": 3}},
+        ],
+    )
+    path = tmp_path / "study.toml"
+    path.write_text(to_toml(study), "utf-8")
+    assert load_study(str(path)) == study
+    assert load_study(str(tmp_path)).content_hash == study.content_hash
+
+
+def test_bundled_names():
+    assert bundled_names() == ("interim", "mnist-8k")
+    assert load_run("interim").net == load_net("interim")
+    assert load_study("mnist-8k").name == "mnist-8k"
+
+
+def test_a_net_from_whatever_holds_one(tmp_path):
+    # A study's is its last rung's.
+    assert load_net("mnist-8k") == load_net("interim")
+    bare = tmp_path / "net.toml"
+    bare.write_text('input = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n')
+    run = tmp_path / "run.toml"
+    run.write_text(NET)
+    assert load_net(str(bare)) == load_net(str(run)) == load_net(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "message"),
+    [
+        (load_run, "mnist-8k", "mnist-8k: has [[step]]: it is a study; use 'kilonet study mnist-"),
+        (load_study, "interim", "interim: no [[step]]: it is a run, not a study; use 'kilonet tr"),
+        (load_run, "interm", "interm: no bundled spec and no file of that name; did you mean 'in"),
+        (load_run, "zzz", "zzz: no bundled spec and no file of that name; known: interim, mnist-"),
+        (load_net, "zzz.toml", "zzz.toml: no such file"),
+        (load_net, "no/such/file", "no/such/file: no such file"),
+        (load_net, "a\0b", r"'a\x00b': no bundled spec and no file of that name"),
+        (load_net, "x" * 5000, "': no bundled spec and no file of that name"),
+    ],
+)
+def test_names_that_lead_nowhere(tmp_path, monkeypatch, load, name, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UsageError, SpecError)) as raised:
+        load(name)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 200
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bytes(range(256)), "not UTF-8 text, so not a spec; name a TOML file"),
+        (NET.encode("utf-16"), "not UTF-8 text, so not a spec; name a TOML file"),
+        (b"#" * (2**20 + 1), "larger than 1 MiB, so not a spec; name a TOML file"),
+        (b"a = = 3", "not valid TOML: Invalid value (at line 1, column 5)"),
+        (b"[net]\n[net]\n", "not valid TOML: Cannot declare ('net',) twice (at line 2, column 5)"),
+        (b"a = " + b"[" * 100_000, "nested too deeply to be a spec"),
+        (
+            b"[net]\ninput = [1, 8, 8]\nlayers = [" + b"{residual=[" * 200 + b'"relu"'
+            + b"]}" * 200 + b', "gap"]',
+            "nested too deeply to be a spec",
+        ),
+        (b"", "net: is missing"),
+        (NET.replace("layers", "layres").encode(), "net.layres: unknown key; did you mean"),
+        (NET.replace("conv 8", "conv 0").encode(), "net.layers.0: 'conv 0': out '0' should be gre"),
+        (NET.encode() + b'"a\\nb" = 1', r"net.'a\nb': unknown key; known: block, input, layers"),
+        (NET.encode() + b"[train]\nepochs = true", "train.epochs: 'true' should be a whole number"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_spec(tmp_path, content, message):
+    path = tmp_path / "my.toml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError) as raised:
+        load_run(str(path))
+    assert str(raised.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_network_that_cannot_be_names_its_file(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(NET.replace("conv 8", "conv 8 kernel=29"))
+    with pytest.raises(NetError) as raised:
+        load_run(str(path))
+    assert str(raised.value) == (
+        f"{path}: layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than its input 1 × 28 × 28"
+    )
+
+
+def test_a_folder_without_a_spec(tmp_path):
+    with pytest.raises(UsageError, match=r"a folder without run\.toml or study\.toml; name"):
+        load_run(str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such device there")
+def test_a_file_that_never_ends():
+    with pytest.raises(SpecError, match="larger than 1 MiB"):
+        load_run("/dev/zero")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(NET)
+    path.chmod(0)
+    with pytest.raises(SpecError, match="cannot be read: Permission denied"):
+        load_run(str(path))
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_editors_do_to_a_file(tmp_path, prefix, newline):
+    path = tmp_path / "my.toml"
+    path.write_bytes(prefix + NET.replace("\n", newline).encode())
+    assert load_run(str(path)).net.classes == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("train.epochs=5", "train.epochs", 5),
+        (" train.epochs = 5 ", "train.epochs", 5),
+        ("train.optimizer.lr=1e-3", "train.optimizer.lr", 0.001),
+        ("train.optimizer.lr=.05", "train.optimizer.lr", ".05"),
+        ("train.schedule=cosine", "train.schedule", "cosine"),
+        ('train.schedule="cosine"', "train.schedule", "cosine"),
+        ('train.schedule={name="step",step_size=3}', "train.schedule",
+         {"name": "step", "step_size": 3}),
+        ("net.layers.0=conv 8 kernel=5", "net.layers.0", "conv 8 kernel=5"),
+        ("data.augment=[]", "data.augment", []),
+        ("data.name=", "data.name", ""),
+        ("train.optimizer.nesterov=true", "train.optimizer.nesterov", True),
+        ("a=1\nb=2", "a", "1\nb=2"),
+        ("a=" + "[" * 100_000, "a", "[" * 100_000),
+    ],
+)  # fmt: skip
+def test_settings(text, path, value):
+    assert parse_setting(text) == (path, value)
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "", "=3", ".=3", "a..b=3", "a.=3"])
+def test_settings_that_are_none(text):
+    with pytest.raises(UsageError, match=r"write dotted\.path=value, for example train\.epochs=5"):
+        parse_setting(text)
+
+
+def test_settings_change_what_is_loaded():
+    run = load_run("interim", settings=["train.epochs=2", "train.optimizer.lr=.05"])
+    assert (run.train.epochs, run.train.optimizer.lr) == (2, 0.05)
+    study = load_study("mnist-8k", settings=["seeds=3", "step.3.change={'train.epochs'=9}"])
+    assert study.seeds == 3
+    assert study.rungs[3].run.train.epochs == 9
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ("train.epoch=2", SpecError, "--set: train.epoch: unknown key; did you mean 'epochs'?"),
+        ("train.epochs=two", SpecError, "--set: train.epochs: 'two' should be a whole number"),
+        ("net.layers.0=conv 8 kernel=29", NetError, "--set: layer 1 'conv 8 kernel=29': kernel"),
+        ("net.layers.99=relu", SpecError, "--set: net.layers.99: no such position; it goes from"),
+    ],
+)
+def test_settings_that_do_not_hold(setting, error, message):
+    with pytest.raises(error) as raised:
+        load_run("interim", settings=[setting])
+    assert str(raised.value).startswith(message)

@@ -1,0 +1,120 @@
+"""What may be said of the training, and what may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from kilonet.spec import (
+    EMA,
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidSpecError,
+    OneCycle,
+    Plateau,
+    Train,
+)
+
+
+def test_the_defaults_are_the_notebooks():
+    train = Train()
+    assert (train.epochs, train.batch_size, train.seed) == (15, 128, 1)
+    assert train.optimizer == SGD(lr=0.01, momentum=0.9)
+    assert train.schedule == Constant()
+    assert (train.label_smoothing, train.average) == (0.0, None)
+
+
+def test_optimizers_defaults_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    for spec, cls in ((Adam(), torch.optim.Adam), (AdamW(), torch.optim.AdamW)):
+        [group] = cls([parameter]).param_groups
+        for name in ("lr", "betas", "eps", "weight_decay"):
+            assert getattr(spec, name) == group[name]
+    [group] = torch.optim.SGD([parameter], lr=0.1).param_groups
+    for name in ("momentum", "nesterov", "weight_decay"):
+        assert getattr(SGD(), name) == group[name]
+
+
+def test_schedules_defaults_are_pytorchs():
+    pytest.importorskip("torch")
+    import inspect
+
+    from torch.optim import lr_scheduler
+
+    same = {
+        Plateau: lr_scheduler.ReduceLROnPlateau,
+        OneCycle: lr_scheduler.OneCycleLR,
+        Cosine: lr_scheduler.CosineAnnealingLR,
+    }
+    compared = 0
+    for spec, cls in same.items():
+        theirs = inspect.signature(cls).parameters
+        for name, field in spec.model_fields.items():
+            if name in theirs and theirs[name].default is not inspect.Parameter.empty:
+                assert field.default == theirs[name].default, name
+                compared += 1
+    assert compared == 7 + 7 + 1
+
+
+@pytest.mark.parametrize(
+    ("short", "spec"),
+    [
+        ({"optimizer": "adamw"}, {"optimizer": AdamW()}),
+        ({"schedule": "cosine"}, {"schedule": Cosine()}),
+        ({"average": "ema"}, {"average": EMA(decay=0.99)}),
+        ({"optimizer": SGD(lr=1)}, {"optimizer": {"name": "sgd", "lr": 1.0}}),
+    ],
+)
+def test_a_bare_name_takes_the_defaults(short, spec):
+    assert Train(**short) == Train(**spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs: 0 should be greater than or equal to 1"),
+        ({"epochs": True}, "epochs: 'true' should be a whole number"),
+        ({"epochs": [15]}, "epochs: [15] should be a whole number"),
+        ({"batch_size": 0}, "batch_size: 0 should be greater than or equal to 1"),
+        ({"batchsize": 3}, "batchsize: unknown key; did you mean 'batch_size'?"),
+        ({"seed": -1}, "seed: -1 should be greater than or equal to 0"),
+        ({"seed": 2**63}, "seed: 9223372036854775808 should be less than or equal to"),
+        ({"label_smoothing": 1}, "label_smoothing: 1 should be less than 1"),
+        ({"optimizer": "sdg"}, "optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
+        ({"optimizer": "lion"}, "optimizer: unknown name 'lion'; known: adam, adamw, sgd"),
+        ({"optimizer": {"lr": 1}}, "optimizer: needs a name, as in { name = … }"),
+        ({"optimizer": 3}, "optimizer: 3 should be a table"),
+        ({"optimizer": {"name": "sgd", "lr": 0}}, "optimizer.lr: 0 should be greater than 0"),
+        ({"optimizer": {"name": "sgd", "lr": "x"}}, "optimizer.lr: 'x' should be a number"),
+        ({"optimizer": {"name": "sgd", "lr": float("nan")}}, "optimizer.lr: nan should be a fin"),
+        ({"optimizer": {"name": "sgd", "betas": [0, 0]}}, "optimizer.betas: unknown key; known:"),
+        ({"optimizer": {"name": "sgd", "momentum": 1}}, "optimizer.momentum: 1 should be less"),
+        ({"optimizer": {"name": "sgd", "nesterov": True}}, "optimizer: nesterov needs a momentum"),
+        ({"optimizer": {"name": "adam", "betas": [0.9]}}, "optimizer.betas: [0.9] has too few"),
+        ({"schedule": "step"}, "schedule.step_size: is missing"),
+        ({"schedule": "steps"}, "schedule: unknown name 'steps'; did you mean 'step'?"),
+        ({"schedule": {"name": "multistep", "milestones": []}}, "schedule.milestones: [] should"),
+        ({"schedule": {"name": "cosine", "tmax": 3}}, "schedule.tmax: unknown key; did you mean"),
+        ({"schedule": {"name": "onecycle", "anneal": "x"}}, "schedule.anneal: 'x' should be 'cos"),
+        ({"schedule": {"name": "plateau", "factor": 1}}, "schedule.factor: 1 should be less"),
+        (
+            {"schedule": "onecycle", "optimizer": "sgd"},
+            "onecycle cycles the momentum, but sgd has none; set optimizer.momentum or",
+        ),
+        ({"average": "swa"}, "average.name: 'swa' should be 'ema'"),
+        ({"average": {"name": "ema", "decay": 1}}, "average.decay: 1 should be less than 1"),
+    ],
+)
+def test_what_is_wrong_with_training(arguments, message):
+    with pytest.raises(InvalidSpecError) as raised:
+        Train(**arguments)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_onecycle_without_cycling_needs_no_momentum():
+    Train(optimizer="sgd", schedule={"name": "onecycle", "cycle_momentum": False})
+    Train(optimizer="adam", schedule="onecycle")

@@ -1,0 +1,67 @@
+"""What is refused before training: over budget, unfit for the data."""
+
+from __future__ import annotations
+
+import pytest
+
+from kilonet.errors import BudgetError, DataError, NetError
+from kilonet.spec import Net, load_net
+from kilonet.summary import check_budget, check_data
+
+WHERE = "mnist-8k, step 1 'Batch normalisation'"
+
+
+@pytest.mark.parametrize("parameters", [None, 7864, 8000])
+def test_within_budget(parameters):
+    check_budget(load_net("interim"), parameters=parameters, where=WHERE)
+
+
+def test_over_budget_says_by_how_many_and_what_weighs_most():
+    with pytest.raises(BudgetError) as raised:
+        check_budget(load_net("interim"), parameters=7863, where=WHERE)
+    # The eighth line holds 16 · 16 · 3 · 3 weights and batch norm's 32.
+    assert str(raised.value) == (
+        f"{WHERE}: 7,864 parameters are 1 over the budget of 7,863; most are in layer 8 "
+        "'conv 16 pad=1' (2,336): make the network smaller or raise budget.parameters"
+    )
+    assert raised.value.exit_code == 1
+
+
+def test_over_budget_inside_a_residual():
+    net = Net(
+        input=(1, 8, 8),
+        layers=["conv 4", {"residual": ["conv 9 pad=1", "conv 4 pad=1 bias"]}, "gap"],
+    )
+    with pytest.raises(BudgetError, match=r"layer 2\.2 'conv 4 pad=1 bias' \(328\)"):
+        check_budget(net, parameters=10, where="net")
+
+
+def test_data_that_fits():
+    check_data(load_net("interim"), image_shape=(1, 28, 28), classes=10, where="mnist")
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "remedy"),
+    [
+        ((1, 32, 32), "set net.input = [1, 32, 32] or data.resize = [28, 28]"),
+        ((3, 28, 28), "set net.input = [3, 28, 28]"),
+    ],
+)
+def test_images_of_another_shape(image_shape, remedy):
+    with pytest.raises(DataError) as raised:
+        check_data(load_net("interim"), image_shape=image_shape, classes=10, where="digits.npz")
+    shape = " × ".join(map(str, image_shape))
+    assert str(raised.value) == (
+        f"digits.npz: images of {shape} do not fit the network's input of 1 × 28 × 28; {remedy}"
+    )
+
+
+@pytest.mark.parametrize("classes", [9, 11])
+def test_classes_that_do_not_match(classes):
+    with pytest.raises(NetError) as raised:
+        check_data(load_net("interim"), image_shape=(1, 28, 28), classes=classes, where="letters")
+    assert str(raised.value) == (
+        "layer 10 'pointwise 10 bare': turns 16 × 1 × 1 into 10 × 1 × 1, one number a class, "
+        f"but letters has {classes} classes; end with {classes} outputs"
+    )
+    assert raised.value.exit_code == 2

@@ -1,0 +1,411 @@
+"""The command line as a user types it: what it prints, its exit codes, and bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kilonet import __version__
+from kilonet.cli import run_command
+from kilonet.spec import Run, load_study, to_toml
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_summary_json_has_the_designs_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["summary", "interim", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == 7864
+    assert found["macs"] == 1045312
+    assert found["receptive_field"] == 32
+    needed = {"name", "output_shape", "parameters", "macs", "receptive_field", "jump"}
+    assert all(needed <= set(layer) for layer in found["layers"])
+    assert sum(layer["parameters"] for layer in found["layers"]) == 7864
+    assert sum(layer["macs"] for layer in found["layers"]) == 1045312
+
+
+def test_summary_prints_the_notebooks_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["summary", "interim"]) == 0
+    out = capsys.readouterr().out
+    assert "Conv2d-1            [-1, 8, 26, 26]              72" in out
+    assert "Total params: 7,864" in out
+    assert "Kernel x Stride" in out
+    assert "1 → 8 → 16 → MaxPool" in out
+
+
+def test_train_json_then_again_then_summary_of_the_folder(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(small_run))
+    command = ["train", "run.toml", "--out", "made", "--json"]
+    assert run_command(command) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["run"] == "made"
+    assert found["engine"] == "torch"
+    assert found["parameters"] == 7864
+    assert len(found["epochs"]) == 3
+    needed = {
+        "epoch",
+        "train_accuracy",
+        "train_loss",
+        "test_accuracy",
+        "test_loss",
+        "lr",
+        "seconds",
+    }
+    assert all(needed <= set(epoch) for epoch in found["epochs"])
+    assert "Test set: Average loss:" in captured.err
+    assert run_command(command) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    assert run_command(["train", "made"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "| Epoch | Training Accuracy | Test Accuracy |  Diff | Training Loss | Test Loss |" in out
+    )
+    assert run_command(["summary", "made", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == 7864
+
+
+def test_study_prints_the_ladder_and_writes_the_report(
+    small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--set", f"data.name={str(small_mnist)!r}", "--set", "train.epochs=3"]
+    assert run_command(["study", *small, "--out", "ladder"]) == 0
+    out = capsys.readouterr().out
+    names = ["Batch normalisation", "Dropout", "Rotation", "Step scheduler"]
+    assert "torch" in out.splitlines()[0]
+    for name in names:
+        assert name in out
+    assert out.count("| Epoch | Training Accuracy") == 4
+    report = (tmp_path / "ladder" / "report.md").read_text()
+    for part in ("Target", "Result", "Analysis", "chosen on the test set"):
+        assert report.count(part) >= 4
+    assert run_command(["study", *small, "--out", "ladder", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["study"] == "mnist-8k"
+    assert found["target"] == 99.4
+    assert [step["name"] for step in found["steps"]] == names
+    for step in found["steps"]:
+        assert {"name", "parameters", "mean", "ci95", "reached", "seeds"} <= set(step)
+        needed = {"seed", "run", "final_test_accuracy", "best_test_accuracy", "reached"}
+        assert all(needed <= set(seed) for seed in step["seeds"])
+        assert all(Path(seed["run"]).is_dir() for seed in step["seeds"])
+
+
+def test_data_describes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["data", "mnist", "--picture", "digits.png"]) == 0
+    out = capsys.readouterr().out
+    for text in ("60,000", "10,000", "0.1307", "0.3081", "6bbc9ace898e44ae57da46a324031adb"):
+        assert text in out
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [[], ["study"], ["train"], ["summary"], ["data"]])
+def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Usage: kilonet" in out
+    if command:
+        assert f"Example: kilonet {command[0]} " in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"kilonet {__version__}"
+
+
+def test_ctrl_c_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kilonet.run.train", interrupted)
+    assert run_command(["train", "interim", "--out", "run"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_pipe_that_closes_early() -> None:
+    """As `kilonet summary interim | head -1`: no traceback."""
+    command = f"{sys.executable} -m kilonet summary interim | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
+# Bad input. Each case prepares a folder and gives the arguments, the exit code and what the one
+# line must say.
+
+
+def _nothing(folder: Path) -> None:
+    pass
+
+
+def _spec(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "bad.toml").write_text(text)
+
+    return write
+
+
+NET = '[net]\ninput = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n'
+
+
+def _net(layers: str) -> Callable[[Path], None]:
+    return _spec(f"[net]\ninput = [1, 28, 28]\nlayers = [{layers}]\n")
+
+
+def _bytes(name: str, content: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    return write
+
+
+def _idx(dimensions: tuple[int, ...], content: bytes) -> bytes:
+    header = bytes([0, 0, 8, len(dimensions)])
+    return header + b"".join(size.to_bytes(4, "big") for size in dimensions) + content
+
+
+def _idx_folder(**replaced: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        files = {
+            "train-images-idx3-ubyte": _idx((3, 28, 28), bytes(3 * 784)),
+            "train-labels-idx1-ubyte": _idx((3,), bytes([0, 1, 2])),
+            "t10k-images-idx3-ubyte": _idx((2, 28, 28), bytes(2 * 784)),
+            "t10k-labels-idx1-ubyte": _idx((2,), bytes([0, 1])),
+        }
+        (folder / "idx").mkdir()
+        names = {name.replace("-", "_"): name for name in files}
+        for key, content in replaced.items():
+            files[names[key]] = content
+        for name, content in files.items():
+            (folder / "idx" / name).write_bytes(content)
+
+    return write
+
+
+def _npz(**arrays: np.ndarray) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        np.savez(folder / "bad.npz", **arrays)
+
+    return write
+
+
+IMAGES, LABELS = np.zeros((4, 28, 28), np.uint8), np.arange(4)
+RUN = ["train", "bad.toml", "--out", "run"]
+SET = ["train", "interim", "--out", "run", "--set"]
+
+BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
+    "unknown command": (_nothing, ["stduy"], 2, "stduy"),
+    "unknown option": (_nothing, ["train", "--epoch", "3"], 2, "--epoch"),
+    "missing argument": (_nothing, ["summary"], 2, "NET"),
+    "option not a number": (_nothing, ["train", "--threads", "two"], 2, "two"),
+    "threads below one": (_nothing, ["train", "--threads", "0"], 2, "0"),
+    "unknown bundled name": (_nothing, ["train", "intrim"], 2, "did you mean 'interim'?"),
+    "no such file": (_nothing, ["study", "my/study.toml"], 2, "my/study.toml: no such file"),
+    "a folder without a spec": (_nothing, ["train", "."], 2, "run.toml"),
+    "a study given to train": (_nothing, ["train", "mnist-8k"], 2, "use 'kilonet study mnist-8k'"),
+    "a run given to study": (_nothing, ["study", "interim"], 2, "use 'kilonet train interim'"),
+    "invalid TOML": (_spec("net = [1,\n"), RUN, 2, "bad.toml: not valid TOML"),
+    "binary instead of TOML": (_bytes("bad.toml", b"\xff\xfe\x00"), RUN, 2, "not UTF-8"),
+    "empty spec": (_spec(""), RUN, 2, "bad.toml: net: is missing"),
+    "unknown key": (_spec(NET + "[train]\nepoch = 3\n"), RUN, 2, "did you mean 'epochs'?"),
+    "unknown layer": (_net('"covn 8"'), RUN, 2, "did you mean 'conv'?"),
+    "unknown layer key": (_net('"conv 8 kernal=5"'), RUN, 2, "did you mean 'kernel'?"),
+    "kernel too large": (
+        _net('"conv 8", "conv 8 kernel=27"'),
+        ["summary", "bad.toml"],
+        2,
+        "layer 2 'conv 8 kernel=27': kernel 27 × 27 is larger than its input 8 × 26 × 26",
+    ),
+    "groups do not divide": (
+        _net('"conv 8", "conv 9 groups=2"'),
+        ["summary", "bad.toml"],
+        2,
+        "layer 2 'conv 9 groups=2'",
+    ),
+    "residual changes the shape": (
+        _net('"conv 8", { residual = ["conv 8"] }'),
+        ["summary", "bad.toml"],
+        2,
+        "layer 2 'residual [conv 8]'",
+    ),
+    "no class scores": (_net('"conv 8"'), ["summary", "bad.toml"], 2, "8 × 26 × 26"),
+    "classes unlike the data": (_net('"gap", "pointwise 7 bare"'), RUN, 1, "7"),
+    "image size unlike the data": (
+        _spec(NET.replace("28, 28", "32, 32")),
+        RUN,
+        1,
+        "1 × 32 × 32",
+    ),
+    "over budget": (_nothing, ["summary", "interim", "--budget", "5000"], 1, "2,864"),
+    "study over budget": (
+        _nothing,
+        ["study", "--set", "budget.parameters=5000", "--out", "s"],
+        1,
+        "step 1 'Batch normalisation'",
+    ),
+    "--set without =": (_nothing, [*SET, "train.epochs"], 2, "dotted.path=value"),
+    "--set unknown path": (_nothing, [*SET, "train.epoch=3"], 2, "did you mean 'epochs'?"),
+    "--set wrong type": (_nothing, [*SET, "train.epochs=many"], 2, "'many'"),
+    "--set out of range": (_nothing, [*SET, "train.optimizer.lr=-1"], 2, "train.optimizer.lr"),
+    "unknown optimiser": (_nothing, [*SET, "train.optimizer=adma"], 2, "did you mean 'adam'?"),
+    "plateau without validation": (_nothing, [*SET, "train.schedule=plateau"], 2, "validation"),
+    "unknown engine": (_nothing, ["train", "--engine", "torhc"], 2, "did you mean 'torch'?"),
+    "unknown device": (_nothing, ["train", "--device", "gpu"], 2, "gpu"),
+    "absent device": (_nothing, ["train", "--device", "mps", "--out", "run"], 1, "mps"),
+    "unknown data set": (_nothing, ["data", "mnits"], 1, "did you mean 'mnist'?"),
+    "no such data": (_nothing, ["data", "no/such/folder"], 1, "no/such/folder"),
+    "empty data folder": (_nothing, ["data", "."], 1, "train-images"),
+    "IDX truncated": (
+        _idx_folder(train_images_idx3_ubyte=_idx((3, 28, 28), bytes(99))),
+        ["data", "idx"],
+        1,
+        "train-images-idx3-ubyte",
+    ),
+    "IDX wrong magic": (
+        _idx_folder(t10k_labels_idx1_ubyte=b"\x01\x02\x03\x04" * 4),
+        ["data", "idx"],
+        1,
+        "t10k-labels-idx1-ubyte",
+    ),
+    "IDX counts differ": (
+        _idx_folder(train_labels_idx1_ubyte=_idx((2,), bytes(2))),
+        ["data", "idx"],
+        1,
+        "2",
+    ),
+    "IDX empty file": (
+        _idx_folder(t10k_images_idx3_ubyte=b""),
+        ["data", "idx"],
+        1,
+        "t10k-images-idx3-ubyte",
+    ),
+    "IDX no images": (
+        _idx_folder(t10k_images_idx3_ubyte=_idx((0, 28, 28), b"")),
+        ["data", "idx"],
+        1,
+        "t10k-images-idx3-ubyte",
+    ),
+    "gzip far beyond its header": (
+        _idx_folder(train_images_idx3_ubyte=gzip.compress(_idx((3, 28, 28), bytes(10_000_000)))),
+        ["data", "idx"],
+        1,
+        "train-images-idx3-ubyte",
+    ),
+    "NPZ that is none": (
+        _bytes("bad.npz", b"PK\x03\x04 and no more"),
+        ["data", "bad.npz"],
+        1,
+        "bad.npz",
+    ),
+    "NPZ without labels": (_npz(train_images=IMAGES), ["data", "bad.npz"], 1, "train_labels"),
+    "NPZ with objects": (
+        _npz(
+            train_images=IMAGES,
+            train_labels=np.array([{}, {}, {}, {}]),
+            test_images=IMAGES,
+            test_labels=LABELS,
+        ),
+        ["data", "bad.npz"],
+        1,
+        "train_labels",
+    ),
+    "NPZ with float images": (
+        _npz(
+            train_images=IMAGES / 255.0,
+            train_labels=LABELS,
+            test_images=IMAGES,
+            test_labels=LABELS,
+        ),
+        ["data", "bad.npz"],
+        1,
+        "uint8",
+    ),
+    "NPZ labels out of range": (
+        _npz(
+            train_images=IMAGES,
+            train_labels=LABELS - 1,
+            test_images=IMAGES,
+            test_labels=LABELS,
+        ),
+        ["data", "bad.npz"],
+        1,
+        "-1",
+    ),
+    "output folder is a file": (
+        _bytes("run", b"mine"),
+        ["train", "interim", "--out", "run"],
+        1,
+        "run",
+    ),
+    "output folder holds other files": (
+        _bytes("run/thesis.tex", b"mine"),
+        ["train", "interim", "--out", "run"],
+        1,
+        "thesis.tex",
+    ),
+    "picture into a missing place": (
+        _bytes("file", b""),
+        ["data", "mnist", "--picture", "file/below.png"],
+        1,
+        "file/below.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare, arguments, code, message = BAD[case]
+    prepare(tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert run_command(arguments) == code
+    err = capsys.readouterr().err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("kilonet: ")
+    assert message in last
+    assert "Traceback" not in err
+    assert err.count("kilonet: ") == 1
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert {p: after.get(p) for p in before} == before, "nothing on disk is lost"
+
+
+def test_bad_input_from_a_real_shell(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kilonet", "train", "intrim"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_bundled_study_is_the_default() -> None:
+    import inspect
+
+    from kilonet.cli import study
+
+    default = inspect.signature(study).parameters["name"].default
+    assert load_study(default).name == "mnist-8k"

@@ -1,0 +1,56 @@
+"""The exception tree, its exit codes, and the hint at an error's end."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from kilonet import errors
+
+
+def raised_classes():
+    return [
+        cls
+        for cls in vars(errors).values()
+        if inspect.isclass(cls) and issubclass(cls, errors.KilonetError)
+    ]
+
+
+def test_the_docstring_draws_the_tree():
+    drawing = errors.__doc__ or ""
+    for cls in raised_classes():
+        [line] = [line for line in drawing.splitlines() if f" {cls.__name__} " in line]
+        inherits = "exit_code" not in vars(cls) and "exit" not in line
+        assert inherits or f"exit {cls.exit_code} " in line
+
+
+@pytest.mark.parametrize(
+    ("cls", "parent", "exit_code"),
+    [
+        (errors.KilonetError, Exception, 1),
+        (errors.SpecError, errors.KilonetError, 2),
+        (errors.NetError, errors.SpecError, 2),
+        (errors.UsageError, errors.KilonetError, 2),
+        (errors.BudgetError, errors.KilonetError, 1),
+        (errors.DataError, errors.KilonetError, 1),
+        (errors.EngineError, errors.KilonetError, 1),
+        (errors.StoreError, errors.KilonetError, 1),
+    ],
+)
+def test_parents_and_exit_codes(cls, parent, exit_code):
+    assert cls.__bases__ == (parent,)
+    assert cls.exit_code == exit_code
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("epoch", ["epochs", "seed"], "did you mean 'epochs'?"),
+        ("zzz", ["seed", "epochs"], "known: epochs, seed"),
+        ("zzz", [], "none is known"),
+        ("lr", {"lr": 1, "eps": 2}, "did you mean 'lr'?"),
+    ],
+)
+def test_did_you_mean(word, known, hint):
+    assert errors.did_you_mean(word, known) == hint

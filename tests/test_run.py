@@ -1,0 +1,274 @@
+"""The training loop: what it leaves behind, and that it goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kilonet.data import load_dataset
+from kilonet.errors import DataError, EngineError, KilonetError, StoreError
+from kilonet.run import Images, Silent, default_folder, folder_name, train
+from kilonet.spec import Run, to_toml
+from kilonet.store import EpochRow, RunFolder
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+    return {k: v.tobytes() for k, v in RunFolder(folder).weights().items()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    train(small_run, folder=folder)
+    return folder
+
+
+def test_a_run_leaves_everything_the_design_promises(small_run: Run, uninterrupted: Path) -> None:
+    folder = RunFolder(uninterrupted)
+    record = folder.record()
+    assert folder.finished()
+    assert record.run == small_run
+    assert [row.epoch for row in record.rows] == [0, 1, 2]
+    assert record.rows[-1].train_accuracy > record.rows[0].train_accuracy
+    assert record.rows[-1].train_accuracy > 30, "it learns: chance is 10"
+    assert all(row.lr == 0.01 and row.seconds > 0 for row in record.rows)
+    environment = record.environment
+    assert environment["engine"]["name"] == "torch"
+    assert len(environment["source"]["sha256"]) == 64
+    assert environment["packages"]["numpy"] == np.__version__
+
+
+def test_rows_follow_from_the_steps(uninterrupted: Path) -> None:
+    record = RunFolder(uninterrupted).record()
+    with np.load(uninterrupted / "steps.npz", allow_pickle=False) as steps:
+        losses, corrects = steps["loss"].reshape(3, 10), steps["correct"].reshape(3, 10)
+    for row, loss, correct in zip(record.rows, losses, corrects, strict=True):
+        assert row.train_loss == pytest.approx(loss.mean(), rel=1e-12)
+        assert row.train_accuracy == pytest.approx(100 * correct.sum() / 640, rel=1e-12)
+
+
+def test_predictions_are_the_final_weights(uninterrupted: Path, small_mnist: Path) -> None:
+    folder = RunFolder(uninterrupted)
+    labels = load_dataset(str(small_mnist)).test_labels
+    logits = folder.test_logits()
+    assert logits.shape == (200, 10)
+    accuracy = 100 * np.mean(logits.argmax(axis=1) == labels)
+    assert accuracy == pytest.approx(folder.record().final_test_accuracy)
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    loss = -log_softmax[np.arange(200), labels].mean()
+    assert loss == pytest.approx(folder.record().rows[-1].test_loss, rel=1e-5)
+
+
+def test_the_same_run_gives_the_same_bits(
+    small_run: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
+    train(small_run, folder=tmp_path / "again")
+    assert bits(tmp_path / "again") == bits(uninterrupted)
+    train(small_run.replace({"train.seed": 2}), folder=tmp_path / "other")
+    assert bits(tmp_path / "other") != bits(uninterrupted)
+
+
+class StopAt(Silent):
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [5, 15, 30])
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(
+    small_run: Run, uninterrupted: Path, tmp_path: Path, steps: int
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(small_run, folder=folder, observer=StopAt(steps))
+    record = train(small_run, folder=folder, resume=True)
+    assert bits(folder) == bits(uninterrupted)
+    # All but the seconds, which are the machine's.
+    expected = RunFolder(uninterrupted).record().rows
+    assert [r.train_loss for r in record.rows] == [r.train_loss for r in expected]
+    assert [r.test_accuracy for r in record.rows] == [r.test_accuracy for r in expected]
+
+
+KILLED = """
+import os, signal, sys
+from kilonet.run import Silent, train
+from kilonet.spec import load_run
+
+class Kill(Silent):
+    left = int(sys.argv[3])
+    def step(self, *, batch, loss, accuracy):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(load_run(sys.argv[1]), folder=sys.argv[2], resume=True, observer=Kill())
+"""
+
+
+def test_kill_9_in_the_middle_of_an_epoch(
+    small_run: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
+    spec, folder = tmp_path / "run.toml", tmp_path / "run"
+    spec.write_text(to_toml(small_run))
+    for steps in (14, 4):
+        done = subprocess.run([sys.executable, "-c", KILLED, spec, folder, str(steps)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert not RunFolder(folder).finished()
+        checkpoint = RunFolder(folder).checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.epochs == 1
+    train(small_run, folder=folder, resume=True)
+    assert bits(folder) == bits(uninterrupted)
+
+
+class Record(Silent):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
+        self.epochs.append(row.epoch)
+
+
+def test_a_finished_run_is_not_trained_again(small_run: Run, uninterrupted: Path) -> None:
+    before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
+    observer = Record()
+    record = train(small_run, folder=uninterrupted, observer=observer)
+    assert record.finished
+    assert observer.epochs == []
+    assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
+
+
+def test_an_unfinished_run_asks_for_resume(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small_run, folder=tmp_path, observer=StopAt(12))
+    with pytest.raises(StoreError, match="stopped here after 1 of 3 epochs; add --resume"):
+        train(small_run, folder=tmp_path)
+    observer = Record()
+    train(small_run, folder=tmp_path, resume=True, observer=observer)
+    assert observer.epochs == [1, 2]
+
+
+def test_a_folder_that_holds_another_run(small_run: Run, uninterrupted: Path) -> None:
+    with pytest.raises(StoreError, match="holds another run"):
+        train(small_run.replace({"train.seed": 9}), folder=uninterrupted)
+
+
+def test_data_that_changed_under_a_run(
+    small_run: Run, uninterrupted: Path, small_mnist: Path, tmp_path: Path
+) -> None:
+    with np.load(small_mnist) as archive:
+        arrays = dict(archive)
+    arrays["train_images"][0, 0, 0] ^= 1
+    other = tmp_path / "other.npz"
+    np.savez(other, **arrays)
+    with pytest.raises(StoreError, match="was trained on other images"):
+        train(small_run, folder=uninterrupted, dataset=load_dataset(str(other)))
+
+
+def test_default_folder_is_named_by_content(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = train(small_run.replace({"train.epochs": 1}))
+    expected = small_run.replace({"train.epochs": 1})
+    assert record.path == default_folder(expected)
+    assert record.path.name == folder_name(expected) == expected.content_hash[:12]
+
+
+def test_what_chooses_sees_the_validation_split_alone(small_run: Run, tmp_path: Path) -> None:
+    """Other test images change nothing that was learnt, though the schedule looks at accuracy."""
+    plateau = {"name": "plateau", "patience": 0, "threshold": 1.0, "threshold_mode": "abs"}
+    changes = {"data.validation": 100, "train.schedule": plateau}
+    run = small_run.replace(changes)
+    record = train(run, folder=tmp_path / "a")
+    assert all(row.validation_accuracy is not None for row in record.rows)
+    assert record.rows[-1].lr < record.rows[0].lr
+    dataset = load_dataset(run.data.name)
+    import dataclasses
+
+    turned = dataclasses.replace(dataset, test_images=255 - dataset.test_images)
+    train(run, folder=tmp_path / "b", dataset=turned)
+    assert bits(tmp_path / "a") == bits(tmp_path / "b")
+
+
+def test_batches_are_a_function_of_seed_and_epoch(small_run: Run) -> None:
+    images = Images.of(small_run, load_dataset(small_run.data.name))
+    batches = list(images.batches(small_run, 4))
+    assert [batch.step for batch in batches] == list(range(40, 50))
+    index = np.concatenate([batch.index for batch in batches])
+    assert sorted(index) == list(range(640))
+    again = np.concatenate([batch.index for batch in images.batches(small_run, 4)])
+    np.testing.assert_array_equal(index, again)
+    other = np.concatenate([batch.index for batch in images.batches(small_run, 5)])
+    assert (index != other).any()
+    for batch in batches:
+        np.testing.assert_array_equal(batch.images, images.train_images[batch.index])
+        np.testing.assert_array_equal(batch.labels, images.train_labels[batch.index])
+
+
+def test_the_last_batch_is_what_remains(small_run: Run) -> None:
+    run = small_run.replace({"train.batch_size": 100})
+    images = Images.of(run, load_dataset(run.data.name))
+    assert [len(batch.labels) for batch in images.batches(run, 0)] == [100] * 6 + [40]
+    assert images.steps_per_epoch(run) == 7
+
+
+def test_resize(small_run: Run, tmp_path: Path) -> None:
+    layers = ["conv 8", "gap", "pointwise 10 bare"]
+    changes = {"data.resize": [14, 14], "net.input": [1, 14, 14], "net.layers": layers}
+    record = train(small_run.replace({**changes, "train.epochs": 1}), folder=tmp_path)
+    assert record.finished
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"net.input": [3, 28, 28]}, "3 × 28 × 28"),
+        ({"net.layers.9": "pointwise 9 bare"}, "9"),
+        ({"data.name": "no/such/place"}, "no/such/place"),
+    ],
+)
+def test_data_and_network_must_fit(
+    small_run: Run, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(KilonetError, match=message) as caught:
+        train(small_run.replace(changes), folder=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists(), "nothing is begun that cannot be trained"
+
+
+def test_a_batch_of_one_through_batch_norm(small_run: Run, tmp_path: Path) -> None:
+    layers = ["conv 8", "gap", "batchnorm", "pointwise 10 bare"]
+    run = small_run.replace({"net.layers": layers, "train.batch_size": 639})
+    with pytest.raises(DataError, match=r"layer 3 'batchnorm': .* leave a batch of one"):
+        train(run, folder=tmp_path / "run")
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(
+    small_run: Run, tmp_path: Path
+) -> None:
+    run = small_run.replace(
+        {"net.block": ["conv", "relu"], "train.optimizer.lr": 1e20, "data.augment": []}
+    )
+    with pytest.raises(EngineError, match=r"epoch \d+.*step \d+") as caught:
+        train(run, folder=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path)  # noqa: PTH208
+
+
+def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(KilonetError, match=r"torhc.*torch"):
+        train(small_run, folder=tmp_path / "run", engine="torhc")
+    with pytest.raises(KilonetError, match="tpu"):
+        train(small_run, folder=tmp_path / "run", device="tpu")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,89 @@
+"""One table three ways."""
+
+from __future__ import annotations
+
+import dataclasses
+from html.parser import HTMLParser
+
+import pytest
+
+from kilonet.table import Table
+
+TABLE = Table(
+    columns=("Layer", "Size"),
+    rows=(("a|b", "3"), ("<conv>", "1,152")),
+    left=frozenset({0}),
+    title="A & B",
+)
+
+
+def test_text():
+    assert str(TABLE) == (
+        "A & B\n"
+        "+--------+-------+\n"
+        "| Layer  |  Size |\n"
+        "+--------+-------+\n"
+        "| a|b    |     3 |\n"
+        "| <conv> | 1,152 |\n"
+        "+--------+-------+"
+    )
+
+
+def test_markdown():
+    assert TABLE.to_markdown() == (
+        "| Layer | Size |\n| :--- | ---: |\n| a\\|b | 3 |\n| <conv> | 1,152 |"
+    )
+
+
+class Reader(HTMLParser):
+    """Cells as a browser would show them, and the tags that are open at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.cells, self.attributes = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        if tag in ("th", "td"):
+            self.attributes.append(dict(attrs))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.cells.append((self.open[-1], data))
+
+
+def test_html():
+    reader = Reader()
+    reader.feed(TABLE.to_html())
+    assert reader.open == []
+    assert reader.cells == [
+        ("caption", "A & B"),
+        ("th", "Layer"),
+        ("th", "Size"),
+        ("td", "a|b"),
+        ("td", "3"),
+        ("td", "<conv>"),
+        ("td", "1,152"),
+    ]
+    assert reader.attributes[0] == {"scope": "col", "style": "text-align:left"}
+    assert [a["style"] for a in reader.attributes[2:4]] == ["text-align:left", "text-align:right"]
+    assert TABLE._repr_html_() == TABLE.to_html()
+
+
+def test_no_rows_and_no_title():
+    table = Table(columns=("Epoch", "Loss"), rows=())
+    assert str(table).splitlines()[1] == "| Epoch | Loss |"
+    assert "caption" not in table.to_html()
+
+
+@pytest.mark.parametrize("row", [("1",), ("1", "2", "3")])
+def test_ragged_rows_are_refused(row):
+    with pytest.raises(ValueError, match=f"a row of {len(row)} cells under 2 columns"):
+        Table(columns=("Epoch", "Loss"), rows=(row,))
+
+
+def test_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TABLE.title = "other"
