@@ -41,6 +41,13 @@ class TestFit:
         assert found.verdict == verdict
         assert f"{train:.2f}%" in found.sentence
 
+    # A target of 60 % allows 40 %, and twice that would excuse anything: 5 points more is enough.
+    @pytest.mark.parametrize(("train", "verdict"), [(55.1, "fits"), (54.9, "underfits")])
+    def test_a_low_target(self, train: float, verdict: str) -> None:
+        study = STUDY.replace({"target": 60.0})
+        rung = rung_of(made_rows([50.0] * 10, train=train), study=study)
+        assert finding(rung, "fit").verdict == verdict
+
     def test_a_target_of_all_is_not_underfitted_by_one_image(self) -> None:
         study = STUDY.replace({"target": 100.0})
         rows = made_rows([99.99] * 10, train=99.99)
@@ -72,6 +79,10 @@ class TestGap:
         assert found.verdict == verdict
         assert found.figures["gap"] == pytest.approx(gap)
         assert f"{abs(gap):.2f}" in found.sentence
+
+    @pytest.mark.parametrize(("gap", "verdict"), [(4.9, "overfits a little"), (5.1, "overfits")])
+    def test_many_points_are_never_a_little(self, gap: float, verdict: str) -> None:
+        assert finding(rung_of(made_rows([50.0] * 10, train=50.0 + gap)), "gap").verdict == verdict
 
     @pytest.mark.parametrize(
         ("step", "word"),
@@ -213,6 +224,12 @@ class TestEffect:
         assert rung.effect is not None
         assert rung.effect.unpaired == 3
         assert "3 seeds without a partner left out" in finding(rung, "effect").sentence
+
+    def test_short_runs_name_the_epochs_they_have(self) -> None:
+        found = finding(second_rung([[99.0] * 3], [[99.5] * 3]), "effect")
+        assert "in the mean of the last 3 epochs" in found.sentence
+        found = finding(second_rung([[99.0]], [[99.5]]), "effect")
+        assert "in the mean of the last epoch." in found.sentence
 
     def test_no_seed_in_common(self) -> None:
         rows = made_rows([99.0] * 10)

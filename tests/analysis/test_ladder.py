@@ -43,8 +43,8 @@ class TestTheNotebooksAuthor:
             "to +0.10 points"
         )
         assert finding(rung, "effect").sentence == (
-            "Against rung 1: -0.01 points at the final epoch, -0.04 in the mean of the last five. "
-            "One seed: nothing can be concluded about the step."
+            "Against rung 1: -0.01 points at the final epoch, -0.04 in the mean of the last 5 "
+            "epochs. One seed: nothing can be concluded about the step."
         )
         assert "Rotate" in rung.next_steps[0].title
 
@@ -53,7 +53,8 @@ class TestTheNotebooksAuthor:
         rung = NOTEBOOK.rungs[2]
         effect = finding(rung, "effect")
         assert (
-            "+0.06 points at the final epoch, +0.08 in the mean of the last five" in effect.sentence
+            "+0.06 points at the final epoch, +0.08 in the mean of the last 5 epochs"
+            in effect.sentence
         )
         assert "nothing can be concluded" in effect.sentence
         assert rung.best_test.mean == 99.35

@@ -33,6 +33,12 @@ def test_interval_of_two_by_hand() -> None:
     assert found.ci95 == pytest.approx((99.2 - 1.2706, 99.2 + 1.2706), abs=1e-4)
 
 
+def test_interval_ends_where_accuracies_do() -> None:
+    # 99 ± 12.7 and 1 ± 12.7.
+    assert describe([98.0, 100.0], limits=(0, 100)).ci95 == pytest.approx((86.2938, 100), abs=1e-3)
+    assert describe([0.0, 2.0], limits=(0, 100)).ci95 == pytest.approx((0, 13.7062), abs=1e-3)
+
+
 def test_one_seed_has_no_interval() -> None:
     found = describe([99.27])
     assert (found.mean, found.sd, found.ci95) == (99.27, None, None)

@@ -25,13 +25,19 @@ from kilonet.analysis.words import (
 from kilonet.spec import Run, graph
 
 UNDERFIT_ERROR_RATIO = 2.0
-"""Underfitting: the training error is more than this many times the error the target allows."""
+"""Underfitting: the training error is more than this many times the error the target allows …"""
+
+UNDERFIT_POINTS = 5.0
+"""… or exceeds it by more than this many percentage points."""
 
 GAP_IN_ERRORS = 1.0
 """Over-fitting, or a gap turned round: more than this many binomial errors from zero."""
 
 STRONG_GAP_SHARE = 0.5
-"""Strong over-fitting: the gap is more than this share of the test error."""
+"""Strong over-fitting: the gap is more than this share of the test error …"""
+
+STRONG_GAP_POINTS = 5.0
+"""… or more than this many percentage points."""
 
 CHANGE_IN_ERRORS = 2.0
 """A trend: a change of more than this many standard errors of its own (and material)."""
@@ -70,6 +76,7 @@ class Effect:
         last_five: difference of the means of the last five epochs' test accuracies: steadier.
         before, after: final accuracies of either rung, all seeds.
         unpaired: seeds that only one of the two rungs has, left out of the differences.
+        epochs: how many ``last_five`` is the mean of: fewer than five where runs are shorter.
     """
 
     against: int
@@ -78,6 +85,7 @@ class Effect:
     before: Statistics
     after: Statistics
     unpaired: int
+    epochs: int
 
 
 def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
@@ -88,7 +96,7 @@ def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
     under = f" (with {handicap} on)" if handicap else ""
     accuracy = f"training accuracy {percent(measured.train)} over the last {_epochs(measured)}"
     figures = {"train_accuracy": measured.train, "target": target}
-    if error > UNDERFIT_ERROR_RATIO * allowed:
+    if error > min(UNDERFIT_ERROR_RATIO * allowed, allowed + UNDERFIT_POINTS):
         sentence = (
             f"Underfits: {accuracy}{under}, an error {error / allowed:.1f} times what the target "
             "allows."
@@ -107,7 +115,7 @@ def gap(measured: Measurements) -> Finding:
     threshold = GAP_IN_ERRORS * max(measured.binomial, 100 / measured.images)
     where = f"over the last {_epochs(measured)}"
     above = f"training accuracy is {points(size)} points above test accuracy {where}"
-    if size > threshold and share > STRONG_GAP_SHARE:
+    if size > threshold and (share > STRONG_GAP_SHARE or size > STRONG_GAP_POINTS):
         verdict = "overfits"
         text = f"Over-fits: {above}, {share:.0%} of the test error"
     elif size > threshold:
@@ -268,18 +276,19 @@ def effect_of_step(effect: Effect) -> Finding:
         "pairs": final.n,
     }
     against = f"Against rung {effect.against}"
+    last = f"the last {count(effect.epochs, 'epoch')}" if effect.epochs > 1 else "the last epoch"
     if final.mean is None or steadier.mean is None:
         sentence = f"{against}: {final.verdict}."
     elif final.n == 1:
         sentence = (
             f"{against}: {signed(final.mean)} points at the final epoch, {signed(steadier.mean)} "
-            f"in the mean of the last five. {final.verdict[0].upper()}{final.verdict[1:]} about "
+            f"in the mean of {last}. {final.verdict[0].upper()}{final.verdict[1:]} about "
             f"the step.{left_out}"
         )
     else:
         sentence = (
             f"{against}, paired by seed: {final.verdict} at the final epoch "
-            f"({_difference(final)}); {steadier.verdict} in the mean of the last five "
+            f"({_difference(final)}); {steadier.verdict} in the mean of {last} "
             f"({_difference(steadier)}).{left_out}"
         )
     return Finding(kind="effect", verdict=final.verdict, sentence=sentence, figures=figures)

@@ -129,8 +129,8 @@ def _analyse_rung(
 ) -> RungAnalysis:
     study, run = result.study, rung.rung.run
     measured = measure(rung.records, test_images=test_images)
-    final = describe([record.final_test_accuracy for record in rung.records])
-    best_test = describe([record.best_test_accuracy for record in rung.records])
+    final = _describe([record.final_test_accuracy for record in rung.records])
+    best_test = _describe([record.best_test_accuracy for record in rung.records])
     reached = sum(record.reached(study.target) for record in rung.records)
     limit = study.budget.epochs
     findings = [
@@ -159,9 +159,9 @@ def _analyse_rung(
         name=rung.rung.step.name,
         target=study.target,
         final=final,
-        last_five=describe([_last_five(record) for record in rung.records]),
+        last_five=_describe([_last_five(record) for record in rung.records]),
         best_test=best_test,
-        best_train=describe([record.best_train_accuracy for record in rung.records]),
+        best_train=_describe([record.best_train_accuracy for record in rung.records]),
         reached=reached,
         binomial=binomial_error(final.mean, images=test_images),
         measured=measured,
@@ -184,10 +184,16 @@ def _effect(before: RungResult, after: RungResult) -> Effect:
             {seed: _last_five(record) for seed, record in old.items()},
             {seed: _last_five(record) for seed, record in new.items()},
         ),
-        before=describe([record.final_test_accuracy for record in old.values()]),
-        after=describe([record.final_test_accuracy for record in new.values()]),
+        before=_describe([record.final_test_accuracy for record in old.values()]),
+        after=_describe([record.final_test_accuracy for record in new.values()]),
         unpaired=len(old.keys() ^ new.keys()),
+        epochs=min(WINDOW, *(len(r.rows) for r in (*old.values(), *new.values()))),
     )
+
+
+def _describe(values: list[float]) -> Statistics:
+    """:func:`describe` within what an accuracy can be: wide intervals of few seeds end there."""
+    return describe(values, limits=(0.0, 100.0))
 
 
 def _last_five(record: RunRecord) -> float:

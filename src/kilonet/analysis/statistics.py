@@ -78,8 +78,14 @@ class Difference:
         return len(self.differences)
 
 
-def describe(values: Sequence[float]) -> Statistics:
+def describe(
+    values: Sequence[float], *, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Statistics:
     """Mean, standard deviation and interval of one number a seed.
+
+    Args:
+        values: at least one.
+        limits: what the mean can be at all; the interval is cut there, which costs no coverage.
 
     Raises:
         ValueError: if there is none.
@@ -91,7 +97,7 @@ def describe(values: Sequence[float]) -> Statistics:
     if len(values) > 1:
         sd = _standard_deviation(values)
         half = _half_width(sd, n=len(values))
-        ci95 = (mean - half, mean + half)
+        ci95 = (max(mean - half, limits[0]), min(mean + half, limits[1]))
     return Statistics(
         values=tuple(values),
         mean=mean,

@@ -137,9 +137,10 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
 
 
 def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
-    """An underfitting network: help it learn, take what holds it back, widen it."""
+    """An underfitting network: let it go on, help it learn, take what holds it back, widen it."""
     if not diagnosis.says("fit", "underfits"):
         return
+    yield from _train_longer(diagnosis)
     reason = f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}"
     yield from _normalise(diagnosis, reason)
     yield from _without_dropout(diagnosis, f"{reason}, and dropout holds it back further")
@@ -152,6 +153,9 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     strong = diagnosis.says("gap", "overfits")
     if not strong and not diagnosis.says("gap", "overfits a little"):
         return
+    # It has to learn its own images first; regularising would make that harder.
+    if diagnosis.says("fit", "underfits"):
+        return
     amount = "over-fits" if strong else "over-fits a little"
     reason = f"it {amount}: the gap is {points(diagnosis.measured.gap)} points"
     if not _has_dropout(diagnosis.run):
@@ -161,7 +165,11 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
             reason=f"{reason}, and there is no dropout",
             change={"net.block": [*diagnosis.block, f"dropout {p}"]},
         )
-    augment: list[dict[str, Any]] = diagnosis.run.data.to_dict()["augment"]
+    # Defaults left out, as people write them.
+    augment: list[dict[str, Any]] = [
+        {"name": entry.name, **entry.model_dump(mode="json", exclude_defaults=True)}
+        for entry in diagnosis.run.data.augment
+    ]
     had = {entry["name"] for entry in augment}
     if not had & {"rotation", "affine"}:
         rotation = {"name": "rotation", "degrees": 7}

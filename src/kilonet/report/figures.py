@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from kilonet.analysis.measurements import WINDOW
 from kilonet.analysis.words import interval, percent
 from kilonet.atomic import write_atomically
 
@@ -248,7 +249,7 @@ def _draw_rung(
         color=TRAIN,
         markerfacecolor="white",
         markersize=6,
-        label=label("mean of the last five epochs"),
+        label=label(f"mean of the last {min(WINDOW, rung.measured.epochs)} epochs"),
     )
 
 
