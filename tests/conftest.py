@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 
 from kilonet.data import Dataset, load_dataset
 from kilonet.spec import Run, load_run
+
+# Before PyTorch is imported, here and in the processes that tests start: on networks this small a
+# second thread gains little, and on a busy machine the two wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = (640, 200)
 

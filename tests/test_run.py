@@ -14,7 +14,7 @@ import pytest
 from kilonet.data import load_dataset
 from kilonet.errors import DataError, EngineError, KilonetError, StoreError
 from kilonet.run import Images, Silent, default_folder, folder_name, train
-from kilonet.spec import Run, to_toml
+from kilonet.spec import Run, load_run, to_toml
 from kilonet.store import EpochRow, RunFolder
 
 
@@ -129,6 +129,22 @@ def test_kill_9_in_the_middle_of_an_epoch(
         assert checkpoint.epochs == 1
     train(small_run, folder=folder, resume=True)
     assert bits(folder) == bits(uninterrupted)
+
+
+@pytest.mark.slow
+def test_kill_9_on_real_mnist_with_all_threads(tmp_path: Path) -> None:
+    """The bundled run as a user has it: every thread, 469 steps an epoch, killed in the second."""
+    spec = tmp_path / "run.toml"
+    spec.write_text(to_toml(load_run("interim", settings=["train.epochs=2"])))
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    endless = str(10**9)
+    for folder, steps in (("killed", "700"), ("killed", endless), ("whole", endless)):
+        subprocess.run(
+            [sys.executable, "-c", KILLED, spec, tmp_path / folder, steps],
+            env=environment,
+            check=steps == endless,
+        )
+    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
 
 
 class Record(Silent):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kilonet.errors import BudgetError, StoreError
+from kilonet.errors import BudgetError, NetError, StoreError
 from kilonet.run import Observer, folder_name
-from kilonet.spec import Run, Study, load_study
+from kilonet.spec import Run, Study, load_study, to_toml
 from kilonet.store import RunRecord
-from kilonet.study import StudyObserver, StudyResult, Task, default_folder, run_study
+from kilonet.study import StudyObserver, StudyResult, Task, default_folder, read_study, run_study
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,16 @@ def test_a_changed_step_is_trained_and_the_others_are_kept(study: Study, climbed
     assert tasks.trained == []
 
 
+def test_a_study_is_read_back_from_its_records(study: Study, climbed: Path, tmp_path: Path) -> None:
+    result = run_study(study, folder=climbed)
+    assert read_study(climbed) == result
+    with pytest.raises(StoreError, match="holds no study"):
+        read_study(tmp_path)
+    (tmp_path / "study.toml").write_text(to_toml(study))
+    with pytest.raises(StoreError, match="not finished; 'kilonet study"):
+        read_study(tmp_path)
+
+
 def test_an_unfinished_task_resumes(study: Study, climbed: Path, tmp_path: Path) -> None:
     class Stop(Tasks):
         def end_task(self, task: Task, record: RunRecord) -> None:
@@ -128,6 +138,20 @@ def test_over_budget_is_said_before_anything_is_trained(study: Study, tmp_path: 
             study.replace(
                 {"budget.parameters": 7800, "step.0.change": {"train.epochs": 2}}
             ).replace({"step.1.change": {"net.block": ["conv", "relu", "batchnorm"]}}),
+            folder=tmp_path / "s",
+            observer=tasks,
+        )
+    assert tasks.trained == []
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_later_rung_that_does_not_fit_is_told_before_anything_is_trained(
+    study: Study, tmp_path: Path
+) -> None:
+    tasks = Tasks()
+    with pytest.raises(NetError, match="pointwise 9 bare"):
+        run_study(
+            study.replace({"step.1.change": {"net.layers.9": "pointwise 9 bare"}}),
             folder=tmp_path / "s",
             observer=tasks,
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 from kilonet.atomic import write_atomically
 from kilonet.data import Dataset, load_dataset
 from kilonet.errors import StoreError
-from kilonet.run import Observer, folder_name, train
+from kilonet.run import Images, Observer, folder_name, train
 from kilonet.spec import Rung, Study, load_study, to_toml
-from kilonet.store import RunRecord
+from kilonet.store import RunFolder, RunRecord
 from kilonet.summary import check_budget
 
 
@@ -105,6 +105,7 @@ def run_study(
 
     Raises:
         BudgetError: before anything is trained, if a rung is over the budget.
+        DataError: likewise, if a rung does not fit its images.
         KilonetError: as :func:`kilonet.run.train`.
     """
     limit = study.budget.parameters
@@ -113,13 +114,16 @@ def run_study(
     path = default_folder(study) if folder is None else Path(folder)
     observer = StudyObserver() if observer is None else observer
     datasets = {name: load(name) for name in {rung.run.data.name for rung in study.rungs}}
+    for rung in study.rungs:
+        # A later rung that does not fit its images is better told now than after hours.
+        Images.of(rung.run, datasets[rung.run.data.name])
     _claim(path, study)
     results: list[RungResult] = []
     for rung in study.rungs:
         records = []
         for seed in study.seed_numbers():
             run = rung.seeded(seed)
-            task = Task(rung=rung, seed=seed, folder=path / "runs" / folder_name(run))
+            task = Task(rung=rung, seed=seed, folder=_run_folder(path, rung, seed))
             record = train(
                 run,
                 folder=task.folder,
@@ -132,10 +136,41 @@ def run_study(
             )
             observer.end_task(task, record)
             records.append(record)
-        parameters = sum(map(prod, rung.run.net.parameters.values()))
-        results.append(RungResult(rung=rung, parameters=parameters, records=tuple(records)))
+        results.append(_result(rung, records))
         observer.end_rung(StudyResult(study=study, path=path, rungs=tuple(results)))
     return StudyResult(study=study, path=path, rungs=tuple(results))
+
+
+def read_study(folder: Path | str) -> StudyResult:
+    """A study that has run, from its records alone.
+
+    Raises:
+        StoreError: if the folder holds no study, or one that is not finished.
+    """
+    path = Path(folder)
+    if not (path / "study.toml").is_file():
+        raise StoreError(f"{path}: holds no study: it has no study.toml")
+    study = load_study(str(path / "study.toml"))
+    results = []
+    for rung in study.rungs:
+        folders = [RunFolder(_run_folder(path, rung, seed)) for seed in study.seed_numbers()]
+        missing = next((f.path for f in folders if not f.finished()), None)
+        if missing is not None:
+            raise StoreError(
+                f"{missing}: not finished; 'kilonet study {path / 'study.toml'} --out {path}' "
+                "goes on with it"
+            )
+        results.append(_result(rung, [f.record() for f in folders]))
+    return StudyResult(study=study, path=path, rungs=tuple(results))
+
+
+def _run_folder(path: Path, rung: Rung, seed: int) -> Path:
+    return path / "runs" / folder_name(rung.seeded(seed))
+
+
+def _result(rung: Rung, records: list[RunRecord]) -> RungResult:
+    parameters = sum(map(prod, rung.run.net.parameters.values()))
+    return RungResult(rung=rung, parameters=parameters, records=tuple(records))
 
 
 def _claim(path: Path, study: Study) -> None:

@@ -68,7 +68,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
             for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
         ],
         study_file=shlex.quote(tables.relative(result.path / "study.toml", folder)),
-        environment=_environment(result),
+        environment=environment_lines(result),
     )
     # Conditions in the template leave blank lines; Markdown needs one, readers like one.
     while "\n\n\n" in text:
@@ -143,7 +143,7 @@ def _rung_figure(number: int) -> str:
     return f"{FIGURES}/rung-{number}.png"
 
 
-def _environment(result: StudyResult) -> list[tuple[str, str]]:
+def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
     """What the runs were made with, from the first one's record, and whether the others differ."""
     records = [record for ran in result.rungs for record in ran.records]
     first = records[0].environment

@@ -1,0 +1,18 @@
+"""Define a network, look at its tables, train it for an epoch, read the log.
+
+python examples/first_steps.py
+"""
+
+import kilonet as kn
+
+net = kn.Net(
+    input=(1, 28, 28),
+    block=["conv", "relu", "batchnorm"],
+    layers=["conv 8", "maxpool 2", "conv 12", "conv 16", "gap", "pointwise 10 bare"],
+)
+print(kn.summarise(net))
+
+run = kn.Run(net=net, train=kn.Train(epochs=1))
+with kn.Live() as live:
+    record = kn.train(run, resume=True, observer=live)
+print(record.log_table)
