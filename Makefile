@@ -38,9 +38,11 @@ $(BIN)/python:
 
 # PyTorch is the only engine so far, so the main job needs it.
 $(VENV)/installed: $(SOURCES) | $(BIN)/python
+	@echo "Installing kilonet and what it needs into $(VENV)"
 	$(PIP) install --constraint constraints.txt '.[torch]'
 	@touch $@
 
 $(VENV)/installed-dev: $(SOURCES) | $(BIN)/python
+	@echo "Installing kilonet and what its tests need into $(VENV)"
 	$(PIP) install --constraint constraints.txt '.[torch,dev]'
 	@touch $@ $(VENV)/installed

@@ -61,7 +61,9 @@ def summary_section() -> str:
     last = next(i for i, line in enumerate(layers) if line.startswith("Total params"))
     shown = [*layers[:7], "                             …", *layers[last - 2 : last + 1]]
     columns = summary.receptive_field_table
-    return "\n".join([*shown, "", str(columns), "", f"Channels: {summary.channel_line}"])
+    return "\n".join(
+        [*shown, "", columns.to_text(width=100), "", f"Channels: {summary.channel_line}"]
+    )
 
 
 def example_section() -> str:

@@ -29,6 +29,24 @@ def test_text():
     )
 
 
+def test_headings_are_broken_where_the_width_asks_for_it():
+    columns = ("Kernel x Stride", "Receptive Field", "A")
+    table = Table(columns=columns, rows=(("3 x 1", "22", "b c d"),))
+    assert table.to_text(width=80) == str(table)
+    assert table.to_text(width=40) == (
+        "+----------+-----------+-------+\n"
+        "| Kernel x | Receptive |   A   |\n"
+        "|  Stride  |   Field   |       |\n"
+        "+----------+-----------+-------+\n"
+        "|    3 x 1 |        22 | b c d |\n"
+        "+----------+-----------+-------+"
+    )
+    assert Table(columns=("Two words",), rows=()).to_text(width=5).splitlines()[1:3] == [
+        "|  Two  |",
+        "| words |",
+    ]
+
+
 def test_markdown():
     assert TABLE.to_markdown() == (
         "| Layer | Size |\n| :--- | ---: |\n| a\\|b | 3 |\n| <conv> | 1,152 |"

@@ -187,7 +187,9 @@ def summary(
     if as_json:
         _print_json(found.to_json())
     else:
-        typer.echo(str(found))
+        console = _console(as_json)
+        on_screen = console.is_terminal
+        _say(console, found.to_text(width=console.width) if on_screen else str(found))
     check_budget(net, parameters=budget, where=name)
 
 

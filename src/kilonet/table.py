@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,24 @@ class Table:
                 raise ValueError(f"a row of {len(row)} cells under {len(self.columns)} columns")
 
     def __str__(self) -> str:
-        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        return self._text(tuple([heading] for heading in self.columns))
+
+    def to_text(self, *, width: int) -> str:
+        """As ``str``; where that is wider than ``width``, with headings on two lines.
+
+        Only what headings alone make wide is saved: cells are never broken.
+        """
+        text = str(self)
+        if max(map(len, text.splitlines())) <= width:
+            return text
+        cells = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        return self._text(tuple(map(_in_two_lines, self.columns, cells)))
+
+    def _text(self, headings: tuple[list[str], ...]) -> str:
+        """As PrettyTable sets it: headings centred, each a list of lines."""
+        heights = range(max(map(len, headings)))
+        head = [tuple(h[i] if i < len(h) else "" for h in headings) for i in heights]
+        widths = [max(map(len, cells)) for cells in zip(*head, *self.rows, strict=True)]
         rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
 
         def line(cells: tuple[str, ...], *, heading: bool = False) -> str:
@@ -43,8 +62,8 @@ class Table:
             return "| " + " | ".join(parts) + " |"
 
         title = [self.title] if self.title else []
-        body = [line(row) for row in self.rows]
-        return "\n".join([*title, rule, line(self.columns, heading=True), rule, *body, rule])
+        top = [line(cells, heading=True) for cells in head]
+        return "\n".join([*title, rule, *top, rule, *map(line, self.rows), rule])
 
     def to_markdown(self) -> str:
         """A GitHub-flavoured Markdown table; the title, if any, is the caller's to place."""
@@ -73,3 +92,10 @@ class Table:
 
     def _repr_html_(self) -> str:
         return self.to_html()
+
+
+def _in_two_lines(heading: str, cells: Sequence[str]) -> list[str]:
+    """The heading broken at a space, no narrower than its column's cells need."""
+    widths = range(max(map(len, cells), default=1), len(heading) + 1)
+    broken = (wrap(heading, width, break_long_words=False) for width in widths)
+    return next((lines for lines in broken if len(lines) <= 2), [heading])

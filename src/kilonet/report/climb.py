@@ -97,7 +97,9 @@ class Climb(StudyObserver):
     def _show_network(self, net: Net) -> None:
         summary = summarise(net)
         if self._net is None:
-            self.say(f"{summary}\n")
+            on_screen = self.console.is_terminal
+            text = summary.to_text(width=self.console.width) if on_screen else str(summary)
+            self.say(f"{text}\n")
         elif net != self._net:
             self.say(f"{summary.layer_table}\n")
         else:

@@ -176,16 +176,15 @@ class Summary:
         }
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                self.layer_table,
-                *self._facts,
-                "",
-                str(self.receptive_field_table),
-                "",
-                f"Channels: {self.channel_line}",
-            ]
-        )
+        return self._text(str(self.receptive_field_table))
+
+    def to_text(self, *, width: int) -> str:
+        """As ``str``, for a screen of so many columns."""
+        return self._text(self.receptive_field_table.to_text(width=width))
+
+    def _text(self, fields: str) -> str:
+        channels = f"Channels: {self.channel_line}"
+        return "\n".join([self.layer_table, *self._facts, "", fields, "", channels])
 
     def _repr_html_(self) -> str:
         layers = Table(
