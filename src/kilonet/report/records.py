@@ -22,7 +22,7 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
     """A study for ``study … --json``.
 
     Keys: ``study``, ``target``, ``steps`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
-    [low, high] or null with one seed, ``reached``, ``seeds`` (each: ``seed``, ``run``,
+    [low, high], both null with one seed, ``reached``, ``seeds`` (each: ``seed``, ``run``,
     ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)); and beyond the promise the
     folder, the effect of each step, findings and suggestions.
     """
@@ -81,7 +81,7 @@ def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
         "parameters": ran.parameters,
         "mean": final.mean,
         "sd": final.sd,
-        "ci95": None if final.ci95 is None else list(final.ci95),
+        "ci95": _interval(final.ci95),
         "minimum": final.minimum,
         "maximum": final.maximum,
         "binomial_error": rung.binomial,
@@ -128,7 +128,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
     return {
         "pairs": difference.n,
         "mean": difference.mean,
-        "ci95": None if difference.ci95 is None else list(difference.ci95),
+        "ci95": _interval(difference.ci95),
         "p": difference.p,
         "verdict": difference.verdict,
     }
@@ -148,6 +148,11 @@ def _epoch(row: EpochRow) -> dict[str, Any]:
         data["validation_accuracy"] = row.validation_accuracy
         data["validation_loss"] = row.validation_loss
     return data
+
+
+def _interval(ends: tuple[float, float] | None) -> list[float | None]:
+    """Always two ends, so that a program may unpack them."""
+    return [None, None] if ends is None else list(ends)
 
 
 def _rounded_values(data: Mapping[str, Any]) -> dict[str, Any]:
