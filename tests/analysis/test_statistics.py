@@ -44,8 +44,12 @@ def test_one_seed_has_no_interval() -> None:
     assert (found.mean, found.sd, found.ci95) == (99.27, None, None)
 
 
-def test_equal_seeds_give_an_interval_without_width() -> None:
-    assert describe([99.25, 99.25, 99.25]).ci95 == (99.25, 99.25)
+def test_equal_seeds_are_no_certainty() -> None:
+    found = describe([99.25, 99.25, 99.25])
+    assert (found.mean, found.sd, found.ci95) == (99.25, 0.0, None)
+    # 0.1 + 0.2 is 0.3 but for the last bit.
+    assert describe([0.1 + 0.2, 0.3]).ci95 is None
+    assert describe([99.25, 99.26]).ci95 is not None
 
 
 def test_nothing_to_describe() -> None:

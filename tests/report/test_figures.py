@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -97,6 +98,48 @@ def test_the_ladders_axis_holds_every_mark_but_not_every_interval() -> None:
     # The interval of two seeds 0.4 apart is 99.2 ± 2.54, up to 100: the axis stays near the marks.
     assert analysis.rungs[0].final.ci95 == pytest.approx((99.2 - 2.5412, 100.0), abs=1e-3)
     assert high - low < 1.5
+
+
+def test_equal_seeds_are_captioned_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    captions: list[str] = []
+    drawn_ticks = Axes.set_xticks
+
+    def set_xticks(axes: Axes, ticks: Any, labels: Any = None, **rest: Any) -> Any:
+        captions.extend(labels or ())
+        return drawn_ticks(axes, ticks, labels, **rest)
+
+    monkeypatch.setattr(Axes, "set_xticks", set_xticks)
+    equal, other = made_rows([99.4] * 3), made_rows([99.2] * 3)
+    for runs in ([equal, equal], [equal, other], [equal]):
+        result = made_result(STUDY, [runs])
+        analysis = analyse(result, test_images=TEST_IMAGES)
+        figures.ladder(result, analysis, tmp_path / "ladder.png")
+    assert [caption.endswith("99.40%\n(equal in every seed)") for caption in captions] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("rungs", [1, 2, 3, 4])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_ladders_legend_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rungs: int, seeds: int
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn_figures: list[Figure] = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn_figures.append(figure))
+    result = made_result(STUDY, [[made_rows([99.0] * 10)] * seeds] * rungs)
+    figures.ladder(result, analyse(result, test_images=TEST_IMAGES), tmp_path / "ladder.png")
+    [figure] = drawn_figures
+    FigureCanvasAgg(figure).draw()
+    extent = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= extent.x0
+    assert extent.x1 <= figure.bbox.x1
 
 
 def test_users_plots_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

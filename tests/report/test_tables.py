@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kilonet.analysis import analyse
 from kilonet.report import tables
-from ladders import TEST_IMAGES, notebook_result, seeded_result
+from kilonet.spec import load_study
+from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 
 def test_the_notebooks_ladder() -> None:
@@ -56,6 +57,15 @@ def test_a_rungs_result_over_seeds() -> None:
     assert lines["99.40% in each of the last three epochs"].value == "3 of 3 seeds"
     assert "over 3 seeds; from" in lines["Final test accuracy"].note
     assert lines["Best test accuracy"].note.endswith("chosen on the test set, so optimistic")
+
+
+def test_equal_seeds_leave_the_spread_unknown() -> None:
+    rows = made_rows([99.0] * 5)
+    result = made_result(load_study("mnist-8k"), [[rows, rows]])
+    analysis = analyse(result, test_images=TEST_IMAGES)
+    lines = {r.label: r for r in tables.result_lines(result.rungs[0], analysis.rungs[0])}
+    assert lines["Final test accuracy"].note == "equal in every seed, so that the spread is unknown"
+    assert tables.ladder(result, analysis).rows[0][3] == "99.00% (equal in every seed)"
 
 
 def test_seeds_link_their_runs() -> None:

@@ -35,8 +35,8 @@ class Statistics:
         values: in the order of the seeds.
         mean: of the values.
         sd: sample standard deviation (n − 1); None with one value.
-        ci95: 95 % Student-t interval of the mean; None with one value. Equal values give an
-            interval without width: the seeds agree to the last image.
+        ci95: 95 % Student-t interval of the mean; None with one value, and where all values are
+            equal, so that nothing is known of their spread.
         minimum, maximum: of the values.
     """
 
@@ -96,8 +96,10 @@ def describe(
     sd = ci95 = None
     if len(values) > 1:
         sd = _standard_deviation(values)
-        half = _half_width(sd, n=len(values))
-        ci95 = (max(mean - half, limits[0]), min(mean + half, limits[1]))
+        # Equal values have no width to take an interval from; none at all would be certainty.
+        if sd >= _ROUNDING:
+            half = _half_width(sd, n=len(values))
+            ci95 = (max(mean - half, limits[0]), min(mean + half, limits[1]))
     return Statistics(
         values=tuple(values),
         mean=mean,

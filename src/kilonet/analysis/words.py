@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+EQUAL = "equal in every seed"
+"""What stands for an interval where the seeds leave none to tell: agreement is not certainty."""
+
 
 def percent(value: float) -> str:
     """An accuracy in percent, to the hundredth: one image of ten thousand."""

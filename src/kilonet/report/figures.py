@@ -15,7 +15,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from kilonet.analysis.measurements import WINDOW
-from kilonet.analysis.words import interval, percent
+from kilonet.analysis.words import EQUAL, interval, percent
 from kilonet.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def ladder(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower left",
-        ncols=3,
+        # As many as the picture is wide enough for.
+        ncols=3 if len(rungs) > 3 else 2,
         fontsize=8,
         frameon=False,
     )
@@ -266,6 +267,8 @@ def _captions(
             low, high = rung.final.ci95
             cut = "" if limits[0] <= low and high <= limits[1] else "\n(beyond the axis)"
             shown += f"\n{interval(low, high)}{cut}"
+        elif rung.seeds > 1:
+            shown += f"\n({EQUAL})"
         # Names end on one line, so that the figures below them stand level.
         padding = "\n" * (lines - name.count("\n"))
         captions.append(

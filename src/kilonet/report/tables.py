@@ -11,13 +11,19 @@ from pathlib import Path
 
 from kilonet.analysis import RungAnalysis, Statistics, StudyAnalysis
 from kilonet.analysis.toml import inline
-from kilonet.analysis.words import interval, percent, signed, signed_interval
+from kilonet.analysis.words import EQUAL, interval, percent, signed, signed_interval
 from kilonet.store import RunRecord
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
 
 OPTIMISTIC = "chosen on the test set, so optimistic"
 """What must stand beside every best epoch."""
+
+NEXT_NOTE = (
+    "Read from the test set's rows: confirm a choice among these on data not used for it, or "
+    "choose by images held out with data.validation."
+)
+"""What must stand once under suggestions: the test set never chooses."""
 
 LADDER_NOTE = f"* Best epoch's test accuracy: {OPTIMISTIC}. Headlines use the final epoch."
 
@@ -78,8 +84,10 @@ def result_lines(
     """
     one = rung.seeds == 1
     final = rung.final
-    if final.ci95 is None:
+    if one:
         spread = "one seed, so no interval"
+    elif final.ci95 is None:
+        spread = f"{EQUAL}, so that the spread is unknown"
     else:
         spread = f"95% interval {interval(*final.ci95)} over {final.n} seeds; {_range(final)}"
     best = f"epoch {_best_epoch(ran.records[0])}" if one else f"mean; {_range(rung.best_test)}"
@@ -171,7 +179,9 @@ def _best_epoch(record: RunRecord) -> int:
 
 def _mean_with_interval(statistics: Statistics) -> str:
     mean = percent(statistics.mean)
-    return mean if statistics.ci95 is None else f"{mean} {interval(*statistics.ci95)}"
+    if statistics.ci95 is None:
+        return mean if statistics.n == 1 else f"{mean} ({EQUAL})"
+    return f"{mean} {interval(*statistics.ci95)}"
 
 
 def _range(statistics: Statistics) -> str:
