@@ -189,6 +189,36 @@ class TestTarget:
         assert found.verdict == "reached by some"
         assert "by 1 of 3 seeds" in found.sentence
 
+    @pytest.mark.parametrize("epochs", [1, 2])
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_too_short_to_tell(self, epochs: int, seeds: int) -> None:
+        found = finding(rung_of(*[made_rows([99.5] * epochs)] * seeds), "target")
+        assert found.verdict == "too short to say"
+        assert "too short to tell" in found.sentence
+        assert "final accuracy 99.50%, target 99.40%" in found.sentence
+        assert "below" not in found.sentence
+        assert finding(rung_of(made_rows([99.5] * 3)), "target").verdict == "reached"
+
+    def test_a_mean_above_the_target_hides_no_seed(self) -> None:
+        runs = [made_rows([level] * 10) for level in (99.6, 99.3)]
+        found = finding(rung_of(*runs), "target")
+        assert found.verdict == "reached by some"
+        assert found.sentence == (
+            "Target reached by 1 of 2 seeds in each of the last three epochs: mean final accuracy "
+            "99.45%, but 1 seed was below 99.40% in at least one of its last three epochs."
+        )
+        runs = [made_rows([level] * 10) for level in (99.9, 99.3, 99.3)]
+        sentence = finding(rung_of(*runs), "target").sentence
+        assert "2 seeds were below 99.40% in at least one of their last three epochs" in sentence
+
+    def test_before_the_end_is_said_of_seeds_that_end_above(self) -> None:
+        held, late = made_rows([99.5] * 10), made_rows([99.0] * 9 + [99.4])
+        sentence = finding(rung_of(held, late), "target").sentence
+        assert "mean final accuracy 99.45%, but below 99.40% before the end in 1 seed" in sentence
+        found = finding(rung_of(late, late, late), "target")
+        assert found.verdict == "not reached"
+        assert "99.40%, but below 99.40% before the end in 3 seeds" in found.sentence
+
     @pytest.mark.parametrize(("final", "within"), [(99.35, True), (99.30, False)])
     def test_short_by_less_than_the_test_set_can_tell(self, final: float, within: bool) -> None:
         sentence = finding(rung_of(made_rows([final] * 10)), "target").sentence
@@ -263,6 +293,34 @@ class TestRobustness:
         assert "more robustly, but no better" in finding(rung, "robustness").sentence
         rung = second_rung([self.STILL], [[99.2] * 10], train_before=99.4, train_after=99.3)
         assert "no better" not in finding(rung, "robustness").sentence
+
+    def test_a_wrecked_network_is_not_praised(self) -> None:
+        rung = second_rung([self.STILL], [[90.0] * 10], train_before=99.3, train_after=80.0)
+        found = finding(rung, "robustness")
+        assert found.verdict == "less accurate"
+        assert found.sentence.startswith("Less accurate by 9.00 points, so nothing is gained")
+        assert "from +0.30 to -10.00 points" in found.sentence
+
+    # Material is 0.05 points.
+    @pytest.mark.parametrize(
+        ("final", "verdict"), [(98.96, "more robust"), (98.94, "less accurate")]
+    )
+    def test_what_a_smaller_gap_may_cost(self, final: float, verdict: str) -> None:
+        rung = second_rung([self.STILL], [[final] * 10], train_before=99.4, train_after=99.0)
+        assert finding(rung, "robustness").verdict == verdict
+
+    def test_worse_in_every_seed_is_not_praised_either(self) -> None:
+        before = [[99.0] * 10, [99.1] * 10, [99.2] * 10]
+        after = [[99.0] * 9 + [98.96], [99.1] * 9 + [99.061], [99.2] * 9 + [99.159]]
+        rung = second_rung(before, after, train_before=99.6, train_after=99.1)
+        assert finding(rung, "effect").verdict == "worse"
+        assert finding(rung, "robustness").verdict == "less accurate"
+
+    def test_a_gap_below_zero_is_no_gap(self) -> None:
+        rung = second_rung([self.STILL], [self.STILL], train_before=99.0, train_after=97.0)
+        assert finding(rung, "robustness").verdict == "alike"
+        rung = second_rung([self.STILL], [self.STILL], train_before=97.0, train_after=99.0)
+        assert finding(rung, "robustness").verdict == "alike"
 
 
 def test_every_sentence_has_figures_and_ends() -> None:

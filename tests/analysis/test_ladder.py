@@ -95,6 +95,30 @@ def test_seeds() -> None:
     assert "not corrected for the number of steps" in text
 
 
+def test_a_target_that_some_seeds_reached() -> None:
+    study = load_study("mnist-8k")
+    low, high = made_rows([99.3] * 10), made_rows([99.6] * 10)
+    names = [step.name for step in study.step]
+    one = analyse(made_result(study, [[low, low], [high, low]]), test_images=TEST_IMAGES)
+    assert one.conclusions[0] == (
+        f"No rung reached the target of 99.40% with every seed; rung 2 ({names[1]}) did with 1 of "
+        "2."
+    )
+    two = analyse(made_result(study, [[low, high], [high, low]]), test_images=TEST_IMAGES)
+    assert two.conclusions[0].endswith(
+        f"rung 1 ({names[0]}) did with 1 of 2, rung 2 ({names[1]}) with 1 of 2."
+    )
+    none = analyse(made_result(study, [[low, low]]), test_images=TEST_IMAGES)
+    assert none.conclusions[0] == "No rung reached the target of 99.40%."
+
+
+def test_runs_too_short_for_a_target() -> None:
+    study = load_study("mnist-8k")
+    analysis = analyse(made_result(study, [[made_rows([99.6] * 2)]]), test_images=TEST_IMAGES)
+    assert "too short to tell whether the target of 99.40%" in analysis.conclusions[0]
+    assert not any("No rung" in sentence for sentence in analysis.conclusions)
+
+
 def test_part_of_a_study() -> None:
     whole = notebook_result()
     part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:1])

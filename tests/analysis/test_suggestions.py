@@ -196,6 +196,51 @@ def test_nothing_wider_than_the_budget() -> None:
     assert "1.25 times as wide" in titles(some)
 
 
+@pytest.mark.parametrize(
+    ("layers", "wider"),
+    [
+        (["conv 8", "pointwise 10 bare", "gap"], ["conv 16", "pointwise 10 bare", "gap"]),
+        (["conv 8", "conv 10 kernel=26 bare", "flatten"], ["conv 16", *["="] * 2]),
+        (["conv 8", "gap", "flatten", "linear 10", "batchnorm"], ["conv 16", *["="] * 4]),
+        (["conv 8", "pointwise 10 bare", "depthwise", "gap"], ["conv 16", *["="] * 3]),
+    ],
+)
+def test_the_classifier_is_never_widened(layers: list[str], wider: list[str]) -> None:
+    study = study_with({"net.layers": layers}, BUDGETS["none"])
+    rung = analysed(study, HISTORIES["underfits"])
+    change = next(s.change for s in rung.next_steps if s.title == "2 times as wide")
+    expected = [old if new == "=" else new for old, new in zip(layers, wider, strict=True)]
+    assert change == {"net.layers": expected}
+
+
+@pytest.mark.parametrize(("classes", "offered"), [(10, True), (12, False)])
+def test_what_changes_the_classes_is_never_suggested(classes: int, offered: bool) -> None:
+    data = STUDY.to_dict()
+    data["step"] = [
+        {"name": "First", "change": {"net.layers": [f"conv {classes} bare", "gap"]}},
+        {"name": "Other", "change": {"net.layers": ["conv 4", "conv 10 bare", "gap"]}},
+    ]
+    good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
+    bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
+    result = made_result(Study.from_dict(data), [good, bad])
+    rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
+    assert ("Take this step back" in titles(rung)) == offered
+
+
+def test_a_faster_start_is_the_last_resort(
+    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+) -> None:
+    for study, rung, analysis in all_cases:
+        assert "One-cycle schedule" not in titles(analysis)[:-1]
+        trend = next(found.verdict for found in analysis.findings if found.kind == "trend")
+        limit = study.budget.epochs
+        if trend == "improving" and (limit is None or rung.run.train.epochs < limit):
+            assert "One-cycle schedule" not in titles(analysis)
+    spent = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
+    for history in ("improves", "no gap"):
+        assert titles(analysed(spent, HISTORIES[history]))[-1] == "One-cycle schedule"
+
+
 def test_improving_asks_for_epochs_where_there_are_any() -> None:
     rows = HISTORIES["improves"]
     spent = analysed(study_with(RUNS["first rung"], BUDGETS["the notebook's"]), rows)

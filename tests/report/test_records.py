@@ -10,7 +10,15 @@ import pytest
 from kilonet.analysis import analyse
 from kilonet.report.records import engine_name, run_json, study_json
 from kilonet.spec import load_study
-from ladders import TEST_IMAGES, made_record, made_rows, notebook_result, plain, seeded_result
+from ladders import (
+    TEST_IMAGES,
+    made_record,
+    made_result,
+    made_rows,
+    notebook_result,
+    plain,
+    seeded_result,
+)
 
 
 def test_the_promised_keys_of_a_study() -> None:
@@ -55,6 +63,21 @@ def test_one_seed_has_no_interval() -> None:
     assert data["steps"][2]["next"][0]["change"] == {
         "train.schedule": {"name": "step", "step_size": 10, "gamma": 0.1}
     }
+
+
+def test_equal_seeds_have_no_interval() -> None:
+    rows = made_rows([99.0] * 5)
+    result = made_result(load_study("mnist-8k"), [[rows, rows]])
+    [step] = plain(study_json(result, analyse(result, test_images=TEST_IMAGES)))["steps"]
+    assert (step["mean"], step["ci95"]) == (99.0, [None, None])
+
+
+def test_best_train_accuracy_is_the_mean_that_people_are_shown() -> None:
+    runs = [made_rows([99.0] * 5, train=train) for train in (98.0, 99.0)]
+    result = made_result(load_study("mnist-8k"), [runs])
+    [step] = plain(study_json(result, analyse(result, test_images=TEST_IMAGES)))["steps"]
+    assert step["best_train_accuracy"] == 98.5
+    assert [seed["best_train_accuracy"] for seed in step["seeds"]] == [98.0, 99.0]
 
 
 def test_a_run() -> None:

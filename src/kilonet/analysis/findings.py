@@ -42,6 +42,9 @@ STRONG_GAP_POINTS = 5.0
 CHANGE_IN_ERRORS = 2.0
 """A trend: a change of more than this many standard errors of its own (and material)."""
 
+TARGET_EPOCHS = 3
+"""The target is reached where each of this many last epochs is at or above it."""
+
 STEADIER_RATIO = 0.8
 """Steadier: the movement between epochs is at most this share of the rung before's."""
 
@@ -74,7 +77,6 @@ class Effect:
         against: number of that rung.
         final: difference of the final test accuracies.
         last_five: difference of the means of the last five epochs' test accuracies: steadier.
-        before, after: final accuracies of either rung, all seeds.
         unpaired: seeds that only one of the two rungs has, left out of the differences.
         epochs: how many ``last_five`` is the mean of: fewer than five where runs are shorter.
     """
@@ -82,8 +84,6 @@ class Effect:
     against: int
     final: Difference
     last_five: Difference
-    before: Statistics
-    after: Statistics
     unpaired: int
     epochs: int
 
@@ -218,7 +218,7 @@ def fluctuation(measured: Measurements) -> Finding:
 def target_reached(
     final: Statistics, best: Statistics, *, reached: int, target: float, measured: Measurements
 ) -> Finding:
-    """``reached``, ``reached by some`` or ``not reached``, and how far it is.
+    """``reached``, ``reached by some``, ``not reached`` or ``too short to say``, and how far it is.
 
     Args:
         final: final test accuracies.
@@ -234,24 +234,40 @@ def target_reached(
         "target": target,
         "short": short,
     }
+    mean = f"{'final' if final.n == 1 else 'mean final'} accuracy {percent(final.mean)}"
+    if measured.epochs < TARGET_EPOCHS:
+        sentence = (
+            f"{count(measured.epochs, 'epoch')}: too short to tell whether the target is reached, "
+            f"the rule needs three epochs; {mean}, target {percent(target)}."
+        )
+        return Finding(
+            kind="target", verdict="too short to say", sentence=sentence, figures=figures
+        )
     who = "" if final.n == 1 else f" by {reached} of {final.n} seeds"
     rule = "in each of the last three epochs"
     if reached == final.n:
         by_all = "" if final.n == 1 else f" by all {final.n} seeds"
         sentence = f"Target reached{by_all}: at least {percent(target)} {rule}."
         return Finding(kind="target", verdict="reached", sentence=sentence, figures=figures)
-    if short > 0:
+    behind = final.n - reached
+    missed = count(behind, "seed")
+    if final.minimum >= target:
+        distance = f"{mean}, but below {percent(target)} before the end"
+        distance += "" if final.n == 1 else f" in {missed}"
+    elif short > 0:
         images = count(max(1, round(short / 100 * measured.images)), "image")
-        mean = "final accuracy" if final.n == 1 else "mean final accuracy"
         distance = (
-            f"{mean} {percent(final.mean)} is {points(short)} points short of {percent(target)}, "
+            f"{mean} is {points(short)} points short of {percent(target)}, "
             f"{images} of {measured.images:,}"
         )
         if short < measured.binomial:
             distance += f" and less than the test set's own error of {points(measured.binomial)}"
     else:
-        distance = f"final accuracy {percent(final.mean)}, but below {percent(target)} before"
-        distance += " the end" if final.n == 1 else " the end in some seeds"
+        was, their = ("was", "its") if behind == 1 else ("were", "their")
+        distance = (
+            f"{mean}, but {missed} {was} below {percent(target)} in at least one of {their} last "
+            "three epochs"
+        )
     if reached:
         sentence = f"Target reached{who} {rule}: {distance}."
         return Finding(kind="target", verdict="reached by some", sentence=sentence, figures=figures)
@@ -295,15 +311,17 @@ def effect_of_step(effect: Effect) -> Finding:
 
 
 def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> Finding | None:
-    """``more robust``, ``less robust``, ``mixed`` or ``alike``, against the rung before.
+    """``more robust``, ``less robust``, ``mixed``, ``alike`` or ``less accurate``.
 
-    More robust is a gap smaller by something material, or movement between epochs at most
-    :data:`STEADIER_RATIO` of what it was, over the second part of the training, and neither the
-    other way round. None where the runs are too short.
+    Against the rung before, more robust is over-fitting less by something material, or movement
+    between epochs at most :data:`STEADIER_RATIO` of what it was, over the second part of the
+    training, and neither the other way round. A gap below zero is no over-fitting, however far
+    below. A step that cost accuracy is not praised for either: a wrecked network over-fits nothing.
+    None where the runs are too short.
     """
     if before.second_half_movement is None or after.second_half_movement is None:
         return None
-    gap_change = after.second_half_gap - before.second_half_gap
+    gap_change = max(after.second_half_gap, 0.0) - max(before.second_half_gap, 0.0)
     old, new = before.second_half_movement, after.second_half_movement
     gains = [gap_change < -after.material, new <= STEADIER_RATIO * old and new < old]
     losses = [gap_change > after.material, old <= STEADIER_RATIO * new and old < new]
@@ -323,7 +341,12 @@ def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> 
     mean = effect.final.mean
     if mean is not None and effect.final.verdict != "better" and mean <= after.material:
         no_better = ", but no better"
-    if any(gains) and not any(losses):
+    lost = -(mean or 0.0)
+    fell = effect.final.verdict == "worse" or lost > after.material
+    if fell and (any(gains) or not any(losses)):
+        verdict = "less accurate"
+        word = f"Less accurate by {points(lost)} points, so nothing is gained in robustness"
+    elif any(gains) and not any(losses):
         verdict, word = "more robust", f"Trains more robustly{no_better}"
     elif any(losses) and not any(gains):
         verdict, word = "less robust", "Trains less robustly"
@@ -334,6 +357,11 @@ def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> 
     seeds = " (one seed)" if after.seeds == 1 else ""
     sentence = f"{word}: {numbers}{seeds}."
     return Finding(kind="robustness", verdict=verdict, sentence=sentence, figures=figures)
+
+
+def uses(run: Run, operation: type[object]) -> bool:
+    """Whether an operation of :mod:`kilonet.spec.graph` stands in the network, however deep."""
+    return any(isinstance(node.op, operation) for node in graph.walk(run.net.nodes))
 
 
 def _difference(difference: Difference) -> str:
@@ -350,5 +378,4 @@ def _epochs(measured: Measurements) -> str:
 
 def _handicaps(run: Run) -> list[str]:
     """What lowers training accuracy below what the network can do."""
-    dropout = any(isinstance(node.op, graph.Dropout) for node in graph.walk(run.net.nodes))
-    return ["dropout"] * dropout + ["augmentation"] * bool(run.data.augment)
+    return ["dropout"] * uses(run, graph.Dropout) + ["augmentation"] * bool(run.data.augment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kilonet.analysis.findings import (
+    TARGET_EPOCHS,
     Effect,
     Finding,
     effect_of_step,
@@ -184,8 +185,6 @@ def _effect(before: RungResult, after: RungResult) -> Effect:
             {seed: _last_five(record) for seed, record in old.items()},
             {seed: _last_five(record) for seed, record in new.items()},
         ),
-        before=_describe([record.final_test_accuracy for record in old.values()]),
-        after=_describe([record.final_test_accuracy for record in new.values()]),
         unpaired=len(old.keys() ^ new.keys()),
         epochs=min(WINDOW, *(len(r.rows) for r in (*old.values(), *new.values()))),
     )
@@ -206,6 +205,7 @@ def _conclude(rungs: list[RungAnalysis], *, test_images: int) -> tuple[str, ...]
     top = max(rungs, key=lambda rung: rung.final.mean)
     seeds = min(rung.seeds for rung in rungs)
     done = [rung for rung in rungs if rung.reached == rung.seeds]
+    in_part = [rung for rung in rungs if 0 < rung.reached < rung.seeds]
     of = "final accuracy" if seeds == 1 else "mean final accuracy"
     sentences = []
     if done:
@@ -213,6 +213,20 @@ def _conclude(rungs: list[RungAnalysis], *, test_images: int) -> tuple[str, ...]
         sentences.append(
             f"The target of {percent(top.target)} is reached by "
             f"{'every seed' if seeds > 1 else 'the one seed'} of rung {names}."
+        )
+    elif in_part:
+        first, *more = (
+            (f"rung {rung.number} ({rung.name})", f"with {rung.reached} of {rung.seeds}")
+            for rung in in_part
+        )
+        some = ", ".join([" did ".join(first), *map(" ".join, more)])
+        sentences.append(
+            f"No rung reached the target of {percent(top.target)} with every seed; {some}."
+        )
+    elif all(rung.measured.epochs < TARGET_EPOCHS for rung in rungs):
+        sentences.append(
+            f"The runs are too short to tell whether the target of {percent(top.target)} is "
+            "reached: the rule needs three epochs."
         )
     else:
         sentences.append(f"No rung reached the target of {percent(top.target)}.")

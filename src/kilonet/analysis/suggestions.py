@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from kilonet.analysis.findings import Finding
+from kilonet.analysis.findings import Finding, uses
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.toml import inline
 from kilonet.analysis.words import percent, points
 from kilonet.errors import SpecError
 from kilonet.spec import OneCycle, Run, Study, graph
-from kilonet.spec.layers import Conv, Dropout, Layer, Pointwise
+from kilonet.spec.layers import Conv, Dropout, Layer, Linear, Pointwise
 
 WIDENING = (2.0, 1.5, 1.25)
 """Factors on every hidden convolution's channels, the largest that the budget allows first."""
@@ -75,6 +74,12 @@ class Diagnosis:
         """The network's block as its spec writes it."""
         return list(self.run.net.to_dict()["block"])
 
+    @property
+    def epochs_left(self) -> bool:
+        """Whether the budget allows training for longer."""
+        limit = self.study.budget.epochs
+        return limit is None or self.run.train.epochs < limit
+
 
 def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
     """What to try after a rung, the most promising first; none once every seed reached the target.
@@ -83,7 +88,15 @@ def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
     """
     if diagnosis.says("target", "reached"):
         return ()
-    rules = (_step_back, _learn_more, _regularise, _train_longer, _settle, _free_capacity, _leave)
+    rules = (
+        _step_back,
+        _learn_more,
+        _regularise,
+        _train_longer,
+        _settle,
+        _free_capacity,
+        _start_faster,
+    )
     kept: list[Suggestion] = []
     for rule in rules:
         for suggestion in rule(diagnosis):
@@ -94,22 +107,19 @@ def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
     return tuple(kept)
 
 
-def count_parameters(run: Run) -> int:
-    """Trained parameters of a run's network."""
-    return sum(map(prod, run.net.parameters.values()))
-
-
 def _allowed(change: Mapping[str, Any], diagnosis: Diagnosis) -> bool:
     try:
         changed = diagnosis.run.replace(change)
     except SpecError:
         return False
     budget = diagnosis.study.budget
-    if budget.parameters is not None and count_parameters(changed) > budget.parameters:
+    if budget.parameters is not None and changed.net.num_parameters > budget.parameters:
         return False
     if budget.epochs is not None and changed.train.epochs > budget.epochs:
         return False
     run = diagnosis.run
+    if changed.net.classes != run.net.classes:
+        return False
     # A block that no layer expands to can be rewritten without changing the network.
     return (changed.net.nodes, changed.data, changed.train) != (run.net.nodes, run.data, run.train)
 
@@ -158,7 +168,7 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         return
     amount = "over-fits" if strong else "over-fits a little"
     reason = f"it {amount}: the gap is {points(diagnosis.measured.gap)} points"
-    if not _has_dropout(diagnosis.run):
+    if not uses(diagnosis.run, graph.Dropout):
         p = 0.05 if strong else 0.01
         yield Suggestion(
             title="A little dropout in every block",
@@ -253,8 +263,13 @@ def _free_capacity(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     yield from _wider(diagnosis, f"{reason}, and the budget has parameters left")
 
 
-def _leave(diagnosis: Diagnosis) -> Iterator[Suggestion]:
-    """Short of the target on a plateau or with all epochs spent: learn faster early on."""
+def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """Short of the target, and no more epochs that would help: learn faster early on.
+
+    It changes the whole course of the training, so it is the last thing offered.
+    """
+    if diagnosis.says("trend", "improving") and diagnosis.epochs_left:
+        return
     train, measured = diagnosis.run.train, diagnosis.measured
     if isinstance(train.schedule, OneCycle):
         return
@@ -270,7 +285,7 @@ def _leave(diagnosis: Diagnosis) -> Iterator[Suggestion]:
 
 
 def _normalise(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
-    if any(isinstance(node.op, graph.BatchNorm) for node in graph.walk(diagnosis.run.net.nodes)):
+    if uses(diagnosis.run, graph.BatchNorm):
         return
     block = diagnosis.block
     # After the activation, as the notebook has it; dropout stays last.
@@ -308,21 +323,17 @@ def _wider(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
 
 
 def _widened(layers: Sequence[Layer], *, factor: float) -> Iterator[Layer]:
-    """The layers with more channels, all but the last one: it gives the classes.
+    """The layers with more channels, all but the last line that sets them: it gives the classes.
 
     Residuals keep their own channels; where that no longer fits, the spec refuses the whole.
     """
-    for layer in layers[:-1]:
-        if isinstance(layer, Conv | Pointwise):
+    setting = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | Pointwise | Linear)]
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Conv | Pointwise) and i != setting[-1]:
             # Unchecked here: the text is read anew when the change is tried.
             yield layer.model_copy(update={"out": round(layer.out * factor)})
         else:
             yield layer
-    yield layers[-1]
-
-
-def _has_dropout(run: Run) -> bool:
-    return any(isinstance(node.op, graph.Dropout) for node in graph.walk(run.net.nodes))
 
 
 def _written(layer: Layer) -> Any:

@@ -10,7 +10,6 @@ from math import isfinite
 from typing import Any
 
 from kilonet.analysis import Difference, RungAnalysis, StudyAnalysis
-from kilonet.analysis.suggestions import count_parameters
 from kilonet.store import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 
@@ -22,9 +21,9 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
     """A study for ``study … --json``.
 
     Keys: ``study``, ``target``, ``steps`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
-    [low, high], both null with one seed, ``reached``, ``seeds`` (each: ``seed``, ``run``,
-    ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)); and beyond the promise the
-    folder, the effect of each step, findings and suggestions.
+    [low, high], both null with one seed and where the seeds are equal, ``reached``, ``seeds``
+    (each: ``seed``, ``run``, ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)); and
+    beyond the promise the folder, the effect of each step, findings and suggestions.
     """
     return _rounded_values(
         {
@@ -53,7 +52,7 @@ def run_json(record: RunRecord) -> dict[str, Any]:
         "run": str(record.path),
         "engine": engine_name(record.environment),
         "seed": record.run.train.seed,
-        "parameters": count_parameters(record.run),
+        "parameters": record.run.net.num_parameters,
         "seconds": sum(row.seconds for row in record.rows),
         "epochs": [_epoch(row) for row in record.rows],
     }
@@ -86,7 +85,7 @@ def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
         "maximum": final.maximum,
         "binomial_error": rung.binomial,
         "mean_last_five": rung.last_five.mean,
-        "best_train_accuracy": rung.best_train.maximum,
+        "best_train_accuracy": rung.best_train.mean,
         "reached": rung.reached,
         "seeds": [_seed(record, target=rung.target) for record in ran.records],
         "effect": None
