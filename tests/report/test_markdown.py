@@ -138,6 +138,57 @@ def test_differing_environments_are_told() -> None:
     assert "different environments" in rendered(replace(result, rungs=rungs))
 
 
+def test_runs_resumed_elsewhere_are_told() -> None:
+    result = seeded_result(seeds=2)
+    first = result.rungs[0]
+
+    def with_resumed(resumed: list[dict[str, object]]) -> str:
+        record = first.records[1]
+        other = replace(record, environment={**record.environment, "resumed": resumed})
+        rungs = (replace(first, records=(first.records[0], other)), *result.rungs[1:])
+        return rendered(replace(result, rungs=rungs))
+
+    text = with_resumed([{"cores": 64, "after_epoch": 6}])
+    assert "- Resumed: 1 run resumed in a changed environment" in text
+    assert "different environments" not in text
+    assert with_resumed([]) == rendered(result)
+    assert "- Resumed" not in rendered(result)
+
+
+@pytest.mark.parametrize("name", ["mnist", "/data/t.npz", "~/t.npz"])
+def test_images_found_from_anywhere(name: str) -> None:
+    text = rendered(with_images(name))
+    assert "In this report's folder:\n\n```sh\nkilonet study study.toml --out again" in text
+    assert "PATH" not in text
+
+
+@pytest.mark.parametrize("name", ["t.npz", "./mnist", "images/idx"])
+def test_images_found_from_where_the_study_was_started(name: str) -> None:
+    text = rendered(with_images(name))
+    assert "From the folder the study was started in" in text
+    assert "In this report's folder:" not in text
+    assert "\n\n```sh\nkilonet study PATH/study.toml --out again\n```\n" in text
+
+
+def with_images(name: str) -> StudyResult:
+    """A study of which the second step, still to be run, has these images."""
+    data = load_study("mnist-8k").to_dict()
+    data["step"][1]["change"] = {"data.name": name}
+    data["step"] = data["step"][:2]
+    return made_result(Study.from_dict(data), [[made_rows([99.0] * 15)]])
+
+
+def test_same_numbers_take_the_same_threads() -> None:
+    assert "with the same number of threads" in " ".join(rendered(notebook_result()).split())
+
+
+def test_suggestions_say_what_they_are_read_from() -> None:
+    rungs = rendered(seeded_result(seeds=2)).split("\n## ")[1:5]
+    notes = [rung.count("Read from the test set's rows") for rung in rungs]
+    # The last rung reached the target: nothing is suggested.
+    assert notes == [1, 1, 1, 0]
+
+
 def test_a_bare_environment_is_enough() -> None:
     result = notebook_result()
     rungs = tuple(

@@ -53,6 +53,17 @@ def test_a_rung_says_it_all_at_any_width(width: int, terminal: bool) -> None:
         assert rung.next_steps[0].line in flat
 
 
+def test_suggestions_say_what_they_are_read_from() -> None:
+    ran, rung = RESULT.rungs[2], ANALYSIS.rungs[2]
+    flat = words(shown(rung_panel(ran, rung), width=80, terminal=False))
+    assert flat.count("Read from the test set's rows") == 1
+    assert "confirm a choice among these on data not used for it" in flat
+    assert "data.validation" in flat
+    # The last rung reached the target: nothing is suggested.
+    flat = words(shown(rung_panel(RESULT.rungs[3], ANALYSIS.rungs[3]), width=80, terminal=False))
+    assert "Read from the test set" not in flat
+
+
 def test_frames_are_for_terminals() -> None:
     panel = rung_panel(RESULT.rungs[0], ANALYSIS.rungs[0])
     assert "╭" in shown(panel, width=80, terminal=True)

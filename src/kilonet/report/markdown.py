@@ -12,6 +12,7 @@ import jinja2
 from kilonet.analysis import RungAnalysis, StudyAnalysis
 from kilonet.analysis.words import count, percent
 from kilonet.atomic import write_atomically
+from kilonet.data.catalogue import DATASET_NAMES
 from kilonet.report import figures, tables
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
@@ -60,6 +61,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
         conclusions=analysis.conclusions,
         ladder_figure=_ladder_figure(),
         ladder=tables.ladder(result, analysis),
+        next_note=tables.NEXT_NOTE,
         ladder_note=_note(tables.LADDER_NOTE),
         seeds_note=_note(f"* Best epoch: {tables.OPTIMISTIC}."),
         rungs=[
@@ -67,7 +69,8 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
             | {"next_rung": names[rung.number] if rung.number < len(names) else ""}
             for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
         ],
-        study_file=shlex.quote(tables.relative(result.path / "study.toml", folder)),
+        study_file=tables.relative(result.path / "study.toml", folder),
+        images_from_the_start=_images_named_from_the_start(result),
         environment=environment_lines(result),
     )
     # Conditions in the template leave blank lines; Markdown needs one, readers like one.
@@ -105,7 +108,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"prose": _prose, "table": _table}
+    environment.filters |= {"prose": _prose, "table": _table, "quote": shlex.quote}
     return environment.get_template("report.md.j2")
 
 
@@ -135,6 +138,12 @@ def _budget(result: StudyResult) -> str:
     return f", with at most {' and '.join(limits)}" if limits else ""
 
 
+def _images_named_from_the_start(result: StudyResult) -> bool:
+    """Whether images are found by a path that leads on from the folder the study was started in."""
+    names = {rung.run.data.name for rung in result.study.rungs} - set(DATASET_NAMES)
+    return any(not name.startswith("~") and not Path(name).is_absolute() for name in names)
+
+
 def _ladder_figure() -> str:
     return f"{FIGURES}/ladder.png"
 
@@ -159,11 +168,19 @@ def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
     if any(other != _lasting(first) for other in others):
         note = "runs were made in different environments; each folder's environment.json tells its"
         lines.append(("Note", note))
+    resumed = sum(bool(record.environment.get("resumed")) for record in records)
+    if resumed:
+        note = (
+            f"{count(resumed, 'run')} resumed in a changed environment; environment.json in the "
+            "run's folder tells which, and after which epoch"
+        )
+        lines.append(("Resumed", note))
     return [(label, value) for label, value in lines if value]
 
 
 def _lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in environment.items() if key != "started"}
+    # When it started is of no account, and what it was resumed in has a line of its own.
+    return {k: value for k, value in environment.items() if k not in {"started", "resumed"}}
 
 
 def _engine(environment: Mapping[str, Any]) -> str:

@@ -56,6 +56,8 @@ def rung_panel(
         suggestions.insert(0, f"The study goes on with: {next_rung}.")
     if suggestions:
         sections += [_heading("Next"), _indented(_bullets(suggestions))]
+    if rung.next_steps:
+        sections += [_indented(Text(tables.NEXT_NOTE))]
     return _Framed(title=f"{rung.number}. {rung.name}", body=Group(*sections))
 
 
