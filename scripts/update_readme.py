@@ -13,7 +13,7 @@ import re
 import shutil
 from pathlib import Path
 
-from kilonet.analysis import analyse
+from kilonet.analysis import RungAnalysis, analyse
 from kilonet.report import tables
 from kilonet.report.markdown import environment_lines
 from kilonet.spec import load_net
@@ -32,8 +32,7 @@ def study_section(result: StudyResult) -> str:
     note = tables.LADDER_NOTE.replace("*", "\\*", 1)
     made = "; ".join(f"{name.lower()}: {value}" for name, value in environment_lines(result))
     rungs = "\n".join(
-        f"- **{rung.number}. {rung.name}.** {' '.join(rung.sentences[-2:])}"
-        for rung in analysis.rungs
+        f"- **{rung.number}. {rung.name}.** {' '.join(_gist(rung))}" for rung in analysis.rungs
     )
     return f"""\
 The bundled study over {seeds} {"seed" if seeds == 1 else "seeds"}, as `report.md` tells it:
@@ -46,12 +45,18 @@ The bundled study over {seeds} {"seed" if seeds == 1 else "seeds"}, as `report.m
 
 {chr(10).join(f"- {sentence}" for sentence in analysis.conclusions)}
 
-The last two sentences of each rung's analysis:
+Of each rung's analysis, the target and what the step did (of the first rung, the gap):
 
 {rungs}
 
 Made with {made}.
 """
+
+
+def _gist(rung: RungAnalysis) -> tuple[str, str]:
+    """Of a rung's findings, the target's sentence and the effect's, or the gap's without one."""
+    said = {finding.kind: finding.sentence for finding in rung.findings}
+    return said["target"], said.get("effect") or said["gap"]
 
 
 def summary_section() -> str:
