@@ -40,7 +40,7 @@ class Live:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (self.console.is_terminal or self.console.is_jupyter),
             transient=True,
             refresh_per_second=10,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -85,6 +86,11 @@ class Net(Spec):
     def parameters(self) -> dict[str, graph.Shape]:
         """Name → shape of every trained parameter, PyTorch's names, in the order of the layers."""
         return {k: s for node in graph.walk(self.nodes) for k, s in node.parameters.items()}
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the optimiser trains."""
+        return sum(map(prod, self.parameters.values()))
 
     @property
     def buffers(self) -> dict[str, graph.Shape]:
