@@ -13,9 +13,10 @@ import pytest
 
 from kilonet.data import load_dataset
 from kilonet.errors import DataError, EngineError, KilonetError, StoreError
+from kilonet.record import EpochRow
 from kilonet.run import Images, Silent, default_folder, folder_name, train
 from kilonet.spec import Run, load_run, to_toml
-from kilonet.store import EpochRow, RunFolder
+from kilonet.store import RunFolder
 
 
 def bits(folder: Path) -> dict[str, bytes]:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilonet.errors import StoreError
+from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Run, load_run
-from kilonet.store import Checkpoint, EpochRow, RunFolder, RunRecord, StepLog
+from kilonet.store import Checkpoint, RunFolder, StepLog
 
 RUN = load_run("interim", settings=["train.epochs=3"])
 ENVIRONMENT = {"engine": {"name": "torch", "threads": 2}, "data": {"sha256": "0"}, "python": "3"}

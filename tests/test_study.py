@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kilonet.errors import BudgetError, NetError, StoreError
+from kilonet.record import RunRecord
 from kilonet.run import Observer, folder_name
 from kilonet.spec import (
     Cosine,
@@ -19,7 +20,6 @@ from kilonet.spec import (
     load_study,
     to_toml,
 )
-from kilonet.store import RunRecord
 from kilonet.study import StudyObserver, StudyResult, Task, default_folder, read_study, run_study
 
 

@@ -19,6 +19,7 @@ from importlib.metadata import version as _version
 
 from kilonet.data import Dataset, describe, load_dataset
 from kilonet.errors import KilonetError
+from kilonet.record import RunRecord
 from kilonet.report.climb import Climb
 from kilonet.report.live import Live
 from kilonet.run import train
@@ -34,7 +35,7 @@ from kilonet.spec import (
     load_run,
     load_study,
 )
-from kilonet.store import RunFolder, RunRecord
+from kilonet.store import RunFolder
 from kilonet.study import StudyResult, run_study
 from kilonet.summary import Summary, summarise
 from kilonet.table import Table

@@ -19,10 +19,11 @@ from kilonet.engine import Batch, Engine, EvalResult, create_engine
 from kilonet.environment import describe_environment
 from kilonet.errors import DataError, EngineError, StoreError
 from kilonet.randomness import Purpose, permutation
+from kilonet.record import EpochRow, RunRecord
 from kilonet.schedule import Schedule, ValidationResult
 from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, walk
-from kilonet.store import Checkpoint, EpochRow, RunFolder, RunRecord, StepLog
+from kilonet.store import Checkpoint, RunFolder, StepLog
 from kilonet.summary import check_data
 
 

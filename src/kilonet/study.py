@@ -10,9 +10,10 @@ from kilonet.atomic import is_aside, write_atomically
 from kilonet.data import Dataset, load_dataset
 from kilonet.engine import describe_engine
 from kilonet.errors import StoreError
+from kilonet.record import RunRecord
 from kilonet.run import Images, Observer, folder_name, train
 from kilonet.spec import Rung, Study, load_study, to_toml
-from kilonet.store import RunFolder, RunRecord, is_file
+from kilonet.store import RunFolder, is_file
 from kilonet.summary import check_budget, check_epochs
 
 

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis, analyse
+from kilonet.record import RunRecord
 from kilonet.report.live import Live
 from kilonet.report.markdown import write_report
 from kilonet.report.records import study_json
 from kilonet.report.terminal import ladder_table, rung_panel
 from kilonet.run import Observer
 from kilonet.spec import Net, Study
-from kilonet.store import RunRecord
 from kilonet.study import StudyObserver, StudyResult, Task
 from kilonet.summary import summarise
 

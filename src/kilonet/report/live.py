@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kilonet.record import EpochRow
 from kilonet.spec import Run
-from kilonet.store import EpochRow
 
 
 class Live:

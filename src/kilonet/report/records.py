@@ -11,7 +11,7 @@ from typing import Any
 
 from kilonet.analysis import Difference, RungAnalysis, StudyAnalysis
 from kilonet.analysis.suggestions import count_parameters
-from kilonet.store import EpochRow, RunRecord
+from kilonet.record import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 
 # Significant ones: means of hundredths carry noise in the sixteenth.
