@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Rung, Study, load_study
-from kilonet.store import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 
 TEST_IMAGES = 10_000

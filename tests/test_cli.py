@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,7 +297,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _idx_folder(train_labels_idx1_ubyte=_idx((2,), bytes(2))),
         ["data", "idx"],
         1,
-        "2",
+        "3 train images but 2 train labels",
     ),
     "IDX empty file": (
         _idx_folder(t10k_images_idx3_ubyte=b""),
@@ -360,7 +361,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _bytes("run", b"mine"),
         ["train", "interim", "--out", "run"],
         1,
-        "run",
+        "run: cannot be read: Not a directory",
     ),
     "output folder holds other files": (
         _bytes("run/thesis.tex", b"mine"),
@@ -368,6 +369,35 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         1,
         "thesis.tex",
     ),
+    "output folder with an endless name": (
+        _nothing,
+        ["train", "interim", "--out", "x" * 300],
+        1,
+        "File name too long",
+    ),
+    "study folder with an endless name": (
+        _nothing,
+        ["study", "--out", "x" * 300],
+        1,
+        "File name too long",
+    ),
+    "more epochs than the budget": (
+        _nothing,
+        ["study", "--set", "train.epochs=20", "--out", "s"],
+        1,
+        "20 epochs are 5 over the budget of 15",
+    ),
+    "summary over the study's budget": (
+        _spec(
+            'name = "s"\ntarget = 99\nbudget = { parameters = 50 }\n'
+            + NET
+            + '[[step]]\nname = "a"\nchange = { "train.epochs" = 2 }\n'
+        ),
+        ["summary", "bad.toml"],
+        1,
+        "over the budget of 50",
+    ),
+    "picture without a name": (_nothing, ["data", "mnist", "--picture", ""], 1, "is a folder"),
     "picture into a missing place": (
         _bytes("file", b""),
         ["data", "mnist", "--picture", "file/below.png"],
@@ -393,6 +423,49 @@ def test_bad_input_is_one_clear_line(
     assert err.count("kilonet: ") == 1
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert {p: after.get(p) for p in before} == before, "nothing on disk is lost"
+
+
+def test_a_screen_that_cannot_show_every_sign() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "kilonet", "summary", "interim"],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert b"Channels: 1 ? 8 ? 16" in done.stdout
+    assert done.stderr == b""
+
+
+def test_what_is_finished_is_shown_without_an_engine(
+    small_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(small_run.replace({"train.epochs": 1})))
+    command = ["train", "run.toml", "--out", "made"]
+    assert run_command(command) == 0
+    shown = capsys.readouterr().out
+    for name in [name for name in sys.modules if name.startswith("kilonet.engine.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run_command(command) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == shown.splitlines()[-2:]
+    assert run_command(["train", "interim", "--out", "other"]) == 1
+    assert "PyTorch is not installed" in capsys.readouterr().err
+
+
+def test_a_folder_named_like_a_bundled_run_stays_as_it_is(
+    small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "interim").mkdir()
+    (tmp_path / "interim" / "notes.txt").write_text("mine")
+    settings = ["--set", f"data.name={str(small_mnist)!r}", "--set", "train.epochs=1"]
+    assert run_command(["train", "interim", *settings]) == 0
+    assert [path.name for path in (tmp_path / "interim").iterdir()] == ["notes.txt"]
+    assert run_command(["train", "interim", "--out", "interim"]) == 1
+    assert "holds 'notes.txt'" in capsys.readouterr().err
 
 
 def test_bad_input_from_a_real_shell(tmp_path: Path) -> None:

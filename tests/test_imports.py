@@ -22,6 +22,7 @@ ORDER = [
     ["summary", "data"],
     ["schedule"],
     ["engine"],
+    ["record"],
     ["store"],
     ["run"],
     ["study"],

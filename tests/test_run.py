@@ -13,9 +13,10 @@ import pytest
 
 from kilonet.data import load_dataset
 from kilonet.errors import DataError, EngineError, KilonetError, StoreError
+from kilonet.record import EpochRow
 from kilonet.run import Images, Silent, default_folder, folder_name, train
 from kilonet.spec import Run, load_run, to_toml
-from kilonet.store import EpochRow, RunFolder
+from kilonet.store import RunFolder
 
 
 def bits(folder: Path) -> dict[str, bytes]:
@@ -250,7 +251,7 @@ def test_resize(small_run: Run, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"net.input": [3, 28, 28]}, "3 × 28 × 28"),
-        ({"net.layers.9": "pointwise 9 bare"}, "9"),
+        ({"net.layers.9": "pointwise 9 bare"}, "layer 10 'pointwise 9 bare': .* has 10 classes"),
         ({"data.name": "no/such/place"}, "no/such/place"),
     ],
 )
@@ -273,13 +274,79 @@ def test_a_batch_of_one_through_batch_norm(small_run: Run, tmp_path: Path) -> No
 def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(
     small_run: Run, tmp_path: Path
 ) -> None:
-    run = small_run.replace(
-        {"net.block": ["conv", "relu"], "train.optimizer.lr": 1e20, "data.augment": []}
-    )
-    with pytest.raises(EngineError, match=r"epoch \d+.*step \d+") as caught:
+    """The first epoch is tame, the second has a rate that no network survives."""
+    schedule = {"name": "step", "step_size": 1, "gamma": 1e30}
+    run = small_run.replace({"net.block": ["conv", "relu"], "train.schedule": schedule})
+    with pytest.raises(EngineError, match=r"epoch 1, step \d+: the training diverged") as caught:
         train(run, folder=tmp_path)
     assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path)  # noqa: PTH208
+    checkpoint = RunFolder(tmp_path).checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.epochs == 1
+    assert not RunFolder(tmp_path).finished()
+
+
+def test_diverging_in_the_last_step_of_an_epoch(small_run: Run, tmp_path: Path) -> None:
+    """The step's own loss is still fine; the weights after it are not."""
+    run = small_run.replace(
+        {"net.block": ["conv", "relu"], "train.optimizer.lr": 1e38, "train.batch_size": 640}
+    )
+    with pytest.raises(EngineError, match="epoch 0, after its last step: the training diverged"):
+        train(run, folder=tmp_path)
+    assert RunFolder(tmp_path).rows() == ()
+
+
+def test_resuming_takes_the_threads_that_the_run_began_with(small_run: Run, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(small_run, folder=tmp_path, threads=2, observer=StopAt(12))
+        torch.set_num_threads(1)
+        record = train(small_run, folder=tmp_path, resume=True)
+    finally:
+        torch.set_num_threads(before)
+    assert record.environment["engine"]["threads"] == 2
+    assert "resumed" not in record.environment
+
+
+def test_resuming_with_other_threads_is_recorded(small_run: Run, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(small_run, folder=tmp_path, threads=1, observer=StopAt(12))
+        record = train(small_run, folder=tmp_path, threads=2, resume=True)
+    finally:
+        torch.set_num_threads(before)
+    [resumed] = record.environment["resumed"]
+    assert resumed["after_epoch"] == 0
+    assert resumed["engine"]["threads"] == 2
+
+
+def test_an_engine_that_was_made_already(small_run: Run, tmp_path: Path) -> None:
+    """With a module of the user's own in it."""
+    torch = pytest.importorskip("torch")
+    from kilonet.engine.torch import TorchEngine
+
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    engine = TorchEngine(small_run, mean=(0.1307,), std=(0.3081,), module=module)
+    record = train(small_run, folder=tmp_path, engine=engine)
+    assert record.environment["engine"]["description"].endswith(", module Sequential")
+    assert set(RunFolder(tmp_path).weights()) == {"1.weight", "1.bias"}
+
+
+def test_a_stated_normalisation_is_not_worked_out(tmp_path: Path) -> None:
+    """A channel without variance has no standard deviation to divide by; the user's is taken."""
+    grey = np.full((20, 8, 8), 7, np.uint8)
+    path, labels = tmp_path / "flat.npz", np.arange(20) % 2
+    np.savez(path, train_images=grey, train_labels=labels, test_images=grey, test_labels=labels)
+    net = {"input": [1, 8, 8], "layers": ["conv 2", "gap", "pointwise 2 bare"]}
+    data = {"name": str(path), "mean": [0.5], "std": [0.5]}
+    run = Run.from_dict({"net": net, "data": data, "train": {"epochs": 1}})
+    assert train(run, folder=tmp_path / "run").finished
+    with pytest.raises(DataError, match="normalisation"):
+        train(run.replace({"data": {"name": str(path)}}), folder=tmp_path / "other")
 
 
 def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:

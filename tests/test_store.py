@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilonet.errors import StoreError
+from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Run, load_run
-from kilonet.store import Checkpoint, EpochRow, RunFolder, RunRecord, StepLog
+from kilonet.store import Checkpoint, RunFolder, StepLog
 
 RUN = load_run("interim", settings=["train.epochs=3"])
+ENVIRONMENT = {"engine": {"name": "torch", "threads": 2}, "data": {"sha256": "0"}, "python": "3"}
 
 
 def row(epoch: int, test_accuracy: float = 99.0) -> EpochRow:
@@ -47,7 +49,7 @@ def checkpoint(epochs: int) -> Checkpoint:
 
 def begun(path: Path, epochs: int = 0) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin(RUN, {"engine": {"name": "torch"}})
+    folder.begin(RUN, ENVIRONMENT)
     for epoch in range(epochs):
         folder.save(checkpoint(epoch + 1))
     return folder
@@ -63,7 +65,7 @@ def test_round_trip(tmp_path: Path) -> None:
     folder = finished(tmp_path / "run")
     assert folder.finished()
     assert folder.run() == RUN
-    assert folder.environment() == {"format": 1, "engine": {"name": "torch"}}
+    assert folder.environment() == {"format": 1, **ENVIRONMENT}
     record = folder.record()
     assert record.rows == checkpoint(3).rows
     assert record.finished
@@ -162,17 +164,40 @@ def test_a_folder_with_other_files_is_not_written_into(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "nonsense", "[]", '{"format": 0}', '{"format": 2}', '{"engine": "torch"}']
+    "content",
+    [
+        "",
+        "nonsense",
+        "[]",
+        '{"format": 0}',
+        '{"format": 2}',
+        '{"engine": "torch"}',
+        '{"format": 1, "engine": {}, "data": []}',
+        '{"format": 1, "engine": "torch", "data": {}}',
+        '{"format": 1, "engine": {}, "data": {}, "resumed": 3}',
+    ],
 )
 def test_an_environment_that_cannot_be_read(tmp_path: Path, content: str) -> None:
     folder = finished(tmp_path)
     (tmp_path / "environment.json").write_text(content)
-    with pytest.raises(StoreError, match=r"environment.json: (not valid JSON|format)"):
+    with pytest.raises(
+        StoreError, match=r"environment.json: (not valid JSON|format|.* is damaged)"
+    ):
         folder.record()
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{}", "[1]", '{"epoch": 1}', json.dumps(dataclasses.asdict(row(2)))]
+    "line",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"epoch": 1}',
+        json.dumps(dataclasses.asdict(row(2))),
+        json.dumps(dataclasses.asdict(row(1)) | {"test_accuracy": None}),
+        json.dumps(dataclasses.asdict(row(1)) | {"test_loss": float("nan")}),
+        json.dumps(dataclasses.asdict(row(1)) | {"lr": "fast"}),
+    ],
 )
 def test_rows_that_cannot_be_read(tmp_path: Path, line: str) -> None:
     folder = finished(tmp_path)
@@ -180,6 +205,30 @@ def test_rows_that_cannot_be_read(tmp_path: Path, line: str) -> None:
     (tmp_path / "epochs.jsonl").write_text("\n".join([lines[0], line, lines[2]]) + "\n")
     with pytest.raises(StoreError, match=r"epochs\.jsonl: line 2 is damaged"):
         folder.record()
+
+
+def test_a_row_that_is_no_number_is_not_written(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.save(dataclasses.replace(checkpoint(1), rows=(row(0, float("nan")),)))
+
+
+def test_a_resumption_elsewhere_is_recorded(tmp_path: Path) -> None:
+    folder = begun(tmp_path, 2)
+    folder.note_resumption(ENVIRONMENT | {"started": "later"}, after_epoch=0)
+    assert "resumed" not in folder.environment()
+    elsewhere = ENVIRONMENT | {"engine": {"name": "torch", "threads": 5}}
+    for epoch in (1, 2):
+        folder.note_resumption(elsewhere, after_epoch=epoch)
+    assert folder.environment()["resumed"] == [{"after_epoch": 1, **elsewhere}]
+    folder.note_resumption(ENVIRONMENT, after_epoch=3)
+    assert [entry["after_epoch"] for entry in folder.environment()["resumed"]] == [1, 3]
+    assert {k: v for k, v in folder.environment().items() if k in ENVIRONMENT} == ENVIRONMENT
+
+
+def test_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        RunFolder("x" * 300).exists()
 
 
 @pytest.fixture(scope="module")

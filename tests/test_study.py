@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from kilonet.errors import BudgetError, NetError, StoreError
+from kilonet.record import RunRecord
 from kilonet.run import Observer, folder_name
-from kilonet.spec import Run, Study, load_study, to_toml
-from kilonet.store import RunRecord
+from kilonet.spec import (
+    Cosine,
+    InvalidSpecError,
+    Rotation,
+    Run,
+    Study,
+    StudyStep,
+    load_study,
+    to_toml,
+)
 from kilonet.study import StudyObserver, StudyResult, Task, default_folder, read_study, run_study
 
 
@@ -157,6 +167,35 @@ def test_a_later_rung_that_does_not_fit_is_told_before_anything_is_trained(
         )
     assert tasks.trained == []
     assert not (tmp_path / "s").exists()
+
+
+def test_too_many_epochs_are_told_before_anything_is_trained(study: Study, tmp_path: Path) -> None:
+    long = study.replace({"step.1.change": {"train.epochs": 4}})
+    with pytest.raises(BudgetError, match=r"step 2 'Smaller batches': 4 epochs are 1 over"):
+        run_study(long, folder=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_a_kill_left_of_the_first_write_is_no_stranger(study: Study, tmp_path: Path) -> None:
+    (tmp_path / ".study.toml.0123.tmp").write_text("half")
+    tasks = Tasks()
+    run_study(study.replace({"seeds": 1}), folder=tmp_path, observer=tasks)
+    assert tasks.trained == [(1, 1), (2, 1)]
+
+
+def test_a_step_in_python_may_hold_specs(study: Study) -> None:
+    change = {"train.schedule": Cosine(), "data.augment": (Rotation(degrees=3),)}
+    step = StudyStep(name="Both", change=change)
+    assert step.change["data.augment"][0]["degrees"] == [-3.0, 3.0]
+    changed = study.replace({"step.1.change": step.change})
+    assert changed.rungs[1].run.train.schedule == Cosine()
+    assert load_study_text(to_toml(changed)) == changed
+    with pytest.raises(InvalidSpecError, match="'eta_min' has no value"):
+        StudyStep(name="None", change={"train.schedule": {"name": "cosine", "eta_min": None}})
+
+
+def load_study_text(text: str) -> Study:
+    return Study.from_dict(tomllib.loads(text))
 
 
 def test_a_folder_that_is_not_this_studys(study: Study, climbed: Path, tmp_path: Path) -> None:

@@ -5,8 +5,12 @@
     lines = ["conv 8", "maxpool 2", "conv 16", "gap", "pointwise 10 bare"]
     net = kn.Net(input=(1, 28, 28), layers=lines)
     print(kn.summarise(net))                        # layers, parameters, receptive fields
-    record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=kn.Live())
-    record                                          # the log table, in a notebook as HTML
+    with kn.Live() as live:
+        record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=live)
+    print(record.log_table)                         # in a notebook, record shows itself
+
+    with kn.Climb(kn.load_study("mnist-8k")) as climb:
+        kn.run_study(climb.study, observer=climb)   # the ladder, and its report.md
 
 What is stated is in :mod:`kilonet.spec`; studies, analysis and reports have rooms of their own.
 """
@@ -15,6 +19,8 @@ from importlib.metadata import version as _version
 
 from kilonet.data import Dataset, describe, load_dataset
 from kilonet.errors import KilonetError
+from kilonet.record import RunRecord
+from kilonet.report.climb import Climb
 from kilonet.report.live import Live
 from kilonet.run import train
 from kilonet.spec import (
@@ -29,7 +35,7 @@ from kilonet.spec import (
     load_run,
     load_study,
 )
-from kilonet.store import RunFolder, RunRecord
+from kilonet.store import RunFolder
 from kilonet.study import StudyResult, run_study
 from kilonet.summary import Summary, summarise
 from kilonet.table import Table
@@ -38,6 +44,7 @@ __version__ = _version("kilonet")
 
 __all__ = [
     "Budget",
+    "Climb",
     "Data",
     "Dataset",
     "KilonetError",

@@ -62,8 +62,9 @@ def is_aside(name: str) -> bool:
 def _remove_abandoned(path: Path) -> None:
     oldest = time.time() - _ABANDONED_SECONDS
     with suppress(OSError):
-        for aside in path.parent.glob(f".{path.name}.*.tmp"):
-            if aside.stat().st_mtime < oldest:
+        for aside in path.parent.iterdir():
+            ours = aside.name.startswith(f".{path.name}.") and is_aside(aside.name)
+            if ours and aside.stat().st_mtime < oldest:
                 aside.unlink(missing_ok=True)
 
 

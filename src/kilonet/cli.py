@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -38,8 +39,17 @@ _Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
 
+_STOPPED = {
+    "study": "stopped; finished epochs are kept, and the same command goes on",
+    "train": "stopped; finished epochs are kept, and the same command with --resume goes on",
+}
+
+
 def main() -> None:
     """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console without × or → still gets the rest
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -58,7 +68,7 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if code == INTERRUPTED:
-        return _fail("stopped; what was finished is kept, and --resume goes on", INTERRUPTED)
+        return _fail(_STOPPED.get(arguments[0], "stopped"), INTERRUPTED)
     return 0
 
 
@@ -104,14 +114,12 @@ def study(
 
     Steps that are finished are not trained again; stopped ones go on where they stopped.
     """
-    from kilonet.engine import describe_engine
     from kilonet.report.climb import Climb
     from kilonet.spec import load_study
     from kilonet.study import run_study
 
     spec = load_study(name, settings=settings or [])
     console = _console(as_json)
-    _say(console, describe_engine(engine, device=device, threads=threads))
     with Climb(spec, console) as climb:
         result = run_study(
             spec, folder=out, engine=engine, device=device, threads=threads, observer=climb
@@ -141,16 +149,14 @@ def train(
 ) -> None:
     """Train one network and print its log table."""
     from kilonet import run as training
-    from kilonet.engine import describe_engine
     from kilonet.report.live import Live
     from kilonet.report.records import run_json
-    from kilonet.spec import load_run
+    from kilonet.spec import is_folder, load_run
 
     spec = load_run(name, settings=settings or [])
-    if out is None and Path(name).is_dir() and not settings:
+    if out is None and not settings and is_folder(name):
         out = Path(name)
     console = _console(as_json)
-    _say(console, describe_engine(engine, device=device, threads=threads))
     with Live(console) as live:
         record = training.train(
             spec,
@@ -174,15 +180,16 @@ def summary(
         str, typer.Argument(metavar="NET", help="A bundled network, a TOML file or a run's folder.")
     ],
     budget: Annotated[
-        int | None, typer.Option(min=1, help="Most parameters; exit code 1 when over.")
+        int | None,
+        typer.Option(min=1, help="Most parameters, else the study's; exit code 1 when over."),
     ] = None,
     as_json: _Json = False,
 ) -> None:
     """Print a network's layers and receptive fields."""
-    from kilonet.spec import load_net
+    from kilonet.spec import load_net_and_budget
     from kilonet.summary import check_budget, summarise
 
-    net = load_net(name)
+    net, limit = load_net_and_budget(name)
     found = summarise(net)
     if as_json:
         _print_json(found.to_json())
@@ -190,7 +197,7 @@ def summary(
         console = _console(as_json)
         on_screen = console.is_terminal
         _say(console, found.to_text(width=console.width) if on_screen else str(found))
-    check_budget(net, parameters=budget, where=name)
+    check_budget(net, parameters=budget or limit.parameters, where=name)
 
 
 @app.command(epilog="Example: kilonet data mnist --picture digits.png")

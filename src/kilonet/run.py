@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from kilonet.data import Dataset, load_dataset, normalisation, validation_split
 from kilonet.data.resize import resize
 from kilonet.engine import Batch, Engine, EvalResult, create_engine
 from kilonet.environment import describe_environment
-from kilonet.errors import DataError, StoreError
+from kilonet.errors import DataError, EngineError, StoreError
 from kilonet.randomness import Purpose, permutation
+from kilonet.record import EpochRow, RunRecord
 from kilonet.schedule import Schedule, ValidationResult
 from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, walk
-from kilonet.store import Checkpoint, EpochRow, RunFolder, RunRecord, StepLog
+from kilonet.store import Checkpoint, RunFolder, StepLog
 from kilonet.summary import check_data
 
 
@@ -71,7 +73,7 @@ def train(
     run: Run,
     *,
     folder: Path | str | None = None,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
@@ -81,14 +83,16 @@ def train(
     """Train a run to its end and keep everything about it in its folder.
 
     A finished run is not trained again: its record is read back. Every epoch ends in a checkpoint,
-    so a run that was stopped or killed resumes to the same bits.
+    so a run that was stopped or killed resumes to the same bits, on the same kind of machine. An
+    engine whose bits depend on the number of threads resumes with as many as it began with.
 
     Args:
         run: what to train.
         folder: where to; default ``kilonet-runs/HASH``.
-        engine: ``auto`` or an engine's name.
+        engine: ``auto`` or an engine's name; or an engine of the run that was made already, as one
+            with a module of your own.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; for engines that know more than one.
-        threads: how many the engine may use; default all.
+        threads: how many the engine may use; default all, or as many as before on resuming.
         resume: go on where an unfinished run in the folder stopped, if there is one.
         dataset: the images, if they are already loaded; default: what ``run.data.name`` names.
         observer: told of every step and epoch.
@@ -108,17 +112,22 @@ def train(
     done = _standing(store, run, dataset, resume=resume)
     if isinstance(done, _Finished):
         return store.record()
-    trainer = create_engine(
-        run, engine=engine, device=device, threads=threads, mean=images.mean, std=images.std
-    )
+    if threads is None and done is not None:
+        threads = store.environment()["engine"].get("threads")
+    if isinstance(engine, str):
+        engine = create_engine(
+            run, engine=engine, device=device, threads=threads, mean=images.mean, std=images.std
+        )
+    environment = _environment(engine, dataset)
     if done is None:
-        store.begin(run, _environment(trainer, dataset))
+        store.begin(run, environment)
         rows: list[EpochRow] = []
         steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
     else:
-        trainer.load_state(done.state)
+        engine.load_state(done.state)
+        store.note_resumption(environment, after_epoch=done.epochs - 1)
         rows, steps = list(done.rows), done.steps
-    _Loop(run, images, trainer, store, observer or Silent()).go(rows, steps)
+    _Loop(run, images, engine, store, observer or Silent()).go(rows, steps)
     return store.record()
 
 
@@ -147,33 +156,42 @@ class Images:
     def of(cls, run: Run, dataset: Dataset) -> Images:
         """The run's part of ``dataset``; DataError where they do not fit each other."""
         data = run.data
+        train_index, validation_index = cls.check(run, dataset)
         train_images, test_images = dataset.train_images, dataset.test_images
-        shape = dataset.image_shape
-        if data.resize is not None:
-            shape = (shape[0], *data.resize)
-        check_data(run.net, image_shape=shape, classes=len(dataset.classes), where=data.name)
         if data.resize is not None:
             train_images = resize(train_images, size=data.resize)
             test_images = resize(test_images, size=data.resize)
-        mean, std = normalisation(dataset)
-        labels = dataset.train_labels
-        if data.validation:
-            train_index, validation_index = validation_split(
-                labels, amount=data.validation, seed=data.validation_seed
-            )
-        else:
-            train_index, validation_index = np.arange(len(labels)), np.empty(0, np.int64)
-        _refuse_lonely_batch(run, len(train_index))
+        mean, std = data.mean, data.std
+        if mean is None or std is None:
+            own_mean, own_std = normalisation(dataset)
+            mean, std = mean or own_mean, std or own_std
         return cls(
             train_images=train_images,
-            train_labels=labels,
+            train_labels=dataset.train_labels,
             train_index=train_index,
             validation_index=validation_index,
             test_images=test_images,
             test_labels=dataset.test_labels,
-            mean=data.mean or mean,
-            std=data.std or std,
+            mean=mean,
+            std=std,
         )
+
+    @staticmethod
+    def check(run: Run, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What :meth:`of` would refuse is refused here, quickly; else the split's two indices."""
+        data = run.data
+        channels, *size = dataset.image_shape
+        height, width = size if data.resize is None else data.resize
+        shape = (channels, height, width)
+        check_data(run.net, image_shape=shape, classes=dataset.num_classes, where=data.name)
+        labels = dataset.train_labels
+        train_index, validation_index = np.arange(len(labels)), np.empty(0, np.int64)
+        if data.validation:
+            train_index, validation_index = validation_split(
+                labels, amount=data.validation, seed=data.validation_seed
+            )
+        _refuse_lonely_batch(run, len(train_index))
+        return train_index, validation_index
 
     def batches(self, run: Run, epoch: int) -> Iterator[Batch]:
         """The epoch's batches in the order that the run's seed gives them."""
@@ -225,8 +243,7 @@ def _standing(
             f"{store.path}: holds another run ({folder_name(found)}, this is {folder_name(run)}); "
             "name another folder"
         )
-    trained_on = store.environment().get("data", {}).get("sha256")
-    if trained_on != dataset.fingerprint:
+    if store.environment()["data"].get("sha256") != dataset.fingerprint:
         raise StoreError(
             f"{store.path}: was trained on other images than {run.data.name!r} now holds; "
             "name another folder"
@@ -245,7 +262,7 @@ def _standing(
 def _environment(engine: Engine, dataset: Dataset) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "engine": {"name": engine.name, "description": engine.description},
+        "engine": {"name": engine.name, "description": engine.description, **engine.settings},
         "data": {
             "name": dataset.name,
             "sha256": dataset.fingerprint,
@@ -316,6 +333,12 @@ class _Loop:
             self.observer.step(batch=number, loss=result.loss, accuracy=accuracy)
         validation = self.validate()
         test = self.engine.evaluate(self.images.test_images, self.images.test_labels)
+        # The loss of a step is of the weights before it: the last update shows only here.
+        if not math.isfinite(test.loss):
+            raise EngineError(
+                f"epoch {epoch}, after its last step: the training diverged, its test loss is "
+                f"{test.loss}; lower train.optimizer.lr (it is {lr:g})"
+            )
         row = EpochRow(
             epoch=epoch,
             train_accuracy=100.0 * sum(corrects) / sum(sizes),

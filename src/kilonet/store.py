@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,110 +20,8 @@ from numpy.typing import NDArray
 
 from kilonet.atomic import is_aside, write_atomically
 from kilonet.errors import StoreError
+from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Run, load_run, to_toml
-from kilonet.table import Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRow:
-    """One epoch's measurements: a line of ``epochs.jsonl``.
-
-    Attributes:
-        epoch: from 0, as the notebook counts.
-        train_accuracy: percent, over the epoch's batches as they were trained on.
-        train_loss: mean over the epoch's images, nats; with dropout, augmentation and smoothing.
-        test_accuracy: percent.
-        test_loss: mean over the test images, nats.
-        lr: learning rate of the epoch's last step.
-        seconds: training and evaluation together.
-        validation_accuracy, validation_loss: on the validation split; None without one.
-    """
-
-    epoch: int
-    train_accuracy: float
-    train_loss: float
-    test_accuracy: float
-    test_loss: float
-    lr: float
-    seconds: float
-    validation_accuracy: float | None = None
-    validation_loss: float | None = None
-
-    @property
-    def gap(self) -> float:
-        """Train minus test accuracy, percentage points: the notebook's ``Diff``."""
-        return self.train_accuracy - self.test_accuracy
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A run as its folder tells it.
-
-    Attributes:
-        path: the folder.
-        run: the spec.
-        rows: an :class:`EpochRow` for each finished epoch, in order.
-        environment: versions, CPU, engine, source revision.
-    """
-
-    path: Path
-    run: Run
-    rows: tuple[EpochRow, ...]
-    environment: dict[str, Any]
-
-    @cached_property
-    def finished(self) -> bool:
-        """Whether every epoch is there."""
-        return len(self.rows) == self.run.train.epochs
-
-    @property
-    def final_test_accuracy(self) -> float:
-        """Percent, after the last epoch: the headline."""
-        return self.rows[-1].test_accuracy
-
-    @property
-    def best_test_accuracy(self) -> float:
-        """Percent, of the best epoch: chosen on the test set, so optimistic."""
-        return max(row.test_accuracy for row in self.rows)
-
-    @property
-    def best_train_accuracy(self) -> float:
-        """Percent, of the best epoch."""
-        return max(row.train_accuracy for row in self.rows)
-
-    def reached(self, target: float) -> bool:
-        """Whether each of the last three epochs' test accuracies is at least ``target`` percent."""
-        last = self.rows[-3:]
-        return len(last) == 3 and all(row.test_accuracy >= target for row in last)
-
-    @property
-    def log_table(self) -> Table:
-        """The notebook's six columns, an epoch a row."""
-        return Table(
-            columns=(
-                "Epoch",
-                "Training Accuracy",
-                "Test Accuracy",
-                "Diff",
-                "Training Loss",
-                "Test Loss",
-            ),
-            rows=tuple(
-                (
-                    str(row.epoch),
-                    f"{row.train_accuracy:.2f}%",
-                    f"{row.test_accuracy:.2f}%",
-                    f"{row.gap:.2f}",
-                    f"{row.train_loss:.4f}",
-                    f"{row.test_loss:.4f}",
-                )
-                for row in self.rows
-            ),
-        )
-
-    def _repr_html_(self) -> str:
-        return self.log_table.to_html()
-
 
 FORMAT = 1
 """Of run folders; a folder of a newer format is refused, not guessed at."""
@@ -181,7 +79,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / _RUN).is_file()
+        return is_file(self.path / _RUN)
 
     def begin(self, run: Run, environment: Mapping[str, Any]) -> None:
         """Write the spec and the environment; forget any earlier run here.
@@ -197,6 +95,15 @@ class RunFolder:
         record = {"format": FORMAT, **environment}
         self._write(_ENVIRONMENT, json.dumps(record, indent=2) + "\n")
         self._write(_RUN, to_toml(run))
+
+    def note_resumption(self, environment: Mapping[str, Any], *, after_epoch: int) -> None:
+        """Record that the run goes on after an epoch, if the environment is no longer the same."""
+        begun = self.environment()
+        resumed = begun.setdefault("resumed", [])
+        before = {**begun, **(resumed[-1] if resumed else {})}
+        if any(before.get(key) != value for key, value in environment.items() if key != "started"):
+            resumed.append({"after_epoch": after_epoch, **environment})
+            self._write(_ENVIRONMENT, json.dumps(begun, indent=2) + "\n")
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the steps, the rows and, last, the state of a run after an epoch."""
@@ -232,19 +139,24 @@ class RunFolder:
         try:
             environment = json.loads(self._read(_ENVIRONMENT))
         except ValueError:
-            raise StoreError(f"{path}: not valid JSON; the folder is damaged") from None
+            raise StoreError(f"{path}: not valid JSON; {self._anew}") from None
         found = environment.get("format") if isinstance(environment, dict) else None
         if found != FORMAT:
             raise StoreError(
                 f"{path}: format {found!r}, but this kilonet reads format {FORMAT}; "
                 "use the version that wrote it, or another folder"
             )
+        for table in ("engine", "data"):
+            if not isinstance(environment.get(table), dict):
+                raise StoreError(f"{path}: {table!r} is damaged; {self._anew}")
+        if not isinstance(environment.get("resumed", []), list):
+            raise StoreError(f"{path}: 'resumed' is damaged; {self._anew}")
         return dict(environment)
 
     def rows(self) -> tuple[EpochRow, ...]:
         """The epochs' rows, none before the first one's end; StoreError where they are damaged."""
         path = self.path / _EPOCHS
-        if not path.exists():
+        if not is_file(path):
             return ()
         rows = []
         for number, line in enumerate(self._read(_EPOCHS).decode(errors="replace").splitlines()):
@@ -252,15 +164,15 @@ class RunFolder:
                 row = EpochRow(**json.loads(line))
             except (TypeError, ValueError):
                 row = None
-            if row is None or row.epoch != number:
-                raise StoreError(f"{path}: line {number + 1} is damaged; train the run again")
+            if row is None or row.epoch != number or not _is_whole(row):
+                raise StoreError(f"{path}: line {number + 1} is damaged; {self._anew}")
             rows.append(row)
         return tuple(rows)
 
     def finished(self) -> bool:
         """Whether the run trained to its end and all its results are here."""
         needed = (_RUN, _ENVIRONMENT, _EPOCHS, _WEIGHTS, _PREDICTIONS)
-        if not all((self.path / name).is_file() for name in needed):
+        if not all(is_file(self.path / name) for name in needed):
             return False
         return len(self.rows()) == self.run().train.epochs
 
@@ -276,7 +188,7 @@ class RunFolder:
             StoreError: if the checkpoint is truncated or altered, or does not fit the rows.
         """
         path = self.path / _CHECKPOINT
-        if not path.exists():
+        if not is_file(path):
             return None
         state, metadata = self._read_tensors(_CHECKPOINT)
         epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
@@ -286,7 +198,7 @@ class RunFolder:
         # Steps and rows run one epoch ahead if the run was cut off before its checkpoint.
         steps, odd = divmod(len(loss) * epochs, max(1, int(arrays["epochs"])))
         if not 1 <= epochs <= len(rows) or odd or not steps <= len(loss) == len(correct):
-            raise StoreError(f"{path}: does not fit the rows beside it; train the run again")
+            raise StoreError(f"{path}: does not fit the rows beside it; {self._anew}")
         return Checkpoint(
             epochs=epochs,
             state=state,
@@ -301,6 +213,10 @@ class RunFolder:
     def test_logits(self) -> NDArray[np.float32]:
         """(test images, classes) of the final weights; StoreError as :meth:`weights`."""
         return self._read_arrays(_PREDICTIONS, ("logits",))["logits"].astype(np.float32)
+
+    @property
+    def _anew(self) -> str:
+        return f"remove {self.path} to train the run again"
 
     def _refuse_strangers(self) -> None:
         """A folder with a user's own files in it is not ours to write into."""
@@ -356,7 +272,7 @@ class RunFolder:
                 return {key: archive[key] for key in keys}
         except (ValueError, KeyError, EOFError, OSError, *_ZIP_ERRORS):
             path = self.path / name
-            raise StoreError(f"{path}: truncated or altered; train the run again") from None
+            raise StoreError(f"{path}: truncated or altered; {self._anew}") from None
 
     def _read_tensors(self, name: str) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
         path = self.path / name
@@ -368,7 +284,7 @@ class RunFolder:
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
             tensors, metadata = {}, {}
         if metadata.get("sha256") != _digest(tensors):
-            raise StoreError(f"{path}: truncated or altered; train the run again")
+            raise StoreError(f"{path}: truncated or altered; {self._anew}")
         return dict(tensors), metadata
 
 
@@ -387,5 +303,22 @@ def _digest(tensors: Arrays) -> str:
     return digest.hexdigest()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; StoreError where that cannot be told: a name too long, no access."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from None
+
+
 def _row_to_json(row: EpochRow) -> str:
-    return json.dumps({k: v for k, v in asdict(row).items() if v is not None})
+    return json.dumps({k: v for k, v in asdict(row).items() if v is not None}, allow_nan=False)
+
+
+def _is_whole(row: EpochRow) -> bool:
+    """Whether every value that was read is a finite number."""
+    values = [value for value in asdict(row).values() if value is not None]
+    optional = {"validation_accuracy", "validation_loss"}
+    required = len(fields(EpochRow)) - len(optional)
+    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    return numbers and len(values) >= required

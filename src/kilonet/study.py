@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
-from kilonet.atomic import write_atomically
+from kilonet.atomic import is_aside, write_atomically
 from kilonet.data import Dataset, load_dataset
+from kilonet.engine import describe_engine
 from kilonet.errors import StoreError
+from kilonet.record import RunRecord
 from kilonet.run import Images, Observer, folder_name, train
 from kilonet.spec import Rung, Study, load_study, to_toml
-from kilonet.store import RunFolder, RunRecord
-from kilonet.summary import check_budget
+from kilonet.store import RunFolder, is_file
+from kilonet.summary import check_budget, check_epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,9 @@ class Task:
 class StudyObserver:
     """Told what happens in a study. The base shows nothing; override what is of interest."""
 
+    def begin_study(self, *, engine: str, num_tasks: int) -> None:
+        """There are tasks to train, and what computes them; not called where all are finished."""
+
     def begin_task(self, task: Task) -> Observer | None:
         """A task begins; what is returned is told of its steps and epochs."""
 
@@ -108,30 +112,34 @@ def run_study(
         DataError: likewise, if a rung does not fit its images.
         KilonetError: as :func:`kilonet.run.train`.
     """
-    limit = study.budget.parameters
     for rung in study.rungs:
-        check_budget(rung.run.net, parameters=limit, where=f"step {rung.number} '{rung.step.name}'")
+        where = f"step {rung.number} '{rung.step.name}'"
+        check_budget(rung.run.net, parameters=study.budget.parameters, where=where)
+        check_epochs(rung.run.train, epochs=study.budget.epochs, where=where)
     path = default_folder(study) if folder is None else Path(folder)
     observer = StudyObserver() if observer is None else observer
     datasets = {name: load(name) for name in {rung.run.data.name for rung in study.rungs}}
     for rung in study.rungs:
         # A later rung that does not fit its images is better told now than after hours.
-        Images.of(rung.run, datasets[rung.run.data.name])
+        Images.check(rung.run, datasets[rung.run.data.name])
+    tasks = _tasks(study, path)
+    unfinished = [task for task in tasks if not RunFolder(task.folder).finished()]
+    if unfinished:
+        description = describe_engine(engine, device=device, threads=threads)
+        observer.begin_study(engine=description, num_tasks=len(unfinished))
     _claim(path, study)
     results: list[RungResult] = []
     for rung in study.rungs:
         records = []
-        for seed in study.seed_numbers():
-            run = rung.seeded(seed)
-            task = Task(rung=rung, seed=seed, folder=_run_folder(path, rung, seed))
+        for task in (task for task in tasks if task.rung is rung):
             record = train(
-                run,
+                task.rung.seeded(task.seed),
                 folder=task.folder,
                 engine=engine,
                 device=device,
                 threads=threads,
                 resume=True,
-                dataset=datasets[run.data.name],
+                dataset=datasets[rung.run.data.name],
                 observer=observer.begin_task(task),
             )
             observer.end_task(task, record)
@@ -148,12 +156,12 @@ def read_study(folder: Path | str) -> StudyResult:
         StoreError: if the folder holds no study, or one that is not finished.
     """
     path = Path(folder)
-    if not (path / "study.toml").is_file():
+    if not is_file(path / "study.toml"):
         raise StoreError(f"{path}: holds no study: it has no study.toml")
     study = load_study(str(path / "study.toml"))
-    results = []
+    results, tasks = [], _tasks(study, path)
     for rung in study.rungs:
-        folders = [RunFolder(_run_folder(path, rung, seed)) for seed in study.seed_numbers()]
+        folders = [RunFolder(task.folder) for task in tasks if task.rung is rung]
         missing = next((f.path for f in folders if not f.finished()), None)
         if missing is not None:
             raise StoreError(
@@ -164,26 +172,35 @@ def read_study(folder: Path | str) -> StudyResult:
     return StudyResult(study=study, path=path, rungs=tuple(results))
 
 
-def _run_folder(path: Path, rung: Rung, seed: int) -> Path:
-    return path / "runs" / folder_name(rung.seeded(seed))
+def _tasks(study: Study, path: Path) -> list[Task]:
+    """Every training of a study: rung by rung, seed by seed."""
+    return [
+        Task(rung=rung, seed=seed, folder=path / "runs" / folder_name(rung.seeded(seed)))
+        for rung in study.rungs
+        for seed in study.seed_numbers()
+    ]
 
 
 def _result(rung: Rung, records: list[RunRecord]) -> RungResult:
-    parameters = sum(map(prod, rung.run.net.parameters.values()))
+    parameters = rung.run.net.num_parameters
     return RungResult(rung=rung, parameters=parameters, records=tuple(records))
 
 
 def _claim(path: Path, study: Study) -> None:
     """Make the folder this study's; refuse one that holds something else."""
     spec = path / "study.toml"
-    if spec.is_file():
+    if is_file(spec):
         found = load_study(str(spec))
         if found.name != study.name:
             raise StoreError(f"{path}: holds the study {found.name!r}; name another folder")
     elif path.exists():
         if not path.is_dir():
             raise StoreError(f"{path}: is not a folder; name another")
-        strangers = sorted(entry.name for entry in path.iterdir() if entry.name != "runs")
+        try:
+            names = sorted(entry.name for entry in path.iterdir())
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+        strangers = [name for name in names if name != "runs" and not is_aside(name)]
         if strangers:
             raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")
     write_atomically(spec, to_toml(study))

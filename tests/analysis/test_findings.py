@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kilonet.analysis import Finding, RungAnalysis, analyse
+from kilonet.record import EpochRow
 from kilonet.spec import Study, load_study
-from kilonet.store import EpochRow
 from ladders import TEST_IMAGES, made_result, made_rows
 
 STUDY = load_study("mnist-8k")

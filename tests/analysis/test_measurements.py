@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kilonet.analysis import measure
+from kilonet.record import EpochRow
 from kilonet.spec import load_study
-from kilonet.store import EpochRow
 from ladders import DROPOUT, TEST_IMAGES, made_record, made_rows, typed_rows
 
 RUNG = load_study("mnist-8k").rungs[0]

@@ -9,8 +9,8 @@ from math import prod
 import pytest
 
 from kilonet.analysis import RungAnalysis, Suggestion, analyse
+from kilonet.record import EpochRow
 from kilonet.spec import Run, Rung, Study, load_study
-from kilonet.store import EpochRow
 from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
 
 STUDY = load_study("mnist-8k")

@@ -83,8 +83,15 @@ def test_it_is_mnist_byte_for_byte(filled):
 
 def test_the_known_fingerprint_is_the_fingerprint(filled):
     dataset = load_mnist()
-    computed = dataclasses.replace(dataset, known_fingerprint="")
+    computed = dataclasses.replace(dataset, name="the same images")
     assert computed.fingerprint == dataset.fingerprint
+
+
+def test_a_part_of_it_has_a_fingerprint_of_its_own(filled):
+    dataset = load_mnist()
+    images, labels = dataset.train_images[:100], dataset.train_labels[:100]
+    part = dataclasses.replace(dataset, train_images=images, train_labels=labels)
+    assert part.fingerprint != dataset.fingerprint
 
 
 def test_unpacked_once_then_mapped(cache, unpackings):

@@ -72,6 +72,7 @@ def test_refused(dataset, tmp_path):
             draw_samples(dataset, tmp_path / "s.png", per_class=per_class)
     with pytest.raises(DataError, match="cannot be written: No such file or directory"):
         draw_samples(dataset, tmp_path / "absent" / "s.png")
-    with pytest.raises(DataError, match="cannot be written: Is a directory"):
-        draw_samples(dataset, tmp_path)
+    for folder in (tmp_path, "", "/"):
+        with pytest.raises(DataError, match="is a folder; name the PNG file to write"):
+            draw_samples(dataset, folder)
     assert not list(tmp_path.iterdir())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kilonet.record import EpochRow
 from kilonet.report.live import Live
 from kilonet.spec import load_run
-from kilonet.store import EpochRow
 
 RUN = load_run("interim")
 ROW = EpochRow(

@@ -79,14 +79,18 @@ def test_what_is_wrong_with_data(cls, arguments, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("value", "kept"), [(0, 0), (0.1, 0.1), (5000, 5000), (5000.0, 5000)])
+@pytest.mark.parametrize(("value", "kept"), [(0, 0), (0.0, 0), (0.1, 0.1), (5000, 5000)])
 def test_validation_is_a_count_or_a_share(value, kept):
     validation = Data(validation=value).validation
     assert validation == kept
     assert type(validation) is type(kept)
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, -0.1, float("nan"), float("inf"), "x", True, None])
+@pytest.mark.parametrize(
+    "value", [-1, 1.0, 1.5, 5000.0, -0.1, float("nan"), float("inf"), "x", True, None]
+)
 def test_validation_that_is_neither(value):
-    with pytest.raises(InvalidSpecError, match="should be a count of images, 0 or more, or a sh"):
+    with pytest.raises(
+        InvalidSpecError, match="should be a count of images without a decimal point, or a sh"
+    ):
         Data(validation=value)

@@ -20,7 +20,7 @@ from kilonet.analysis.measurements import WINDOW, Measurements, measure
 from kilonet.analysis.statistics import Statistics, binomial_error, compare, describe
 from kilonet.analysis.suggestions import Diagnosis, Suggestion, next_steps
 from kilonet.analysis.words import count, percent, points
-from kilonet.store import RunRecord
+from kilonet.record import RunRecord
 from kilonet.study import RungResult, StudyResult
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kilonet.analysis.statistics import binomial_error
-from kilonet.store import EpochRow, RunRecord
+from kilonet.record import EpochRow, RunRecord
 
 WINDOW = 5
 """Epochs in a window."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,7 +41,6 @@ class Dataset:
         classes: the name of each class; when empty, "0" to the largest training label.
         source: where the data came from: a path, or a sentence.
         licence: terms and attribution of the data, or "".
-        known_fingerprint: ``fingerprint`` where it is known already, or "".
 
     Raises:
         DataError: when the arrays are not a data set; the message says which, where and why.
@@ -55,7 +54,6 @@ class Dataset:
     classes: tuple[str, ...] = ()
     source: str = ""
     licence: str = ""
-    known_fingerprint: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         where = self.source or self.name
@@ -123,8 +121,6 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the four IDX streams in order: equal content, equal fingerprint."""
-        if self.known_fingerprint:
-            return self.known_fingerprint
         digest = hashlib.sha256()
         for _, array in self.idx_arrays():
             for piece in idx_pieces(array):

@@ -44,6 +44,8 @@ def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: i
     if not 1 <= per_class <= _MAX_PER_CLASS:
         raise UsageError(f"{per_class} samples per class: 1 to {_MAX_PER_CLASS} can be drawn")
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise DataError(f"{path}: is a folder; name the PNG file to write")
     sheet = _draw(dataset, per_class=per_class)
     try:
         with replacing(path) as file:

@@ -85,6 +85,11 @@ class Engine(Protocol):
         """One line on what computes: engine, version, device, threads."""
         ...
 
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What else the bits depend on, for the run's record: version, device, threads."""
+        ...
+
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update.
 
@@ -92,6 +97,14 @@ class Engine(Protocol):
             batch: images and labels.
             lr: learning rate of this step.
             momentum: SGD's momentum or Adam's first beta for this step; None: the optimiser's own.
+        """
+        ...
+
+    def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+        """The gradients that :meth:`step` would follow, weight decay left out; changes nothing.
+
+        Returns:
+            Parameter name → gradient of the mean loss, float32, of the parameter's shape.
         """
         ...
 

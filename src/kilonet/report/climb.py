@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis, analyse
+from kilonet.record import RunRecord
 from kilonet.report.live import Live
 from kilonet.report.markdown import write_report
 from kilonet.report.records import study_json
 from kilonet.report.terminal import ladder_table, rung_panel
 from kilonet.run import Observer
 from kilonet.spec import Net, Study
-from kilonet.store import RunRecord
 from kilonet.study import StudyObserver, StudyResult, Task
 from kilonet.summary import summarise
 
@@ -34,10 +34,10 @@ class Climb(StudyObserver):
     stopped leaves one of what it has come to.
     """
 
-    def __init__(self, study: Study, console: Console) -> None:
+    def __init__(self, study: Study, console: Console | None = None) -> None:
         self.study = study
-        self.console = console
         self.live = Live(console)
+        self.console = self.live.console
         self._net: Net | None = None
         self._runs_before = 0
 
@@ -52,6 +52,10 @@ class Climb(StudyObserver):
         trace: TracebackType | None,
     ) -> None:
         self.live.__exit__(kind, error, trace)
+
+    def begin_study(self, *, engine: str, num_tasks: int) -> None:
+        """What computes, on the first line."""
+        self.say(f"{engine}: {num_tasks} {'run' if num_tasks == 1 else 'runs'} to train")
 
     def begin_task(self, task: Task) -> Observer:
         """A heading before a rung's first seed; the bars and lines of the training."""

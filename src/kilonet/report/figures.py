@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kilonet.analysis import RungAnalysis, StudyAnalysis
-    from kilonet.store import EpochRow, RunRecord
+    from kilonet.record import EpochRow, RunRecord
     from kilonet.study import RungResult, StudyResult
 
 TEST, TRAIN, TARGET, INK = "#0072B2", "#D55E00", "#009E73", "#333333"

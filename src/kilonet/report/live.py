@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kilonet.record import EpochRow
 from kilonet.spec import Run
-from kilonet.store import EpochRow
 
 
 class Live:
@@ -40,7 +40,7 @@ class Live:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (self.console.is_terminal or self.console.is_jupyter),
             transient=True,
             refresh_per_second=10,
         )

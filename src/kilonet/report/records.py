@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from kilonet.analysis import Difference, RungAnalysis, StudyAnalysis
-from kilonet.store import EpochRow, RunRecord
+from kilonet.record import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 
 # Significant ones: means of hundredths carry noise in the sixteenth.

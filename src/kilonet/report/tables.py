@@ -12,7 +12,7 @@ from pathlib import Path
 from kilonet.analysis import RungAnalysis, Statistics, StudyAnalysis
 from kilonet.analysis.toml import inline
 from kilonet.analysis.words import EQUAL, interval, percent, signed, signed_interval
-from kilonet.store import RunRecord
+from kilonet.record import RunRecord
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
 

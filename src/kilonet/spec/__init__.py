@@ -12,7 +12,9 @@ from kilonet.spec.data import (
 )
 from kilonet.spec.files import (
     bundled_names,
+    is_folder,
     load_net,
+    load_net_and_budget,
     load_run,
     load_study,
     parse_setting,
@@ -62,7 +64,9 @@ __all__ = [
     "StudyStep",
     "Train",
     "bundled_names",
+    "is_folder",
     "load_net",
+    "load_net_and_budget",
     "load_run",
     "load_study",
     "parse_setting",

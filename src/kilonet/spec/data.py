@@ -31,10 +31,12 @@ def _around(centre: float, *, lowest: float = float("-inf")) -> BeforeValidator:
 
 def _held_out(value: Any) -> Any:
     """A count or a fraction, and no validation written one way only, for the content hash."""
-    count = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    share = isinstance(value, float) and 0 < value < 1
-    if isinstance(value, bool) or not (share or (count and value >= 0)):
-        raise ValueError(f"{value!r} should be a count of images, 0 or more, or a share below 1")
+    count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    share = isinstance(value, float) and 0 <= value < 1
+    if not (share or count):
+        raise ValueError(
+            f"{value!r} should be a count of images without a decimal point, or a share below 1"
+        )
     return value or 0
 
 

@@ -13,7 +13,7 @@ import tomli_w
 from kilonet.errors import NetError, SpecError, UsageError, did_you_mean
 from kilonet.spec.base import InvalidSpecError, Spec
 from kilonet.spec.net import Net
-from kilonet.spec.study import Run, Study
+from kilonet.spec.study import Budget, Run, Study
 
 _AnySpec = TypeVar("_AnySpec", bound=Spec)
 
@@ -61,12 +61,23 @@ def load_net(name: str) -> Net:
 
     Of a study it is the last rung's.
     """
+    return load_net_and_budget(name)[0]
+
+
+def load_net_and_budget(name: str) -> tuple[Net, Budget]:
+    """As :func:`load_net`, with the budget of the study it comes from; else one without limit."""
     data, where = _read(name)
     if "step" in data:
-        return _build(Study, data, where, ()).rungs[-1].run.net
+        study = _build(Study, data, where, ())
+        return study.rungs[-1].run.net, study.budget
     if "net" not in data and "layers" in data:
-        return _build(Net, data, where, ())
-    return _build(Run, data, where, ()).net
+        return _build(Net, data, where, ()), Budget()
+    return _build(Run, data, where, ()).net, Budget()
+
+
+def is_folder(name: str) -> bool:
+    """Whether a loader takes the name for a run's or study's folder; bundled names go first."""
+    return name not in bundled_names() and _find(name) != Path(name)
 
 
 def to_toml(spec: Spec) -> str:

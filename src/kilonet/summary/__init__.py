@@ -13,8 +13,8 @@ Conventions:
   is what one image needs at inference.
 """
 
-from kilonet.summary.checks import check_budget, check_data
+from kilonet.summary.checks import check_budget, check_data, check_epochs
 from kilonet.summary.layers import LayerSummary
 from kilonet.summary.network import Summary, summarise
 
-__all__ = ["LayerSummary", "Summary", "check_budget", "check_data", "summarise"]
+__all__ = ["LayerSummary", "Summary", "check_budget", "check_data", "check_epochs", "summarise"]

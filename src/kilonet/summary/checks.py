@@ -6,7 +6,7 @@ from collections import Counter
 from math import prod
 
 from kilonet.errors import BudgetError, DataError, NetError
-from kilonet.spec import Net
+from kilonet.spec import Net, Train
 from kilonet.spec.graph import Shape, show, walk
 
 
@@ -33,6 +33,24 @@ def check_budget(net: Net, *, parameters: int | None, where: str) -> None:
         f"{parameters:,}; most are in layer {line} '{text}' ({most:,}): "
         "make the network smaller or raise budget.parameters"
     )
+
+
+def check_epochs(train: Train, *, epochs: int | None, where: str) -> None:
+    """Refuse a training that is longer than its budget.
+
+    Args:
+        train: the training.
+        epochs: most epochs; None: no limit.
+        where: what the message starts with: the study's step.
+
+    Raises:
+        BudgetError: saying by how many.
+    """
+    if epochs is not None and train.epochs > epochs:
+        raise BudgetError(
+            f"{where}: {train.epochs:,} epochs are {train.epochs - epochs:,} over the budget of "
+            f"{epochs:,}: lower train.epochs or raise budget.epochs"
+        )
 
 
 def check_data(net: Net, *, image_shape: Shape, classes: int, where: str) -> None:

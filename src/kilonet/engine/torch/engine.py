@@ -96,7 +96,16 @@ class TorchEngine:
     @property
     def description(self) -> str:
         """Version, device, and threads or the GPU's model: ``torch 2.13.0 on cpu, 2 threads``."""
-        return _describe(self.device, threads=torch.get_num_threads())
+        text = _describe(self.device, threads=torch.get_num_threads())
+        return f"{text}, module {type(self._module).__name__}" if self._users_own else text
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """PyTorch's version and the device; on the CPU its threads, on which sums depend."""
+        settings: dict[str, str | int] = {"version": torch.__version__, "device": str(self.device)}
+        if self.device.type == "cpu":
+            settings["threads"] = torch.get_num_threads()
+        return settings
 
     @staticmethod
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
