@@ -1,0 +1,55 @@
+"""The spec's optimisers as PyTorch's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from kilonet.spec import SGD, AdamW
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kilonet.spec.train import Optimizer
+
+TorchOptimizer: TypeAlias = torch.optim.SGD | torch.optim.Adam | torch.optim.AdamW
+
+
+def build_optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> TorchOptimizer:
+    """The spec's optimiser with its state in place before the first step.
+
+    Zeros where PyTorch has nothing yet: the first step comes to the same, and every state of a run
+    has the same arrays. ``foreach`` gives the same bits as PyTorch's plain loop in two thirds of
+    the time; ``fused`` would be quicker still but gives Adam others.
+    """
+    zeros: tuple[str, ...]
+    optimizer: TorchOptimizer
+    if isinstance(spec, SGD):
+        zeros = ("momentum_buffer",)
+        optimizer = torch.optim.SGD(
+            parameters,
+            lr=spec.lr,
+            momentum=spec.momentum,
+            nesterov=spec.nesterov,
+            weight_decay=spec.weight_decay,
+            foreach=True,
+        )
+    else:
+        zeros = ("exp_avg", "exp_avg_sq")
+        kind = torch.optim.AdamW if isinstance(spec, AdamW) else torch.optim.Adam
+        optimizer = kind(
+            parameters,
+            lr=spec.lr,
+            betas=spec.betas,
+            eps=spec.eps,
+            weight_decay=spec.weight_decay,
+            foreach=True,
+        )
+    for parameter in parameters:
+        state = optimizer.state[parameter]
+        if not isinstance(spec, SGD):
+            state["step"] = torch.tensor(0.0)
+        for part in zeros:
+            state[part] = torch.zeros_like(parameter)
+    return optimizer
