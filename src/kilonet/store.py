@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +17,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from kilonet.atomic import is_aside, write_atomically
-from kilonet.errors import StoreError
+from kilonet.data.npz import read_npz
+from kilonet.errors import DataError, StoreError
 from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Run, load_run, to_toml
 
@@ -266,12 +265,12 @@ class RunFolder:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
 
     def _read_arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
-        content = self._read(name)
+        path = self.path / name
+        if not is_file(path):
+            raise StoreError(f"{path}: missing; the run is unfinished or damaged")
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                return {key: archive[key] for key in keys}
-        except (ValueError, KeyError, EOFError, OSError, *_ZIP_ERRORS):
-            path = self.path / name
+            return read_npz(path, names=keys)
+        except DataError:
             raise StoreError(f"{path}: truncated or altered; {self._anew}") from None
 
     def _read_tensors(self, name: str) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
@@ -288,8 +287,6 @@ class RunFolder:
         return dict(tensors), metadata
 
 
-# zipfile takes a flipped bit for encryption or an unknown method: RuntimeError and its child.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError)
 _OURS = frozenset({_RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
 
 

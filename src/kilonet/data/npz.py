@@ -130,7 +130,8 @@ def _read_array(stream: IO[bytes], *, where: str, available: int) -> NDArray[np.
     if len(data) < announced:
         raise DataError(f"{where}: truncated: {len(data):,} of {announced:,} bytes of data")
     flat = np.frombuffer(data, dtype=dtype)
-    return np.ascontiguousarray(flat.reshape(shape, order="F" if fortran_order else "C"))
+    # Not ascontiguousarray: it makes a list of a scalar.
+    return np.asarray(flat.reshape(shape, order="F" if fortran_order else "C"), order="C")
 
 
 def _read_header(
