@@ -284,6 +284,32 @@ def test_a_step_that_hurt_is_taken_back() -> None:
     assert restored == study.rungs[0].run
 
 
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        # What was left out before can be left out again, if TOML has a word for it …
+        (
+            {"train.average": {"name": "ema"}, "data.validation": 0.1},
+            {"train.average": "none", "data.validation": 0},
+        ),
+        # … and where it has none, half a step is not offered as the whole.
+        ({"data.mean": [0.9], "data.validation": 0.1}, None),
+    ],
+)
+def test_a_step_is_taken_back_whole_or_not_at_all(
+    change: dict[str, object], back: dict[str, object] | None
+) -> None:
+    base = study_with(RUNS["first rung"], {}).to_dict() | {"seeds": 3}
+    base["data"].pop("mean", None)
+    steps = [base["step"][0], {"name": "Second", "target": "", "change": change}]
+    study = Study.from_dict(base | {"step": steps})
+    good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
+    bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
+    rung = analyse(made_result(study, [good, bad]), test_images=TEST_IMAGES).rungs[1]
+    offered = [step.change for step in rung.next_steps if step.title == "Take this step back"]
+    assert offered == ([] if back is None else [back])
+
+
 def test_one_seed_takes_nothing_back() -> None:
     for rung in analyse(notebook_result(), test_images=TEST_IMAGES).rungs:
         assert "Take this step back" not in titles(rung)

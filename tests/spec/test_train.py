@@ -118,3 +118,10 @@ def test_what_is_wrong_with_training(arguments, message):
 def test_onecycle_without_cycling_needs_no_momentum():
     Train(optimizer="sgd", schedule={"name": "onecycle", "cycle_momentum": False})
     Train(optimizer="adam", schedule="onecycle")
+
+
+def test_no_averaging_has_a_word_that_toml_can_hold():
+    assert Train(average="none") == Train()
+    assert Train(average="ema") == Train(average=EMA())
+    averaged = Train(average={"name": "ema", "decay": 0.5})
+    assert averaged.replace({"average": "none"}) == Train()

@@ -17,6 +17,7 @@ from kilonet.analysis.words import percent, points
 from kilonet.errors import SpecError
 from kilonet.spec import OneCycle, Run, Study, graph
 from kilonet.spec.layers import Conv, Dropout, Layer, Linear, Pointwise
+from kilonet.spec.train import LEFT_OUT
 
 WIDENING = (2.0, 1.5, 1.25)
 """Factors on every hidden convolution's channels, the largest that the budget allows first."""
@@ -129,15 +130,18 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if diagnosis.before is None or not diagnosis.says("effect", "worse"):
         return
     now, was = diagnosis.run.to_dict(), diagnosis.before.to_dict()
-    # Undone by top-level field: a path's own value before may have been "left out", which TOML
-    # cannot say, and a schedule's old keys must go with its old name.
+    # Undone by top-level field, as a schedule's old keys must go with its old name.
     fields = {tuple(path.split(".")[:2]) for path in diagnosis.step_change}
     change = {
-        ".".join(path): was[path[0]][path[1]]
+        ".".join(path): was[path[0]].get(path[1], LEFT_OUT)
         for path in sorted(fields)
-        if len(path) == 2 and path[1] in was[path[0]] and was[path[0]][path[1]] != now[path[0]]
+        if was[path[0]].get(path[1]) != now[path[0]].get(path[1])
     }
-    if change:
+    try:
+        undone = diagnosis.run.replace(change) == diagnosis.before
+    except SpecError:
+        undone = False  # some of what was left out before cannot be left out again in TOML
+    if undone:
         lost = diagnosis.findings["effect"].figures["difference"]
         yield Suggestion(
             title="Take this step back",

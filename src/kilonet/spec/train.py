@@ -159,13 +159,21 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+LEFT_OUT = "none"
+"""How TOML, which has no null, says that a choice is left out: ``average = "none"``."""
+
+
+def _averaging(value: Any) -> Any:
+    return None if value == LEFT_OUT else _named(value)
+
+
 Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name"), BeforeValidator(_named)]
 Schedule = Annotated[
     Constant | Step | MultiStep | OneCycle | Cosine | Plateau,
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]
-Averaging = Annotated[EMA, BeforeValidator(_named)]
+Averaging = Annotated[EMA | None, BeforeValidator(_averaging)]
 
 
 class Train(Spec):
@@ -177,7 +185,8 @@ class Train(Spec):
         optimizer, schedule: see their classes; a bare name takes the defaults.
         label_smoothing: mixes the labels with the uniform distribution, as PyTorch's
             ``cross_entropy`` does.
-        average: weights to evaluate and ship in place of the last step's; left out: none.
+        average: weights to evaluate and ship in place of the last step's; left out, or ``none``:
+            the last step's.
         seed: of every random choice of the run.
     """
 
@@ -186,7 +195,7 @@ class Train(Spec):
     optimizer: Optimizer = SGD(lr=0.01, momentum=0.9)
     schedule: Schedule = Constant()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    average: Averaging | None = None
+    average: Averaging = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
 
     @model_validator(mode="after")
