@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What a build depends on: when one of these changes, the package is installed anew.
-SOURCES := pyproject.toml constraints.txt README.md $(shell find src -type f -not -path '*/__pycache__/*')
+SOURCES := pyproject.toml constraints.txt README.md $(shell find src native -type f -not -path '*/__pycache__/*')
 
 .PHONY: install install-dev study test test-all lint bench clean
 

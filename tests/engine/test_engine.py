@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kilonet.engine import create_engine
+from kilonet.engine import create_engine, describe_engine
 from kilonet.errors import EngineError, UsageError
 from kilonet.spec import load_run
 
@@ -28,12 +28,31 @@ def test_unknown_names(normalisation: dict[str, Any]) -> None:
     run = load_run("interim")
     with pytest.raises(UsageError, match="engine 'troch': unknown; did you mean 'torch'"):
         create_engine(run, engine="troch", **normalisation)
-    with pytest.raises(UsageError, match="engine 'native': unknown"):
-        create_engine(run, engine="native", **normalisation)
+    with pytest.raises(UsageError, match="engine 'nativ': unknown; did you mean 'native'"):
+        create_engine(run, engine="nativ", **normalisation)
     with pytest.raises(UsageError, match="device 'gpu'"):
         create_engine(run, device="gpu", **normalisation)
     with pytest.raises(UsageError, match="threads 0"):
         create_engine(run, threads=0, **normalisation)
+
+
+def test_native_by_name(normalisation: dict[str, Any]) -> None:
+    pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
+    engine = create_engine(load_run("interim"), engine="native", threads=2, **normalisation)
+    assert engine.name == "native"
+    assert describe_engine("native", threads=2) == engine.description
+    assert engine.description.endswith(", 2 threads")
+
+
+def test_without_the_extension(
+    normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("kilonet.engine._native", raising=False)
+    monkeypatch.setitem(sys.modules, "kilonet.engine._native", None)
+    with pytest.raises(
+        EngineError, match="native engine was not built; install a C\\+\\+ compiler"
+    ):
+        create_engine(load_run("interim"), engine="native", **normalisation)
 
 
 def test_without_torch(normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

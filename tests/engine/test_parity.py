@@ -11,15 +11,19 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 
-def loaded_twin(case: Any, engine: Any) -> Any:
+def loaded_twin(tested: Any, case: Any, engine: Any) -> Any:
     """The twin with the engine's weights; strict, so names and shapes must all agree."""
-    twin = case.twin()
+    twin = case.twin().to(getattr(torch, tested.precision))
     twin.load_state_dict({n: torch.tensor(a) for n, a in engine.weights().items()}, strict=True)
     return twin
 
 
+def twin_logits(case: Any, twin: Any, images: Any) -> Any:
+    return twin(case.twin_input(images).to(next(twin.parameters()).dtype))
+
+
 def twin_loss(case: Any, twin: Any, batch: Any) -> Any:
-    logits = twin(case.twin_input(batch.images))
+    logits = twin_logits(case, twin, batch.images)
     smoothing = case.run.train.label_smoothing
     return logits, F.cross_entropy(logits, torch.tensor(batch.labels), label_smoothing=smoothing)
 
@@ -46,10 +50,10 @@ def test_evaluation(tested: Any, case: Any) -> None:
     # A few steps first, so that the running statistics are not those of the start.
     for step in range(3):
         engine.step(case.batch(16, step=step), 0.05)
-    twin = loaded_twin(case, engine).eval()
+    twin = loaded_twin(tested, case, engine).eval()
     images, labels = case.images(1234, seed=7), case.batch(1234, step=7).labels
     with torch.no_grad():
-        logits = twin(case.twin_input(images))
+        logits = twin_logits(case, twin, images)
     found = engine.evaluate(images, labels, logits=True)
     # Cross-entropy takes log probabilities, as the notebook's class gives them, for logits.
     probabilities = torch.log_softmax(torch.tensor(found.logits), dim=1)
@@ -68,7 +72,7 @@ def test_evaluation(tested: Any, case: Any) -> None:
 
 def test_gradients(tested: Any, case: Any) -> None:
     engine, batch = tested(case.run), case.batch(24)
-    twin = loaded_twin(case, engine).train()
+    twin = loaded_twin(tested, case, engine).train()
     before = engine.state()
     found = engine.gradients(batch)
     twin_loss(case, twin, batch)[1].backward()
@@ -86,7 +90,7 @@ def test_gradients(tested: Any, case: Any) -> None:
 @pytest.mark.parametrize("steps", [1, 10])
 def test_training(tested: Any, case: Any, steps: int) -> None:
     engine = tested(case.run)
-    twin = loaded_twin(case, engine).train()
+    twin = loaded_twin(tested, case, engine).train()
     spec = case.run.train.optimizer
     settings = {
         "momentum": spec.momentum,
@@ -108,13 +112,13 @@ def test_training(tested: Any, case: Any, steps: int) -> None:
 
 def test_notebooks_own_loop(tested: Any, notebook: Any) -> None:
     engine = tested(notebook.run)
-    model = loaded_twin(notebook, engine).train()
+    model = loaded_twin(tested, notebook, engine).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for step in range(10):
         batch = notebook.batch(64, step=step)
-        data, target = notebook.twin_input(batch.images), torch.tensor(batch.labels)
+        target = torch.tensor(batch.labels)
         optimizer.zero_grad()
-        y_pred = model(data)
+        y_pred = twin_logits(notebook, model, batch.images)
         loss = F.nll_loss(y_pred, target)
         loss.backward()
         optimizer.step()

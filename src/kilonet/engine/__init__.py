@@ -11,6 +11,7 @@ from kilonet.errors import EngineError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kilonet.engine.native import NativeEngine
     from kilonet.engine.torch import TorchEngine
     from kilonet.spec import Run
 
@@ -25,15 +26,15 @@ __all__ = [
     "initial_weights",
 ]
 
-ENGINES = ("auto", "torch")
-"""Names that :func:`create_engine` takes."""
+ENGINES = ("auto", "native", "torch")
+"""Names that :func:`create_engine` takes; ``auto`` is ``torch``."""
 
 
 def describe_engine(
     engine: str = "auto", *, device: str = "auto", threads: int | None = None
 ) -> str:
     """One line on what :func:`create_engine` would compute with; raises as it does."""
-    return _torch_engine(engine, threads).describe(device=device, threads=threads)
+    return _engine_class(engine, threads).describe(device=device, threads=threads)
 
 
 def create_engine(
@@ -57,17 +58,21 @@ def create_engine(
 
     Raises:
         UsageError: for an unknown engine or device, or a thread count below 1.
-        EngineError: if PyTorch or the device is not there.
+        EngineError: if PyTorch, the native extension or the device is not there.
     """
-    kind = _torch_engine(engine, threads)
+    kind = _engine_class(engine, threads)
     return kind(run, mean=mean, std=std, device=device, threads=threads)
 
 
-def _torch_engine(engine: str, threads: int | None) -> type[TorchEngine]:
+def _engine_class(engine: str, threads: int | None) -> type[NativeEngine | TorchEngine]:
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: unknown; {did_you_mean(engine, ENGINES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: should be 1 or more")
+    if engine == "native":
+        from kilonet.engine.native import NativeEngine
+
+        return NativeEngine
     try:
         from kilonet.engine.torch import TorchEngine
     except ModuleNotFoundError as error:

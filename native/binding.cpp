@@ -1,0 +1,227 @@
+// The module kilonet.engine._native: plans and updates for Python. Arrays are checked by the caller.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "plan.h"
+
+namespace nb = nanobind;
+
+namespace kilonet {
+namespace {
+
+template <typename T>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+using Floats = Array<float>;
+using ReadFloats = Array<const float>;
+
+// Best first.
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> found;
+#ifdef KILONET_X86
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    found.push_back("avx512");
+  if (avx2) found.push_back("avx2");
+#endif
+  found.push_back("baseline");
+  return found;
+}
+
+const Kernels& kernels_of(const std::string& name) {
+#ifdef KILONET_X86
+  if (name == "avx512") return avx512_kernels();
+  if (name == "avx2") return avx2_kernels();
+#endif
+  if (name == "baseline") return baseline_kernels();
+  throw std::invalid_argument("instruction set " + name);
+}
+
+
+
+class Network {
+ public:
+  Network(const std::string& isa, int threads, int channels, int height, int width)
+      : plan_(kernels_of(isa), threads, channels, height, width) {}
+
+  int conv(int input, int outputs, std::vector<int> kernel, std::vector<int> stride,
+           std::vector<int> padding, int groups, long weight, long bias) {
+    Node node = windows(Node::Kind::conv, input, kernel, stride, padding);
+    node.groups = groups;
+    node.weight = weight;
+    node.bias = bias;
+    node.trained = true;
+    return append_windows(node, outputs);
+  }
+
+  int norm(int input, double eps, double momentum, long weight, long bias, long mean, long var) {
+    Node node = same(Node::Kind::norm, input);
+    node.eps = eps;
+    node.momentum = momentum;
+    node.weight = weight;
+    node.bias = bias;
+    node.running_mean = mean;
+    node.running_var = var;
+    node.trained = true;
+    return append(node);
+  }
+
+  int activation(int input, const std::string& name, float slope) {
+    Node node = same(Node::Kind::activation, input);
+    node.slope = slope;
+    node.activation = name == "relu"         ? Activation::relu
+                      : name == "leaky_relu" ? Activation::leaky_relu
+                      : name == "silu"       ? Activation::silu
+                      : name == "hardswish"  ? Activation::hardswish
+                                             : throw std::invalid_argument("activation " + name);
+    return append(node);
+  }
+
+  int dropout(int input, double p, std::uint32_t code) {
+    Node node = same(Node::Kind::dropout, input);
+    node.p = p;
+    node.code = code;
+    return append(node);
+  }
+
+  int pool(int input, bool average, std::vector<int> kernel, std::vector<int> stride,
+           std::vector<int> padding) {
+    const Node::Kind kind = average ? Node::Kind::average_pool : Node::Kind::max_pool;
+    return append_windows(windows(kind, input, kernel, stride, padding),
+                          plan_.tensor(input).channels);
+  }
+
+  int flatten(int input) {
+    const Tensor in = plan_.tensor(input);
+    return plan_.append(same(Node::Kind::flatten, input), in.channels * in.cells(), 1, 1);
+  }
+
+  int add(int input, int identity) {
+    Node node = same(Node::Kind::add, input);
+    node.other = identity;
+    return append(node);
+  }
+
+  void compile(int output, long parameters) { plan_.compile(output, parameters); }
+
+  std::pair<double, int> gradients(Array<const std::uint8_t> images,
+                                   Array<const std::int64_t> labels, ReadFloats table,
+                                   ReadFloats parameters, Floats buffers, Floats gradients,
+                                   std::uint64_t seed, std::uint32_t step, float smoothing,
+                                   bool update_buffers) {
+    const Plan::Batch batch = {images.data(), labels.data(), int(images.shape(0)), table.data()};
+    double loss;
+    int correct;
+    const Alone alone(busy_);
+    const nb::gil_scoped_release release;
+    plan_.gradients(batch, {seed, step, smoothing, update_buffers}, parameters.data(),
+                    buffers.data(), gradients.data(), &loss, &correct);
+    return {loss, correct};
+  }
+
+  void logits(Array<const std::uint8_t> images, ReadFloats table, ReadFloats parameters,
+              ReadFloats buffers, Floats out) {
+    const Plan::Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data()};
+    const Alone alone(busy_);
+    const nb::gil_scoped_release release;
+    plan_.logits(batch, parameters.data(), buffers.data(), out.data());
+  }
+
+  void sgd(Floats p, ReadFloats g, Floats buffer, float lr, float momentum, float weight_decay,
+           bool nesterov) {
+    plan_.kernels().sgd({lr, momentum, weight_decay, nesterov}, p.data(), g.data(), buffer.data(),
+                        long(p.size()));
+  }
+
+  void adam(Floats p, ReadFloats g, Floats m, Floats v, float rate, float one_minus_beta1,
+            float beta2, float one_minus_beta2, float root, float eps, float weight_decay,
+            float shrink) {
+    plan_.kernels().adam({rate, one_minus_beta1, beta2, one_minus_beta2, root, eps, weight_decay,
+                          shrink},
+                         p.data(), g.data(), m.data(), v.data(), long(p.size()));
+  }
+
+  void lerp(Floats average, ReadFloats x, float weight) {
+    plan_.kernels().lerp(weight, x.data(), average.data(), long(x.size()));
+  }
+
+ private:
+  // A plan's memory is for one call at a time, while the interpreter may run others.
+  class Alone {
+   public:
+    explicit Alone(std::atomic<bool>& busy) : busy_(busy) {
+      if (busy_.exchange(true)) throw std::runtime_error("the engine is busy in another thread");
+    }
+    ~Alone() { busy_.store(false); }
+
+   private:
+    std::atomic<bool>& busy_;
+  };
+
+  static Node same(Node::Kind kind, int input) {
+    Node node;
+    node.kind = kind;
+    node.input = input;
+    return node;
+  }
+
+  static Node windows(Node::Kind kind, int input, const std::vector<int>& kernel,
+                      const std::vector<int>& stride, const std::vector<int>& padding) {
+    Node node = same(kind, input);
+    node.kernel_h = kernel.at(0);
+    node.kernel_w = kernel.at(1);
+    node.stride_h = stride.at(0);
+    node.stride_w = stride.at(1);
+    node.pad_h = padding.at(0);
+    node.pad_w = padding.at(1);
+    return node;
+  }
+
+  int append(const Node& node) {
+    const Tensor in = plan_.tensor(node.input);
+    return plan_.append(node, in.channels, in.height, in.width);
+  }
+
+  int append_windows(const Node& n, int channels) {
+    const Tensor in = plan_.tensor(n.input);
+    return plan_.append(n, channels, (in.height + 2 * n.pad_h - n.kernel_h) / n.stride_h + 1,
+                        (in.width + 2 * n.pad_w - n.kernel_w) / n.stride_w + 1);
+  }
+
+  Plan plan_;
+  std::atomic<bool> busy_{false};
+};
+
+}  // namespace
+}  // namespace kilonet
+
+NB_MODULE(_native, m) {
+  using kilonet::Network;
+  m.def("instruction_sets", &kilonet::instruction_sets);
+  nb::class_<Network>(m, "Network")
+      .def(nb::init<const std::string&, int, int, int, int>())
+      .def("conv", &Network::conv)
+      .def("norm", &Network::norm)
+      .def("activation", &Network::activation)
+      .def("dropout", &Network::dropout)
+      .def("pool", &Network::pool)
+      .def("flatten", &Network::flatten)
+      .def("add", &Network::add)
+      .def("compile", &Network::compile)
+      .def("gradients", &Network::gradients)
+      .def("logits", &Network::logits)
+      .def("sgd", &Network::sgd)
+      .def("adam", &Network::adam)
+      .def("lerp", &Network::lerp);
+}

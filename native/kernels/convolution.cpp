@@ -1,0 +1,215 @@
+// Convolutions and their gradient to the input, which is the same sum with the weights transposed.
+//
+// A tile of the output (several channels, two vectors of lanes, at one place or a few side by side)
+// stays in registers while the kernel walks the input channels and taps: each input vector is loaded
+// once for all the tile's channels, each weight once for all its vectors.
+
+#include "vector.h"
+
+namespace kilonet::KILONET_ISA {
+namespace {
+
+// 12 × 2 sums of the 32 registers of AVX-512, 6 × 2 of the 16 of the others.
+constexpr int kMostOutputs = kWidth == 16 ? 12 : 6;
+
+// Output channels of the tile that begins at `first`: tiles as equal as they can be, in the sizes
+// that there are kernels for. The last may reach past the end; its weights there are zeros.
+int tile_outputs(int outputs, int first) {
+  int tiles = (outputs + kMostOutputs - 1) / kMostOutputs;
+  int even = (outputs + tiles - 1) / tiles;
+  int size = even < outputs - first ? even : outputs - first;
+  return size > 8 ? (size + 1) / 2 * 2 : size;
+}
+
+struct Place {
+  const float* in;
+  const float* weights;
+  const float* bias;
+  float* out;
+  int valid;  // output channels that exist
+  Activation activation;
+  float slope;
+  bool add;
+};
+
+template <int O, int X>
+inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X][2], float* out) {
+#pragma GCC unroll 12
+  for (int o = 0; o < O; o++) {
+    if (o >= place.valid) break;
+    float* to = out + o * c.out_plane * kLanes;
+#pragma GCC unroll 8
+    for (int x = 0; x < X; x++)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) {
+        Floats y = sums[o][x][v];
+        float* at = to + x * kLanes + v * kWidth;
+        if (place.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
+        if (place.activation == Activation::leaky_relu) y = y < 0.0f ? y * place.slope : y;
+        if (place.add) y += load(at);
+        store(at, y);
+      }
+  }
+}
+
+// H × W taps, or as many as `rows` and `columns` say where H is 0.
+template <int O, int X, int H, int W>
+inline void tile(const Convolution& c, const Place& place, Taps rows, Taps columns, long lane,
+                 float* out) {
+  Floats sums[O][X][2];
+#pragma GCC unroll 12
+  for (int o = 0; o < O; o++) {
+    Floats start = splat(place.bias && o < place.valid ? place.bias[o] : 0.0f);
+#pragma GCC unroll 8
+    for (int x = 0; x < X; x++) sums[o][x][0] = sums[o][x][1] = start;
+  }
+  const int count_h = H ? H : rows.count, count_w = H ? W : columns.count;
+  const long step_h = H ? W * O : long(c.k_step_h) * c.kernel_w * O;
+  const long step_w = H ? O : long(c.k_step_w) * O;
+  const long row = long(c.in_width) * kLanes, x_step = long(c.x_step) * kLanes;
+  const float* in = place.in + lane + (long(rows.position) * c.in_width + columns.position) * kLanes;
+  const float* weights = place.weights + (long(rows.k) * c.kernel_w + columns.k) * O;
+  const long per_input = H ? H * W * O : long(c.kernel_h) * c.kernel_w * O;
+  for (int i = 0; i < c.inputs; i++) {
+#pragma GCC unroll 3
+    for (int h = 0; h < count_h; h++)
+#pragma GCC unroll 3
+      for (int w = 0; w < count_w; w++) {
+        const float* from = in + h * row + w * kLanes;
+        const float* weight = weights + h * step_h + w * step_w;
+        Floats a[X][2];
+#pragma GCC unroll 8
+        for (int x = 0; x < X; x++) {
+          a[x][0] = load(from + x * x_step);
+          a[x][1] = load(from + x * x_step + kWidth);
+        }
+#pragma GCC unroll 12
+        for (int o = 0; o < O; o++) {
+          Floats b = splat(weight[o]);
+#pragma GCC unroll 8
+          for (int x = 0; x < X; x++) {
+            sums[o][x][0] += a[x][0] * b;
+            sums[o][x][1] += a[x][1] * b;
+          }
+        }
+      }
+    in += c.in_plane * kLanes;
+    weights += per_input;
+  }
+  finish(c, place, sums, out);
+}
+
+template <int O, int X>
+inline void tile_of_any_kernel(const Convolution& c, const Place& place, Taps rows, Taps columns,
+                               long lane, float* out) {
+  const bool whole = rows.count == c.kernel_h && columns.count == c.kernel_w;
+  if (whole && c.kernel_h == 3 && c.kernel_w == 3)
+    tile<O, X, 3, 3>(c, place, rows, columns, lane, out);
+  else if (whole && c.kernel_h == 1 && c.kernel_w == 1)
+    tile<O, X, 1, 1>(c, place, rows, columns, lane, out);
+  else
+    tile<O, X, 0, 0>(c, place, rows, columns, lane, out);
+}
+
+// Whether the places from `x` on take the same taps, a step apart.
+inline bool side_by_side(const Convolution& c, int x, int places) {
+  const Taps first = c.columns[x];
+  for (int i = 1; i < places; i++) {
+    const Taps next = c.columns[x + i];
+    if (next.k != first.k || next.count != first.count ||
+        next.position != first.position + i * c.x_step)
+      return false;
+  }
+  return true;
+}
+
+template <int O>
+void outputs(const Convolution& c, const Place& place) {
+  // Few channels leave registers for places side by side; one alone would wait for each sum.
+  constexpr int X = O == 1 ? 4 : O <= 3 ? 2 : 1;
+  for (long lane = 0; lane < kLanes; lane += 2 * kWidth)
+    for (int y = 0; y < c.out_height; y++) {
+      float* out = place.out + lane + long(y) * c.out_width * kLanes;
+      for (int x = 0; x < c.out_width;) {
+        const Taps first = c.columns[x];
+        if (X > 1 && c.x_step && x + X <= c.out_width && side_by_side(c, x, X)) {
+          tile_of_any_kernel<O, X>(c, place, c.rows[y], first, lane, out + long(x) * kLanes);
+          x += X;
+          continue;
+        }
+        tile_of_any_kernel<O, 1>(c, place, c.rows[y], first, lane, out + long(x) * kLanes);
+        x++;
+      }
+    }
+}
+
+void dispatch(int size, const Convolution& c, const Place& place) {
+  switch (size) {
+    case 1: return outputs<1>(c, place);
+    case 2: return outputs<2>(c, place);
+    case 3: return outputs<3>(c, place);
+    case 4: return outputs<4>(c, place);
+    case 5: return outputs<5>(c, place);
+    case 6: return outputs<6>(c, place);
+#if defined(__AVX512F__)
+    case 7: return outputs<7>(c, place);
+    case 8: return outputs<8>(c, place);
+    case 10: return outputs<10>(c, place);
+    case 12: return outputs<12>(c, place);
+#endif
+  }
+}
+
+}  // namespace
+
+long packed_size(const Convolution& c) {
+  long channels = 0;
+  for (int first = 0; first < c.outputs;) {
+    int size = tile_outputs(c.outputs, first);
+    channels += size;
+    first += size;
+  }
+  return long(c.groups) * channels * c.inputs * c.kernel_h * c.kernel_w;
+}
+
+// For each group and tile: (inputs, taps, outputs of the tile). Transposed, `weights` are those of
+// the convolution whose gradient this is: channels swapped and taps in reverse.
+void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
+  const int taps = c.kernel_h * c.kernel_w;
+  for (int g = 0; g < c.groups; g++, weights += long(c.outputs) * c.inputs * taps)
+    for (int first = 0; first < c.outputs;) {
+      const int size = tile_outputs(c.outputs, first);
+      for (int i = 0; i < c.inputs; i++)
+        for (int k = 0; k < taps; k++)
+          for (int o = first; o < first + size; o++) {
+            float weight = 0.0f;
+            if (o < c.outputs)
+              weight = transposed ? weights[(long(i) * c.outputs + o) * taps + taps - 1 - k]
+                                  : weights[(long(o) * c.inputs + i) * taps + k];
+            *packed++ = weight;
+          }
+      first += size;
+    }
+}
+
+void convolve(const Convolution& c, const float* in, const float* packed, const float* bias,
+              Activation activation, float slope, bool add, float* out) {
+  const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
+  for (int g = 0; g < c.groups; g++) {
+    for (int first = 0; first < c.outputs;) {
+      const int size = tile_outputs(c.outputs, first);
+      const int left = c.outputs - first;
+      const Place place = {in,  packed, bias ? bias + first : nullptr,
+                           out + first * c.out_plane * kLanes, left < size ? left : size,
+                           activation, slope, add};
+      dispatch(size, c, place);
+      packed += per_output * size;
+      first += size;
+    }
+    in += c.inputs * c.in_plane * kLanes;
+    out += c.outputs * c.out_plane * kLanes;
+    if (bias) bias += c.outputs;
+  }
+}
+
+}  // namespace kilonet::KILONET_ISA

@@ -1,0 +1,195 @@
+// Gradients to weights and biases: sums over the places and lanes of a chunk.
+//
+// A tile of sums (several output channels × up to three taps) stays in registers along a few rows of
+// the output. Between them the sums wait in a scratch buffer, as vectors; their lanes are added at
+// the end. Few rows at a time, so that what they hold stays in the first-level cache for all tiles.
+
+#include "vector.h"
+
+namespace kilonet::KILONET_ISA {
+namespace {
+
+// 8 × 3 sums of the 32 registers of AVX-512, 4 × 3 of the 16 of the others.
+constexpr int kMostOutputs = kWidth == 16 ? 8 : 4;
+constexpr int kMostTaps = 3;
+constexpr int kCachedCells = 192;  // of the gradient: 24 KiB
+
+int tile_outputs(int outputs, int first) {
+  int tiles = (outputs + kMostOutputs - 1) / kMostOutputs;
+  int even = (outputs + tiles - 1) / tiles;
+  return even < outputs - first ? even : outputs - first;
+}
+
+// Where a tile's operands lie: floats from one tap, place and row to the next.
+struct Steps {
+  long tap, in_place, in_row, plane, out_row;
+};
+
+// sums[t][o] += Σ over rows and places of in[t] · dout[o].
+template <int O, int T>
+void accumulate(const Steps& steps, const float* in, const float* dout, int rows, int places,
+                float* scratch) {
+  Floats sums[T][O];
+#pragma GCC unroll 3
+  for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+    for (int o = 0; o < O; o++) sums[t][o] = load(scratch + (t * O + o) * kWidth);
+  const long tap = steps.tap, in_place = steps.in_place, plane = steps.plane;
+  for (; rows > 0; rows--, in += steps.in_row, dout += steps.out_row) {
+    const float* a_at = in;
+    const float* b_at = dout;
+    for (int x = 0; x < places; x++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kLanes; v += kWidth) {
+        Floats a[T];
+#pragma GCC unroll 3
+        for (int t = 0; t < T; t++) a[t] = load(a_at + t * tap + v);
+#pragma GCC unroll 8
+        for (int o = 0; o < O; o++) {
+          Floats b = load(b_at + o * plane + v);
+#pragma GCC unroll 3
+          for (int t = 0; t < T; t++) sums[t][o] += a[t] * b;
+        }
+      }
+      a_at += in_place;
+      b_at += kLanes;
+    }
+  }
+#pragma GCC unroll 3
+  for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+    for (int o = 0; o < O; o++) store(scratch + (t * O + o) * kWidth, sums[t][o]);
+}
+
+template <int O>
+void taps(int count, const Steps& steps, const float* in, const float* dout, int rows, int places,
+          float* scratch) {
+  switch (count) {
+    case 1: return accumulate<O, 1>(steps, in, dout, rows, places, scratch);
+    case 2: return accumulate<O, 2>(steps, in, dout, rows, places, scratch);
+    case 3: return accumulate<O, 3>(steps, in, dout, rows, places, scratch);
+  }
+}
+
+// All taps of a kernel row, of one input channel; `in` and `dout` are at the rows' beginnings.
+template <int O>
+void kernel_row(const WeightGradient& g, const Steps& steps, const float* in, const float* dout,
+                int rows, float* scratch) {
+  for (int k = 0; k < g.kernel_w; k += kMostTaps) {
+    const int count = g.kernel_w - k < kMostTaps ? g.kernel_w - k : kMostTaps;
+    const Span* spans = g.columns + k;
+    int first = 0, end = g.out_width;  // where all the taps are inside
+    for (int t = 0; t < count; t++) {
+      if (spans[t].first > first) first = spans[t].first;
+      if (spans[t].end < end) end = spans[t].end;
+    }
+    if (end < first) end = first;
+    const float* from = in + long(k - g.pad_w) * kLanes;
+    if (first < end)
+      taps<O>(count, steps, from + first * steps.in_place, dout + long(first) * kLanes, rows,
+              end - first, scratch);
+    for (int t = 0; t < count; t++) {
+      const float* tap = from + long(t) * kLanes;
+      const int left = spans[t].first, left_end = spans[t].end < first ? spans[t].end : first;
+      const int right = left > end ? left : end, right_end = spans[t].end;
+      if (left < left_end)
+        accumulate<O, 1>(steps, tap + left * steps.in_place, dout + long(left) * kLanes, rows,
+                         left_end - left, scratch + t * O * kWidth);
+      if (right < right_end)
+        accumulate<O, 1>(steps, tap + right * steps.in_place, dout + long(right) * kLanes, rows,
+                         right_end - right, scratch + t * O * kWidth);
+    }
+    scratch += count * O * kWidth;
+  }
+}
+
+template <int O>
+void outputs(const WeightGradient& g, const float* in, const float* dout, float* scratch,
+             float* gradient) {
+  const int kernel = g.kernel_h * g.kernel_w;
+  const long sums = long(g.inputs) * kernel * O;
+  const long in_plane = g.in_plane * kLanes;
+  const bool single = kernel == 1 && !g.pad_h && !g.pad_w;
+  const Steps steps = {single ? in_plane : kLanes, long(g.stride_w) * kLanes,
+                       long(g.stride_h) * g.in_width * kLanes, g.out_plane * kLanes,
+                       long(g.out_width) * kLanes};
+  for (long s = 0; s < sums; s++) store(scratch + s * kWidth, Floats{});
+  const int cached = kCachedCells / (O * g.out_width);
+  const int block = cached < 1 ? 1 : cached;
+  for (int y = 0; y < g.out_height; y += block) {
+    const int last = y + block < g.out_height ? y + block : g.out_height;
+    if (single) {
+      // A single tap: the tile takes input channels in its place.
+      for (int i = 0; i < g.inputs; i += kMostTaps) {
+        const int count = g.inputs - i < kMostTaps ? g.inputs - i : kMostTaps;
+        taps<O>(count, steps, in + i * in_plane + y * steps.in_row, dout + y * steps.out_row,
+                last - y, g.out_width, scratch + long(i) * O * kWidth);
+      }
+      continue;
+    }
+    for (int i = 0; i < g.inputs; i++)
+      for (int kh = 0; kh < g.kernel_h; kh++) {
+        const Span span = g.rows[kh];
+        const int first = y > span.first ? y : span.first;
+        const int end = last < span.end ? last : span.end;
+        if (first >= end) continue;
+        const long height = long(first) * g.stride_h - g.pad_h + kh;
+        kernel_row<O>(g, steps, in + i * in_plane + height * g.in_width * kLanes,
+                      dout + first * steps.out_row, end - first,
+                      scratch + (long(i) * kernel + long(kh) * g.kernel_w) * O * kWidth);
+      }
+  }
+  for (int o = 0; o < O; o++)
+    for (long s = 0; s < long(g.inputs) * kernel; s++)
+      *gradient++ = lane_sum(load(scratch + (s * O + o) * kWidth));
+}
+
+void dispatch(int size, const WeightGradient& g, const float* in, const float* dout,
+              float* scratch, float* gradient) {
+  switch (size) {
+    case 1: return outputs<1>(g, in, dout, scratch, gradient);
+    case 2: return outputs<2>(g, in, dout, scratch, gradient);
+    case 3: return outputs<3>(g, in, dout, scratch, gradient);
+    case 4: return outputs<4>(g, in, dout, scratch, gradient);
+#if defined(__AVX512F__)
+    case 5: return outputs<5>(g, in, dout, scratch, gradient);
+    case 6: return outputs<6>(g, in, dout, scratch, gradient);
+    case 7: return outputs<7>(g, in, dout, scratch, gradient);
+    case 8: return outputs<8>(g, in, dout, scratch, gradient);
+#endif
+  }
+}
+
+}  // namespace
+
+long weight_scratch(const WeightGradient& g) {
+  return long(kMostOutputs) * g.inputs * g.kernel_h * g.kernel_w * kWidth;
+}
+
+void weight_gradient(const WeightGradient& g, const float* in, const float* dout, float* scratch,
+                     float* gradient) {
+  const long per_output = long(g.inputs) * g.kernel_h * g.kernel_w;
+  for (int group = 0; group < g.groups; group++) {
+    for (int first = 0; first < g.outputs;) {
+      const int size = tile_outputs(g.outputs, first);
+      dispatch(size, g, in, dout + first * g.out_plane * kLanes, scratch, gradient);
+      gradient += per_output * size;
+      first += size;
+    }
+    in += g.inputs * g.in_plane * kLanes;
+    dout += g.outputs * g.out_plane * kLanes;
+  }
+}
+
+void channel_sums(const float* x, int channels, int cells, long plane, float* sums) {
+  for (int c = 0; c < channels; c++, x += plane * kLanes) {
+    Floats sum[kVectors] = {};
+    for (int i = 0; i < cells; i++)
+      for (int v = 0; v < kVectors; v++) sum[v] += load(x + (long(i) * kVectors + v) * kWidth);
+    float total = 0.0f;
+    for (int v = 0; v < kVectors; v++) total += lane_sum(sum[v]);
+    sums[c] = total;
+  }
+}
+
+}  // namespace kilonet::KILONET_ISA

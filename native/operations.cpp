@@ -1,0 +1,436 @@
+// The plan's operations: which kernels a node comes to, forward and backward.
+
+#include <cmath>
+#include <cstring>
+
+#include "plan.h"
+
+namespace kilonet {
+namespace {
+
+class Conv final : public Operation {
+ public:
+  Conv(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out) {
+    forward_ = forward_of(&rows_, &columns_);
+    backward_ = backward_of(&back_rows_, &back_columns_);
+    row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h);
+    column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
+    gradient_ = {n.groups, forward_.inputs, forward_.outputs, n.kernel_h, n.kernel_w,
+                 n.stride_h, n.stride_w, n.pad_h, n.pad_w, in.width, in.plane(),
+                 out.height, out.width, out.plane(), row_spans_.data(), column_spans_.data()};
+    packed_.resize(k.packed_size(forward_));
+    if (in.needs_gradient) back_packed_.resize(k.packed_size(backward_));
+  }
+
+  long scratch() const override { return k_.weight_scratch(gradient_); }
+
+  void prepare(const Step& s) override {
+    const float* weights = s.parameters + n_.weight;
+    k_.pack(forward_, weights, false, packed_.data());
+    if (s.training && in_.needs_gradient) k_.pack(backward_, weights, true, back_packed_.data());
+  }
+
+  void forward(const Step& s, const Chunk& c) override {
+    const float* bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
+    k_.convolve(forward_, c.slab + in_.value, packed_.data(), bias, f_.activation, f_.slope, false,
+                c.slab + out_.value);
+  }
+
+  void backward(const Step& s, const Chunk& c) override {
+    float* dout = c.slab + out_.gradient;
+    if (f_.activation != Activation::none && !f_.activated_backward) {
+      const long plane = out_.plane() * kLanes;
+      for (int i = 0; i < out_.channels; i++)
+        k_.activate_backward(f_.activation, f_.slope, c.slab + out_.value + i * plane,
+                             dout + i * plane, dout + i * plane, out_.cells(), false);
+    }
+    float* part = s.gradients + c.index * s.gradient_stride;
+    k_.weight_gradient(gradient_, c.slab + in_.value, dout, s.scratch + c.thread * s.scratch_stride,
+                       part + n_.weight);
+    if (n_.bias >= 0)
+      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
+    if (in_.needs_gradient)
+      k_.convolve(backward_, dout, back_packed_.data(), nullptr, Activation::none, 0, f_.add,
+                  c.slab + in_.gradient);
+  }
+
+ private:
+  Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
+    *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
+    *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
+            n_.kernel_w, 1, 1, n_.stride_w, in_.width, in_.plane(), out_.height, out_.width,
+            out_.plane(), rows->data(), columns->data()};
+  }
+
+  Convolution backward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
+    *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
+    *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
+            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_w == 1 ? 1 : 0, out_.width,
+            out_.plane(), in_.height, in_.width, in_.plane(), rows->data(), columns->data()};
+  }
+
+  static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad) {
+    std::vector<Taps> all;
+    for (int x = 0; x < size; x++) {
+      const int start = x * stride - pad, k = start < 0 ? -start : 0;
+      const int end = start + kernel < length ? kernel : length - start;
+      all.push_back({k < end ? k : 0, k < end ? end - k : 0, k < end ? start + k : 0});
+    }
+    return all;
+  }
+
+  // Which outputs an input reached. Taps are numbered from the kernel's end, so that positions grow
+  // with them, a stride's taps apart.
+  static std::vector<Taps> back_taps(int size, int outputs, int kernel, int stride, int pad) {
+    std::vector<Taps> all;
+    for (int x = 0; x < size; x++) {
+      Taps found = {0, 0, 0};
+      for (int y = 0; y < outputs; y++) {
+        const int k = x + pad - y * stride;
+        if (k < 0 || k >= kernel) continue;
+        if (!found.count) found = {kernel - 1 - k, 0, y};
+        found.count++;
+      }
+      all.push_back(found);
+    }
+    return all;
+  }
+
+  static std::vector<Span> spans(int size, int length, int kernel, int stride, int pad) {
+    std::vector<Span> all;
+    for (int k = 0; k < kernel; k++) {
+      const int first = k < pad ? (pad - k + stride - 1) / stride : 0;
+      const int reach = length - 1 + pad - k;
+      int end = reach < 0 ? 0 : reach / stride + 1;
+      if (end > size) end = size;
+      all.push_back({first < end ? first : end, end});
+    }
+    return all;
+  }
+
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  Convolution forward_, backward_;
+  WeightGradient gradient_;
+  std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
+  std::vector<Span> row_spans_, column_spans_;
+  std::vector<float> packed_, back_packed_;
+};
+
+// A chunk's dropout masks: a word for each element of the tensor, channels slowest.
+void draw(const Kernels& k, const Step& s, const Chunk& c, double p, std::uint32_t code,
+          const Tensor& t, std::uint32_t* bits) {
+  k.dropout_bits(s.seed, s.number, code, std::uint32_t(std::lround(p * 65536)),
+                 std::uint32_t(c.index) * kLanes, std::uint32_t(t.channels * t.cells()), bits);
+}
+
+class Norm final : public Operation {
+ public:
+  Norm(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out), scale_(in.channels), shift_(in.channels),
+        mean_(in.channels), inverse_(in.channels), gradient_(in.channels),
+        keep_(f.masked ? float(1.0 / (1.0 - f.p)) : 1.0f) {}
+
+  bool joins() const override { return true; }
+
+  void reserve(int chunks) override {
+    moments_.resize(long(chunks) * in_.channels);
+    sums_.resize(2l * chunks * in_.channels);
+  }
+
+  void prepare(const Step& s) override {
+    if (s.training) return;
+    for (int c = 0; c < in_.channels; c++) {
+      const double inverse = 1.0 / std::sqrt(double(s.buffers[n_.running_var + c]) + n_.eps);
+      set(s, c, s.buffers[n_.running_mean + c], inverse, 1.0);
+    }
+  }
+
+  void forward(const Step& s, const Chunk& c) override {
+    if (f_.masked) draw(k_, s, c, f_.p, f_.code, in_, masks_of(c));
+    const float* x = c.slab + in_.value;
+    for (int i = 0; i < in_.channels; i++)
+      moments_[long(c.index) * in_.channels + i] =
+          k_.moments(x + i * in_.plane() * kLanes, in_.cells(), c.lanes);
+  }
+
+  void join_forward(const Step& s) override {
+    for (int i = 0; i < in_.channels; i++) {
+      Moments all = moments_[i];
+      for (int chunk = 1; chunk < s.chunks; chunk++) {
+        const Moments& m = moments_[long(chunk) * in_.channels + i];
+        const double count = all.count + m.count, way = m.mean - all.mean;
+        all.m2 += m.m2 + way * way * all.count * m.count / count;
+        all.mean += way * m.count / count;
+        all.count = count;
+      }
+      const double variance = all.m2 / all.count;
+      set(s, i, all.mean, 1.0 / std::sqrt(variance + n_.eps), keep_);
+      if (s.update_buffers) {
+        float& mean = s.buffers[n_.running_mean + i];
+        float& var = s.buffers[n_.running_var + i];
+        mean = float((1.0 - n_.momentum) * mean + n_.momentum * all.mean);
+        var = float((1.0 - n_.momentum) * var + n_.momentum * all.m2 / (all.count - 1.0));
+      }
+    }
+    count_ = double(s.images) * in_.cells();
+  }
+
+  void finish_forward(const Step& s, const Chunk& c) override {
+    const std::uint32_t* bits = s.training ? masks_of(c) : nullptr;
+    for (int i = 0; i < in_.channels; i++) {
+      k_.affine(c.slab + in_.value + i * in_.plane() * kLanes, scale_[i], shift_[i], bits,
+                c.slab + out_.value + i * out_.plane() * kLanes, in_.cells());
+      if (bits) bits += in_.cells();
+    }
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    const std::uint32_t* bits = masks_of(c);
+    double* sums = sums_.data() + 2l * c.index * in_.channels;
+    for (int i = 0; i < in_.channels; i++, sums += 2) {
+      k_.norm_sums(c.slab + in_.value + i * in_.plane() * kLanes, mean_[i],
+                   c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_, in_.cells(),
+                   c.lanes, sums, sums + 1);
+      if (bits) bits += in_.cells();
+    }
+  }
+
+  void join_backward(const Step& s) override {
+    for (int i = 0; i < in_.channels; i++) {
+      double sum = 0.0, sum_x = 0.0;
+      for (int chunk = 0; chunk < s.chunks; chunk++) {
+        sum += sums_[2 * (long(chunk) * in_.channels + i)];
+        sum_x += sums_[2 * (long(chunk) * in_.channels + i) + 1];
+      }
+      const double inverse = inverse_[i], scale = s.parameters[n_.weight + i] * inverse;
+      gradient_[i] = {mean_[i], float(scale), float(scale * sum / count_),
+                      float(scale * inverse * inverse * sum_x / count_)};
+      // The first chunk's part holds all of it, the others' hold zeros.
+      for (int chunk = 0; chunk < s.chunks; chunk++) {
+        float* part = s.gradients + chunk * s.gradient_stride;
+        part[n_.weight + i] = chunk ? 0.0f : float(sum_x * inverse);
+        part[n_.bias + i] = chunk ? 0.0f : float(sum);
+      }
+    }
+  }
+
+  void finish_backward(const Step&, const Chunk& c) override {
+    if (!in_.needs_gradient) return;
+    const std::uint32_t* bits = masks_of(c);
+    for (int i = 0; i < in_.channels; i++) {
+      k_.norm_backward(gradient_[i], c.slab + in_.value + i * in_.plane() * kLanes,
+                       c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_,
+                       f_.activation, f_.slope, c.slab + in_.gradient + i * in_.plane() * kLanes,
+                       in_.cells(), c.lanes, f_.add);
+      if (bits) bits += in_.cells();
+    }
+  }
+
+ private:
+  void set(const Step& s, int c, double mean, double inverse, double keep) {
+    const double scale = s.parameters[n_.weight + c] * inverse;
+    mean_[c] = float(mean);
+    inverse_[c] = inverse;
+    scale_[c] = float(keep * scale);
+    shift_[c] = float(keep * (s.parameters[n_.bias + c] - mean * scale));
+  }
+
+  std::uint32_t* masks_of(const Chunk& c) const {
+    return f_.masked ? reinterpret_cast<std::uint32_t*>(c.slab + f_.mask) : nullptr;
+  }
+
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  std::vector<float> scale_, shift_, mean_;
+  std::vector<double> inverse_;
+  std::vector<NormGradient> gradient_;
+  const float keep_;
+  double count_ = 0;
+  std::vector<Moments> moments_;
+  std::vector<double> sums_;
+};
+
+class Activate final : public Operation {
+ public:
+  Activate(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out) {}
+
+  void forward(const Step&, const Chunk& c) override {
+    const long plane = in_.plane() * kLanes;
+    for (int i = 0; i < in_.channels; i++)
+      k_.activate(n_.activation, n_.slope, c.slab + in_.value + i * plane,
+                  c.slab + out_.value + i * plane, in_.cells());
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    if (!in_.needs_gradient) return;
+    const long plane = in_.plane() * kLanes;
+    for (int i = 0; i < in_.channels; i++)
+      k_.activate_backward(n_.activation, n_.slope, c.slab + in_.value + i * plane,
+                           c.slab + out_.gradient + i * plane, c.slab + in_.gradient + i * plane,
+                           in_.cells(), f_.add);
+  }
+
+ private:
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+};
+
+class Dropout final : public Operation {
+ public:
+  Dropout(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out), keep_(float(1.0 / (1.0 - n.p))) {}
+
+  void forward(const Step& s, const Chunk& c) override {
+    if (!s.training) {
+      k_.copy(c.slab + in_.value, c.slab + out_.value, int(in_.channels * in_.plane()), false);
+      return;
+    }
+    auto bits = reinterpret_cast<std::uint32_t*>(c.slab + f_.mask);
+    draw(k_, s, c, n_.p, n_.code, in_, bits);
+    apply(c, in_.value, out_.value, false);
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    if (in_.needs_gradient) apply(c, out_.gradient, in_.gradient, f_.add);
+  }
+
+ private:
+  void apply(const Chunk& c, long from, long to, bool add) const {
+    auto bits = reinterpret_cast<const std::uint32_t*>(c.slab + f_.mask);
+    for (int i = 0; i < in_.channels; i++) {
+      const long at = i * in_.plane() * kLanes;
+      k_.dropout(c.slab + from + at, bits + long(i) * in_.cells(), keep_, c.slab + to + at,
+                 in_.cells(), add);
+    }
+  }
+
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  const float keep_;
+};
+
+class Pool2d final : public Operation {
+ public:
+  Pool2d(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), max_(n.kind == Node::Kind::max_pool), f_(f), in_(in), out_(out),
+        pool_{in.channels, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w, n.pad_h, n.pad_w,
+              in.height, in.width, in.plane(), out.height, out.width, out.plane()},
+        tiled_(n.stride_h == n.kernel_h && n.stride_w == n.kernel_w && !n.pad_h && !n.pad_w &&
+               out.height * n.kernel_h == in.height && out.width * n.kernel_w == in.width) {}
+
+  void forward(const Step&, const Chunk& c) override {
+    (max_ ? k_.max_pool : k_.average_pool)(pool_, c.slab + in_.value, c.slab + out_.value);
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    if (!in_.needs_gradient) return;
+    float* din = c.slab + in_.gradient;
+    const float* dout = c.slab + out_.gradient;
+    const bool write = max_ && tiled_ && !f_.add;
+    if (!f_.add && !write) std::memset(din, 0, sizeof(float) * in_.floats());
+    if (max_)
+      k_.max_pool_backward(pool_, c.slab + in_.value, c.slab + out_.value, dout, din, !write);
+    else
+      k_.average_pool_backward(pool_, dout, din);
+  }
+
+ private:
+  const Kernels& k_;
+  const bool max_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  const Pooling pool_;
+  const bool tiled_;  // every input is in exactly one window
+};
+
+// (channels, height, width) to features, whose planes are single cells without gaps.
+class Flatten final : public Operation {
+ public:
+  Flatten(const Kernels& k, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), f_(f), in_(in), out_(out) {}
+
+  void forward(const Step&, const Chunk& c) override {
+    for (int i = 0; i < in_.channels; i++)
+      k_.copy(c.slab + in_.value + i * in_.plane() * kLanes,
+              c.slab + out_.value + long(i) * in_.cells() * kLanes, in_.cells(), false);
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    if (!in_.needs_gradient) return;
+    for (int i = 0; i < in_.channels; i++)
+      k_.copy(c.slab + out_.gradient + long(i) * in_.cells() * kLanes,
+              c.slab + in_.gradient + i * in_.plane() * kLanes, in_.cells(), f_.add);
+  }
+
+ private:
+  const Kernels& k_;
+  const Fusion f_;
+  const Tensor in_, out_;
+};
+
+// A residual: the body's output, whose gradient may be this one's own memory, and the identity.
+class Add final : public Operation {
+ public:
+  Add(const Kernels& k, const Fusion& f, const Tensor& body, const Tensor& identity,
+      const Tensor& out)
+      : k_(k), f_(f), body_(body), identity_(identity), out_(out) {}
+
+  void forward(const Step&, const Chunk& c) override {
+    for (int i = 0; i < out_.channels; i++) {
+      const long at = i * out_.plane() * kLanes;
+      k_.sum(c.slab + body_.value + at, c.slab + identity_.value + at, c.slab + out_.value + at,
+             out_.cells());
+    }
+  }
+
+  void backward(const Step&, const Chunk& c) override {
+    if (identity_.needs_gradient) pass(c, identity_.gradient, f_.add_other);
+    if (body_.needs_gradient && body_.gradient != out_.gradient)
+      pass(c, body_.gradient, f_.add);
+  }
+
+ private:
+  void pass(const Chunk& c, long to, bool add) const {
+    for (int i = 0; i < out_.channels; i++) {
+      const long at = i * out_.plane() * kLanes;
+      k_.copy(c.slab + out_.gradient + at, c.slab + to + at, out_.cells(), add);
+    }
+  }
+
+  const Kernels& k_;
+  const Fusion f_;
+  const Tensor body_, identity_, out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_operation(const Kernels& k, const Node& n, const Fusion& f,
+                                          const Tensor& in, const Tensor* other,
+                                          const Tensor& out) {
+  switch (n.kind) {
+    case Node::Kind::conv: return std::make_unique<Conv>(k, n, f, in, out);
+    case Node::Kind::activation: return std::make_unique<Activate>(k, n, f, in, out);
+    case Node::Kind::norm: return std::make_unique<Norm>(k, n, f, in, out);
+    case Node::Kind::dropout: return std::make_unique<Dropout>(k, n, f, in, out);
+    case Node::Kind::max_pool:
+    case Node::Kind::average_pool: return std::make_unique<Pool2d>(k, n, f, in, out);
+    case Node::Kind::flatten: return std::make_unique<Flatten>(k, f, in, out);
+    case Node::Kind::add: return std::make_unique<Add>(k, f, in, *other, out);
+  }
+  return nullptr;
+}
+
+}  // namespace kilonet

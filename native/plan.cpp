@@ -1,0 +1,316 @@
+#include "plan.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace kilonet {
+namespace {
+
+constexpr long kAligned = 16;  // floats in a line of the cache
+
+constexpr std::size_t kHugePage = std::size_t(1) << 21;
+
+long aligned(long floats) { return (floats + kAligned - 1) / kAligned * kAligned; }
+
+}  // namespace
+
+void Plan::Free::operator()(float* p) const { std::free(p); }
+
+Plan::Memory Plan::allocate(long floats) {
+  const std::size_t bytes = sizeof(float) * (floats + kAligned);
+  void* memory = nullptr;
+  if (posix_memalign(&memory, bytes < kHugePage ? 64 : kHugePage, bytes)) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return Memory(static_cast<float*>(memory));
+}
+
+Plan::Plan(const Kernels& kernels, int threads, int channels, int height, int width)
+    : kernels_(kernels), pool_(threads) {
+  tensors_.push_back({channels, height, width, false});
+}
+
+Plan::~Plan() = default;
+
+int Plan::append(Node node, int channels, int height, int width) {
+  bool needs_gradient = node.trained || tensors_[node.input].needs_gradient;
+  tensors_[node.input].consumers++;
+  if (node.other >= 0) {
+    needs_gradient |= tensors_[node.other].needs_gradient;
+    tensors_[node.other].consumers++;
+  }
+  node.output = int(tensors_.size());
+  tensors_.push_back({channels, height, width, needs_gradient});
+  nodes_.push_back(node);
+  return node.output;
+}
+
+void Plan::compile(int output, long parameters) {
+  output_ = output;
+  parameters_ = parameters;
+  tensors_[output].consumers++;
+  build();
+  schedule();
+}
+
+// Which nodes run as one, where everything lies, and the operations.
+void Plan::build() {
+  const auto alone = [&](int tensor) { return tensors_[tensor].consumers == 1; };
+  std::vector<Node> nodes;
+  std::vector<Fusion> fusions;
+  for (const Node& next : nodes_) {
+    const bool follows = !nodes.empty() && nodes.back().output == next.input && alone(next.input);
+    // Of these activations the derivative follows from the output.
+    const bool simple = next.kind == Node::Kind::activation &&
+                        (next.activation == Activation::relu ||
+                         (next.activation == Activation::leaky_relu && next.slope > 0));
+    if (follows && simple && nodes.back().kind == Node::Kind::conv &&
+        fusions.back().activation == Activation::none) {
+      fusions.back().activation = next.activation;
+      fusions.back().slope = next.slope;
+      nodes.back().output = next.output;
+      continue;
+    }
+    if (follows && next.kind == Node::Kind::dropout && nodes.back().kind == Node::Kind::norm &&
+        !fusions.back().masked) {
+      fusions.back().masked = true;
+      fusions.back().p = next.p;
+      fusions.back().code = next.code;
+      nodes.back().output = next.output;
+      continue;
+    }
+    Fusion fusion;
+    if (follows && next.kind == Node::Kind::norm && nodes.back().kind == Node::Kind::conv &&
+        fusions.back().activation != Activation::none) {
+      fusion.activation = fusions.back().activation;
+      fusion.slope = fusions.back().slope;
+      fusions.back().activated_backward = true;
+    }
+    nodes.push_back(next);
+    fusions.push_back(fusion);
+  }
+  nodes_ = std::move(nodes);
+
+  // Memory of values, masks and gradients, in this order.
+  long end = 0;
+  const auto take = [&](long floats) {
+    const long at = end;
+    end += aligned(floats);
+    return at;
+  };
+  tensors_[0].value = take(tensors_[0].floats());
+  for (std::size_t i = 0; i < nodes_.size(); i++) {
+    Tensor& out = tensors_[nodes_[i].output];
+    out.value = take(out.floats());
+    if (fusions[i].masked || nodes_[i].kind == Node::Kind::dropout)
+      fusions[i].mask = take(long(out.channels) * out.cells());
+  }
+  // Backwards: the first to give a tensor its gradient writes it, the others add. Where a value in
+  // gives a value out and nothing else reads it, both gradients lie in the same place.
+  Tensor& last = tensors_[output_];
+  last.gradient = take(last.floats());
+  for (std::size_t n = nodes_.size(); n-- > 0;) {
+    const Node& node = nodes_[n];
+    const Tensor& out = tensors_[node.output];
+    if (!out.needs_gradient) continue;
+    const auto give = [&](int id, bool* add) {
+      Tensor& in = tensors_[id];
+      *add = in.gradient >= 0;
+      if (!in.needs_gradient || *add) return;
+      const bool in_place =
+          alone(id) && id != node.other &&
+          (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
+           node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
+      in.gradient = in_place ? out.gradient : take(in.floats());
+    };
+    if (node.other >= 0) give(node.other, &fusions[n].add_other);
+    give(node.input, &fusions[n].add);
+  }
+  slab_floats_ = aligned(end);
+
+  for (std::size_t i = 0; i < nodes_.size(); i++) {
+    const Node& node = nodes_[i];
+    operations_.push_back(make_operation(kernels_, node, fusions[i], tensors_[node.input],
+                                         node.other < 0 ? nullptr : &tensors_[node.other],
+                                         tensors_[node.output]));
+  }
+}
+
+void Plan::schedule() {
+  phases_.emplace_back();
+  for (auto& operation : operations_) {
+    phases_.back().calls.push_back({operation.get(), &Operation::forward});
+    if (!operation->joins()) continue;
+    phases_.back().joining = operation.get();
+    phases_.back().join = &Operation::join_forward;
+    phases_.emplace_back();
+    phases_.back().calls.push_back({operation.get(), &Operation::finish_forward});
+  }
+  phases_.back().calls.push_back({nullptr, nullptr});  // the loss
+  for (std::size_t n = operations_.size(); n-- > 0;) {
+    Operation* operation = operations_[n].get();
+    if (!tensors_[nodes_[n].output].needs_gradient) continue;
+    phases_.back().calls.push_back({operation, &Operation::backward});
+    if (!operation->joins()) continue;
+    phases_.back().joining = operation;
+    phases_.back().join = &Operation::join_backward;
+    phases_.emplace_back();
+    phases_.back().calls.push_back({operation, &Operation::finish_backward});
+  }
+}
+
+void Plan::reserve(int chunks) {
+  if (chunks < pool_.threads()) chunks = pool_.threads();
+  if (chunks <= reserved_) return;
+  reserved_ = 0;
+  slabs_.reset();
+  parts_.reset();
+  slabs_ = allocate(slab_floats_ * chunks);
+  parts_ = allocate(aligned(parameters_) * chunks);
+  long scratch = 0;
+  for (auto& operation : operations_) {
+    operation->reserve(chunks);
+    const long floats = aligned(operation->scratch());
+    if (floats > scratch) scratch = floats;
+  }
+  if (!scratch_) scratch_ = allocate(scratch * pool_.threads());
+  step_.scratch_stride = scratch;
+  losses_.resize(chunks);
+  claims_.reset(new std::atomic<std::uint32_t>[chunks]());
+  reserved_ = chunks;
+}
+
+void Plan::begin(const Batch& batch, const float* parameters, float* buffers) {
+  batch_ = batch;
+  step_.parameters = parameters;
+  step_.buffers = buffers;
+  step_.images = batch.count;
+  step_.chunks = (batch.count + kLanes - 1) / kLanes;
+  step_.gradients = parts_.get();
+  step_.gradient_stride = aligned(parameters_);
+  step_.scratch = scratch_.get();
+  for (auto& operation : operations_) operation->prepare(step_);
+}
+
+Chunk Plan::chunk(int index, int slab, int thread) const {
+  const int left = batch_.count - index * kLanes;
+  return {slabs_.get() + slab * slab_floats_, index, thread, left < kLanes ? left : kLanes};
+}
+
+// A chunk that nobody has taken in this phase: the thread's own first, whose memory is near.
+bool Plan::claim(int thread, std::uint32_t phase, int* chunk) {
+  const int threads = pool_.threads();
+  for (int turn = 0; turn < threads; turn++)
+    for (int c = (thread + turn) % threads; c < step_.chunks; c += threads) {
+      std::uint32_t before = phase;
+      if (claims_[c].load(std::memory_order_relaxed) == phase &&
+          claims_[c].compare_exchange_strong(before, phase + 1, std::memory_order_relaxed)) {
+        *chunk = c;
+        return true;
+      }
+    }
+  return false;
+}
+
+void Plan::train(int thread) {
+  const Tensor& in = tensors_[0];
+  const Tensor& out = tensors_[output_];
+  for (std::uint32_t p = 0; p < phases_.size(); p++) {
+    const Phase& phase = phases_[p];
+    for (int index; claim(thread, p, &index);) {
+      const Chunk c = chunk(index, index, thread);
+      const long first = long(index) * kLanes;
+      if (p == 0)
+        kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
+                         in.cells(), in.plane(), batch_.table, c.slab + in.value);
+      for (const Call& call : phase.calls) {
+        if (call.operation) {
+          (call.operation->*call.function)(step_, c);
+          continue;
+        }
+        std::int32_t labels[kLanes];
+        for (int i = 0; i < kLanes; i++)
+          labels[i] = i < c.lanes ? std::int32_t(batch_.labels[first + i]) : 0;
+        losses_[index] = kernels_.cross_entropy(
+            c.slab + out.value, out.channels, out.plane(), labels, c.lanes, training_.smoothing,
+            1.0f / float(batch_.count), c.slab + out.gradient);
+      }
+    }
+    struct Join {
+      const Phase* phase;
+      const Step* step;
+    } join = {&phase, &step_};
+    pool_.meet(
+        [](void* context) {
+          const Join& join = *static_cast<Join*>(context);
+          if (join.phase->joining) (join.phase->joining->*join.phase->join)(*join.step);
+        },
+        &join);
+  }
+  // Each thread adds up a share of the parameters.
+  const long share = aligned((parameters_ + pool_.threads() - 1) / pool_.threads());
+  const long first = share * thread;
+  const long count = parameters_ - first < share ? parameters_ - first : share;
+  if (count > 0)
+    kernels_.add_parts(parts_.get() + first, step_.gradient_stride, step_.chunks, count,
+                       out_ + first);
+}
+
+void Plan::gradients(const Batch& batch, const Training& training, const float* parameters,
+                     float* buffers, float* out, double* loss, int* correct) {
+  reserve((batch.count + kLanes - 1) / kLanes);
+  training_ = training;
+  out_ = out;
+  step_.training = true;
+  step_.update_buffers = training.update_buffers;
+  step_.seed = training.seed;
+  step_.number = training.step;
+  begin(batch, parameters, buffers);
+  for (int c = 0; c < step_.chunks; c++) claims_[c].store(0, std::memory_order_relaxed);
+  pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->train(thread); }, this);
+  *loss = 0.0;
+  *correct = 0;
+  for (int c = 0; c < step_.chunks; c++) {
+    *loss += losses_[c].sum;
+    *correct += losses_[c].correct;
+  }
+  *loss /= batch.count;
+}
+
+void Plan::evaluate(int thread) {
+  const Tensor& in = tensors_[0];
+  const Tensor& out = tensors_[output_];
+  for (int index; (index = next_.fetch_add(1, std::memory_order_relaxed)) < step_.chunks;) {
+    const Chunk c = chunk(index, thread, thread);
+    const long first = long(index) * kLanes;
+    kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
+                     in.cells(), in.plane(), batch_.table, c.slab + in.value);
+    for (auto& operation : operations_) {
+      if (operation->joins())
+        operation->finish_forward(step_, c);
+      else
+        operation->forward(step_, c);
+    }
+    for (int lane = 0; lane < c.lanes; lane++)
+      for (int i = 0; i < out.channels; i++)
+        out_[(first + lane) * out.channels + i] =
+            c.slab[out.value + i * out.plane() * kLanes + lane];
+  }
+}
+
+void Plan::logits(const Batch& batch, const float* parameters, const float* buffers, float* out) {
+  reserve(0);
+  out_ = out;
+  step_.training = false;
+  step_.update_buffers = false;
+  next_.store(0, std::memory_order_relaxed);
+  // Evaluation reads the running statistics and writes none.
+  begin(batch, parameters, const_cast<float*>(buffers));
+  pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->evaluate(thread); }, this);
+}
+
+}  // namespace kilonet

@@ -1,0 +1,182 @@
+// A network compiled once: its operations, the memory of a chunk, and the order of a step.
+//
+// A step is a list of *phases*. Within a phase every chunk goes through the same calls on its own,
+// in one thread, so what a call writes is still in the cache when the next one reads it. A phase
+// ends where an operation needs the whole batch: batch norm's sums. They are kept for each chunk and
+// joined in the chunks' order, so no result depends on which thread did what.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace kilonet {
+
+// A value between operations, or its gradient: where it lies in a chunk's slab, in floats.
+struct Tensor {
+  int channels, height, width;
+  bool needs_gradient;
+  int consumers = 0;
+  long value = -1, gradient = -1;
+
+  int cells() const { return height * width; }
+  // Odd, so that a position's channels do not all compete for one set of the cache.
+  long plane() const { return cells() | 1; }
+  long floats() const { return channels * plane() * kLanes; }
+};
+
+// What a call knows of the step it is part of.
+struct Step {
+  bool training;
+  const float* parameters;
+  float* buffers;
+  bool update_buffers;
+  float* gradients;  // a part for each chunk
+  long gradient_stride;
+  float* scratch;  // a piece for each thread
+  long scratch_stride;
+  std::uint64_t seed;
+  std::uint32_t number;
+  int images, chunks;
+};
+
+struct Chunk {
+  float* slab;
+  int index, thread;
+  int lanes;  // in use; fewer than kLanes in the last chunk alone
+};
+
+// One operation of the plan. Calls name the chunk they are for; what joins the chunks, a `join`, is
+// called once between two phases.
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  virtual void prepare(const Step&) {}  // once, before anything else of a step
+  virtual void forward(const Step&, const Chunk&) = 0;
+  virtual void backward(const Step&, const Chunk&) = 0;
+  virtual bool joins() const { return false; }
+  virtual void join_forward(const Step&) {}
+  virtual void finish_forward(const Step&, const Chunk&) {}
+  virtual void join_backward(const Step&) {}
+  virtual void finish_backward(const Step&, const Chunk&) {}
+  virtual void reserve(int /*chunks*/) {}
+  virtual long scratch() const { return 0; }
+};
+
+// What an operation of the network is, before the plan has decided how to run it.
+struct Node {
+  enum class Kind { conv, activation, norm, dropout, max_pool, average_pool, flatten, add };
+  Kind kind;
+  int input, other = -1, output;
+  bool trained = false;
+  // conv and pools
+  int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, groups = 1;
+  long weight = -1, bias = -1;  // in the parameters; a norm's too
+  long running_mean = -1, running_var = -1;  // in the buffers
+  float eps = 0, momentum = 0;
+  Activation activation = Activation::none;
+  float slope = 0;
+  double p = 0;
+  std::uint32_t code = 0;
+};
+
+class Plan {
+ public:
+  Plan(const Kernels& kernels, int threads, int channels, int height, int width);
+  ~Plan();
+
+  // Appends a node and returns the tensor that it gives; tensor 0 is the input.
+  int append(Node node, int channels, int height, int width);
+  // After the last node. `parameters` is how many floats there are to train.
+  void compile(int output, long parameters);
+
+  struct Batch {
+    const std::uint8_t* images;  // (n, height, width, channels)
+    const std::int64_t* labels;  // (n), or none
+    int count;
+    const float* table;  // (channels, 256): what a pixel becomes
+  };
+  struct Training {
+    std::uint64_t seed;
+    std::uint32_t step;
+    float smoothing;
+    bool update_buffers;
+  };
+
+  // Mean loss (nats) and correct count; the gradients of all parameters, weight decay left out.
+  void gradients(const Batch&, const Training&, const float* parameters, float* buffers, float* out,
+                 double* loss, int* correct);
+  // (count, classes) with running statistics and without dropout.
+  void logits(const Batch&, const float* parameters, const float* buffers, float* out);
+
+  const Kernels& kernels() const { return kernels_; }
+  const Tensor& tensor(int id) const { return tensors_[id]; }
+  int threads() const { return pool_.threads(); }
+
+ private:
+  struct Call {
+    Operation* operation;
+    void (Operation::*function)(const Step&, const Chunk&);
+  };
+  struct Phase {
+    std::vector<Call> calls;
+    Operation* joining = nullptr;
+    void (Operation::*join)(const Step&) = nullptr;
+  };
+
+  void build();
+  void schedule();
+  void reserve(int chunks);
+  void train(int thread);
+  void evaluate(int thread);
+  bool claim(int thread, std::uint32_t phase, int* chunk);
+  Chunk chunk(int index, int slab, int thread) const;
+  void begin(const Batch&, const float* parameters, float* buffers);
+
+  const Kernels& kernels_;
+  Pool pool_;
+  std::vector<Tensor> tensors_;
+  std::vector<Node> nodes_;
+  std::vector<std::unique_ptr<Operation>> operations_;
+  std::vector<Phase> phases_;
+  int output_ = 0;
+  long parameters_ = 0, slab_floats_ = 0;
+
+  struct Free {
+    void operator()(float* p) const;
+  };
+  using Memory = std::unique_ptr<float[], Free>;
+  static Memory allocate(long floats);
+  Memory slabs_, parts_, scratch_;
+  int reserved_ = 0;
+
+  // Of the step under way.
+  Step step_{};
+  Batch batch_{};
+  Training training_{};
+  std::vector<Loss> losses_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> claims_;
+  std::atomic<int> next_{0};
+  float* out_ = nullptr;
+};
+
+// operations.cpp
+struct Fusion {
+  Activation activation = Activation::none;  // a convolution's, or that of a norm's input
+  float slope = 0;
+  bool activated_backward = false;  // the norm after it does the activation's derivative
+  bool masked = false;              // a norm with dropout after it
+  double p = 0;
+  std::uint32_t code = 0;
+  bool add = false, add_other = false;  // whether the gradient to the input is added or written
+  long mask = -1;
+};
+std::unique_ptr<Operation> make_operation(const Kernels&, const Node&, const Fusion&,
+                                          const Tensor& in, const Tensor* other,
+                                          const Tensor& out);
+
+}  // namespace kilonet
