@@ -36,7 +36,7 @@ clean:                                ## all that the targets above made, result
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# PyTorch is the only engine so far, so the main job needs it.
+# PyTorch's engine is what `auto` takes so far, so the main job needs it.
 $(VENV)/installed: $(SOURCES) | $(BIN)/python
 	@echo "Installing kilonet and what it needs into $(VENV)"
 	$(PIP) install --constraint constraints.txt '.[torch]'

@@ -328,8 +328,7 @@ class Pool2d final : public Operation {
       : k_(k), max_(n.kind == Node::Kind::max_pool), f_(f), in_(in), out_(out),
         pool_{in.channels, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w, n.pad_h, n.pad_w,
               in.height, in.width, in.plane(), out.height, out.width, out.plane()},
-        tiled_(n.stride_h == n.kernel_h && n.stride_w == n.kernel_w && !n.pad_h && !n.pad_w &&
-               out.height * n.kernel_h == in.height && out.width * n.kernel_w == in.width) {}
+        tiled_(tiles(n, in, out)) {}
 
   void forward(const Step&, const Chunk& c) override {
     (max_ ? k_.max_pool : k_.average_pool)(pool_, c.slab + in_.value, c.slab + out_.value);
@@ -353,7 +352,7 @@ class Pool2d final : public Operation {
   const Fusion f_;
   const Tensor in_, out_;
   const Pooling pool_;
-  const bool tiled_;  // every input is in exactly one window
+  const bool tiled_;
 };
 
 // (channels, height, width) to features, whose planes are single cells without gaps.
@@ -416,6 +415,11 @@ class Add final : public Operation {
 };
 
 }  // namespace
+
+bool tiles(const Node& n, const Tensor& in, const Tensor& out) {
+  return n.stride_h == n.kernel_h && n.stride_w == n.kernel_w && !n.pad_h && !n.pad_w &&
+         out.height * n.kernel_h == in.height && out.width * n.kernel_w == in.width;
+}
 
 std::unique_ptr<Operation> make_operation(const Kernels& k, const Node& n, const Fusion& f,
                                           const Tensor& in, const Tensor* other,

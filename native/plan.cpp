@@ -110,7 +110,21 @@ void Plan::build() {
       fusions[i].mask = take(long(out.channels) * out.cells());
   }
   // Backwards: the first to give a tensor its gradient writes it, the others add. Where a value in
-  // gives a value out and nothing else reads it, both gradients lie in the same place.
+  // gives a value out and nothing else reads it, both gradients lie in the same place. Where nobody
+  // will read a value again once its gradient is there, the gradient takes its place: less memory
+  // walked through, and what is written to is in the cache.
+  std::vector<int> producers(tensors_.size(), -1);
+  for (std::size_t i = 0; i < nodes_.size(); i++) producers[nodes_[i].output] = int(i);
+  const auto over_value = [&](int id, const Node& consumer) {
+    if (!alone(id) || producers[id] < 0 || consumer.kind == Node::Kind::add) return false;
+    if (consumer.kind == Node::Kind::max_pool &&
+        !tiles(consumer, tensors_[id], tensors_[consumer.output]))
+      return false;
+    const Node::Kind kind = nodes_[producers[id]].kind;
+    return kind == Node::Kind::norm || kind == Node::Kind::dropout ||
+           kind == Node::Kind::average_pool || kind == Node::Kind::flatten ||
+           (kind == Node::Kind::conv && fusions[producers[id]].activation == Activation::none);
+  };
   Tensor& last = tensors_[output_];
   last.gradient = take(last.floats());
   for (std::size_t n = nodes_.size(); n-- > 0;) {
@@ -125,7 +139,9 @@ void Plan::build() {
           alone(id) && id != node.other &&
           (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
            node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
-      in.gradient = in_place ? out.gradient : take(in.floats());
+      in.gradient = in_place             ? out.gradient
+                    : over_value(id, node) ? in.value
+                                           : take(in.floats());
     };
     if (node.other >= 0) give(node.other, &fusions[n].add_other);
     give(node.input, &fusions[n].add);

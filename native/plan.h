@@ -175,6 +175,8 @@ struct Fusion {
   bool add = false, add_other = false;  // whether the gradient to the input is added or written
   long mask = -1;
 };
+// Whether every input of a pool is in exactly one window.
+bool tiles(const Node& pool, const Tensor& in, const Tensor& out);
 std::unique_ptr<Operation> make_operation(const Kernels&, const Node&, const Fusion&,
                                           const Tensor& in, const Tensor* other,
                                           const Tensor& out);

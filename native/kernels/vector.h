@@ -34,6 +34,17 @@ static inline Floats load(const float* p) { return *reinterpret_cast<const Float
 static inline void store(float* p, Floats v) { *reinterpret_cast<Floats*>(p) = v; }
 static inline Floats splat(float x) { return x - Floats{}; }
 
+// Keeps a value that several sums share in a register: compilers would load it anew for each.
+static inline void keep(Floats& v) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));
+#elif defined(__SSE2__)
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+}
+
 // NaN goes through.
 static inline Floats at_least(Floats x, float low) { return x < low ? splat(low) : x; }
 static inline Floats at_most(Floats x, float high) { return x > high ? splat(high) : x; }

@@ -35,24 +35,29 @@ void accumulate(const Steps& steps, const float* in, const float* dout, int rows
 #pragma GCC unroll 8
     for (int o = 0; o < O; o++) sums[t][o] = load(scratch + (t * O + o) * kWidth);
   const long tap = steps.tap, in_place = steps.in_place, plane = steps.plane;
+  // Without a stride a row's places are one run of vectors.
+  const bool contiguous = in_place == kLanes;
+  const int runs = contiguous ? 1 : places;
+  const long run = long(contiguous ? places : 1) * kVectors;
   for (; rows > 0; rows--, in += steps.in_row, dout += steps.out_row) {
-    const float* a_at = in;
     const float* b_at = dout;
-    for (int x = 0; x < places; x++) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kLanes; v += kWidth) {
+    for (int x = 0; x < runs; x++) {
+      const float* a_at = in + x * in_place;
+#pragma GCC unroll 1
+      for (long v = 0; v < run; v++) {
         Floats a[T];
 #pragma GCC unroll 3
-        for (int t = 0; t < T; t++) a[t] = load(a_at + t * tap + v);
+        for (int t = 0; t < T; t++) a[t] = load(a_at + t * tap);
 #pragma GCC unroll 8
         for (int o = 0; o < O; o++) {
-          Floats b = load(b_at + o * plane + v);
+          Floats b = load(b_at + o * plane);
+          keep(b);
 #pragma GCC unroll 3
           for (int t = 0; t < T; t++) sums[t][o] += a[t] * b;
         }
+        a_at += kWidth;
+        b_at += kWidth;
       }
-      a_at += in_place;
-      b_at += kLanes;
     }
   }
 #pragma GCC unroll 3
