@@ -86,6 +86,7 @@ inline void tile(const Convolution& c, const Place& place, Taps rows, Taps colum
 #pragma GCC unroll 12
         for (int o = 0; o < O; o++) {
           Floats b = splat(weight[o]);
+          keep(b);
 #pragma GCC unroll 8
           for (int x = 0; x < X; x++) {
             sums[o][x][0] += a[x][0] * b;

@@ -1,21 +1,27 @@
-"""The native engine: kilonet's own kernels, on the CPU, without PyTorch."""
+"""The engine protocol by way of kilonet's own kernels, on the CPU, without PyTorch."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kilonet.data.augment import augment, normalise
+from kilonet.data.augment import augment
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import Batch, EvalResult, StepResult
 from kilonet.engine.init import initial_weights
+from kilonet.engine.native.flat import Average, Flat, zeros_like
+from kilonet.engine.native.machine import (
+    check_device,
+    describe,
+    extension,
+    instruction_set,
+    thread_count,
+)
+from kilonet.engine.native.network import compile_network, pixel_table
 from kilonet.environment import package_version
-from kilonet.errors import DataError, EngineError, SpecError, UsageError, did_you_mean
+from kilonet.errors import DataError, EngineError
 from kilonet.spec import SGD, AdamW, graph
 
 if TYPE_CHECKING:
@@ -24,9 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kilonet.engine.base import Arrays
-    from kilonet.spec import Net, Run
-
-    Floats = NDArray[np.float32]
+    from kilonet.spec import Run
 
 _EVAL_IMAGES = 2048
 """Images between two looks at Ctrl-C: milliseconds for a small network."""
@@ -60,27 +64,27 @@ class NativeEngine:
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
-        _check_device(device)
+        check_device(device)
         self.run = run
-        self.isa = _instruction_set()
-        self.threads = _thread_count() if threads is None else threads
-        self._table = _pixel_table(run.net.input[0], mean=mean, std=std)
+        self.isa = instruction_set()
+        self.threads = thread_count() if threads is None else threads
+        self._table = pixel_table(run.net.input[0], mean=mean, std=std)
         weights = initial_weights(run.net, seed=run.train.seed)
-        self._parameters = _Flat(weights, names=list(run.net.parameters))
+        self._parameters = Flat(weights, names=list(run.net.parameters))
         if not self._parameters.arrays:
             raise EngineError("the network has no parameter to train")
-        self._buffers = _Flat(
+        self._buffers = Flat(
             weights, names=[n for n in run.net.buffers if not n.endswith("num_batches_tracked")]
         )
         # In the order of PyTorch's state_dict.
         self._names = list(weights)
-        self._batches_tracked: dict[str, NDArray[np.int64]] = {
-            n: a.astype(np.int64) for n, a in weights.items() if a.dtype == np.int64
+        self._batches_tracked: dict[str, NDArray[Any]] = {
+            n: a for n, a in weights.items() if a.dtype == np.int64
         }
-        self._gradients = _Flat(self._parameters.arrays)
-        self._network = _compile(
+        self._gradients = Flat(self._parameters.arrays)
+        self._network = compile_network(
             run.net,
-            _native().Network(self.isa, self.threads, *run.net.input),
+            extension().Network(self.isa, self.threads, *run.net.input),
             parameters=self._parameters,
             buffers=self._buffers,
         )
@@ -89,7 +93,7 @@ class NativeEngine:
     @property
     def description(self) -> str:
         """Version, instruction set and threads: ``native 0.1.0 on cpu (avx512), 2 threads``."""
-        return _describe(self.isa, self.threads)
+        return describe(self.isa, self.threads)
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -100,8 +104,8 @@ class NativeEngine:
     @staticmethod
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
         """The description of an engine that these arguments would make; raises as making it."""
-        _check_device(device)
-        return _describe(_instruction_set(), _thread_count() if threads is None else threads)
+        check_device(device)
+        return describe(instruction_set(), thread_count() if threads is None else threads)
 
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update; see :meth:`kilonet.engine.base.Engine.step`.
@@ -259,7 +263,7 @@ class NativeEngine:
             1 - lr * spec.weight_decay if decoupled else 1.0,
         )
 
-    def _average_weights(self, average: _Average) -> None:
+    def _average_weights(self, average: Average) -> None:
         """As ``torch.optim.swa_utils.AveragedModel.update_parameters`` with buffers."""
         spec = self.run.train.average
         assert spec is not None
@@ -278,20 +282,16 @@ class NativeEngine:
         """A new optimiser, and a new average that starts from the weights as they are."""
         sgd = isinstance(self.run.train.optimizer, SGD)
         parts = ("momentum_buffer",) if sgd else ("exp_avg", "exp_avg_sq")
-        self._moments = {part: _zeros(self._parameters) for part in parts}
+        self._moments = {part: zeros_like(self._parameters) for part in parts}
         self._steps = (
             {} if sgd else {name: np.zeros((), np.float32) for name in self._parameters.arrays}
         )
-        self._average: _Average | None = None
+        self._average: Average | None = None
         if self.run.train.average is not None:
-            self._average = _Average(self._parameters, self._buffers, self._batches_tracked)
+            self._average = Average(self._parameters, self._buffers, self._batches_tracked)
 
     def _live_weights(self) -> dict[str, NDArray[np.generic]]:
-        every: dict[str, NDArray[np.generic]] = {
-            **self._parameters.arrays,
-            **self._buffers.arrays,
-            **self._batches_tracked,
-        }
+        every = {**self._parameters.arrays, **self._buffers.arrays, **self._batches_tracked}
         return {name: every[name] for name in self._names}
 
     def _evaluated(self) -> dict[str, NDArray[np.generic]]:
@@ -344,168 +344,6 @@ class NativeEngine:
                 )
 
 
-class _Flat:
-    """Named float32 arrays that lie one after the other in a single one.
-
-    Attributes:
-        flat: all values.
-        arrays: name → view of ``flat``, in order.
-        offsets: name → where it begins.
-    """
-
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], names: list[str] | None = None) -> None:
-        names = list(arrays) if names is None else names
-        self.flat: Floats = np.zeros(sum(arrays[name].size for name in names), dtype=np.float32)
-        self.arrays: dict[str, Floats] = {}
-        self.offsets: dict[str, int] = {}
-        end = 0
-        for name in names:
-            begin, end = end, end + arrays[name].size
-            self.offsets[name] = begin
-            self.arrays[name] = self.flat[begin:end].reshape(arrays[name].shape)
-            self.arrays[name][...] = arrays[name]
-
-
-class _Average:
-    """Averaged weights, and how often they have been."""
-
-    def __init__(
-        self, parameters: _Flat, buffers: _Flat, batches_tracked: dict[str, NDArray[Any]]
-    ) -> None:
-        self.parameters, self.buffers = _Flat(parameters.arrays), _Flat(buffers.arrays)
-        self.batches_tracked = {name: count.copy() for name, count in batches_tracked.items()}
-        self.count = np.zeros((), dtype=np.int64)
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        return {**self.parameters.arrays, **self.buffers.arrays, **self.batches_tracked}
-
-
-def _zeros(like: _Flat) -> _Flat:
-    zeros = _Flat(like.arrays)
-    zeros.flat[:] = 0
-    return zeros
-
-
 def _write(arrays: Arrays, live: Mapping[str, NDArray[Any]]) -> None:
     for name, array in arrays.items():
         live[name][...] = array
-
-
-def _native() -> Any:
-    """The extension module."""
-    try:
-        module = importlib.import_module("kilonet.engine._native")
-    except ImportError:
-        raise EngineError(
-            "the native engine was not built; install a C++ compiler (GCC or Clang) and "
-            "reinstall kilonet, or use --engine torch"
-        ) from None
-    return module
-
-
-def _instruction_set() -> str:
-    """The best that the machine has, or the one that ``KILONET_ISA`` asks for."""
-    here: list[str] = _native().instruction_sets()
-    asked = os.environ.get("KILONET_ISA", "")
-    if asked and asked not in here:
-        raise UsageError(
-            f"KILONET_ISA={asked}: not an instruction set of this machine; "
-            f"{did_you_mean(asked, here)}"
-        )
-    return asked or here[0]
-
-
-def _thread_count() -> int:
-    """Processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-def _check_device(device: str) -> None:
-    if device in ("auto", "cpu"):
-        return
-    if device.partition(":")[0] in ("cuda", "mps"):
-        raise EngineError(f"device {device!r}: the native engine runs on the CPU; use engine torch")
-    raise UsageError(
-        f"device {device!r}: unknown; {did_you_mean(device, ['auto', 'cpu', 'cuda', 'mps'])}"
-    )
-
-
-def _describe(isa: str, threads: int) -> str:
-    version = package_version("kilonet") or "unknown"
-    return f"native {version} on cpu ({isa}), {threads} thread{'' if threads == 1 else 's'}"
-
-
-def _pixel_table(channels: int, *, mean: Sequence[float], std: Sequence[float]) -> Floats:
-    """What each of 256 pixel values becomes: (channels, 256) float32, the reference's own bits."""
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) not in (1, channels):
-            raise SpecError(f"data.{name}: has {len(values)} values; give 1 or {channels}")
-    pixels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
-    rows = [
-        normalise(pixels, mean=(mean[c % len(mean)],), std=(std[c % len(std)],)).ravel()
-        for c in range(channels)
-    ]
-    return np.stack(rows)
-
-
-def _compile(net: Net, network: Any, *, parameters: _Flat, buffers: _Flat) -> Any:
-    """Append the network's operations to an empty plan and compile it."""
-
-    def run(nodes: Sequence[graph.Node], tensor: int) -> int:
-        for node in nodes:
-            tensor = append(node, tensor)
-        return tensor
-
-    def append(node: graph.Node, tensor: int) -> int:
-        weight = parameters.offsets.get(f"{node.name}.weight", -1)
-        bias = parameters.offsets.get(f"{node.name}.bias", -1)
-        result: int
-        match node.op:
-            case graph.Conv2d() as op:
-                result = network.conv(
-                    tensor,
-                    op.out_channels,
-                    op.kernel,
-                    op.stride,
-                    op.padding,
-                    op.groups,
-                    weight,
-                    bias,
-                )
-            case graph.Linear() as op:
-                one, none = (1, 1), (0, 0)
-                result = network.conv(tensor, op.out_features, one, one, none, 1, weight, bias)
-            case graph.BatchNorm() as op:
-                mean = buffers.offsets[f"{node.name}.running_mean"]
-                var = buffers.offsets[f"{node.name}.running_var"]
-                result = network.norm(tensor, op.eps, op.momentum, weight, bias, mean, var)
-            case graph.ReLU():
-                result = network.activation(tensor, "relu", 0.0)
-            case graph.LeakyReLU(slope=slope):
-                result = network.activation(tensor, "leaky_relu", slope)
-            case graph.SiLU():
-                result = network.activation(tensor, "silu", 0.0)
-            case graph.Hardswish():
-                result = network.activation(tensor, "hardswish", 0.0)
-            case graph.Dropout(p=p):
-                code = zlib.crc32(node.name.encode())
-                result = network.dropout(tensor, p, code) if p else tensor
-            case graph.MaxPool2d() as op:
-                result = network.pool(tensor, False, op.kernel, op.stride, op.padding)
-            case graph.AvgPool2d() as op:
-                result = network.pool(tensor, True, op.kernel, op.stride, op.padding)
-            case graph.Flatten():
-                result = network.flatten(tensor)
-            case graph.Residual(body=body):
-                result = network.add(run(body, tensor), tensor)
-            case _:
-                raise EngineError(
-                    f"layer {node.line} '{node.text}': not in the native engine; use engine torch"
-                )
-        return result
-
-    network.compile(run(net.nodes, 0), len(parameters.flat))
-    return network

@@ -1,0 +1,58 @@
+"""Weights as the native engine keeps them: one array for all, with a view for each name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+class Flat:
+    """Named float32 arrays that lie one after the other in a single one.
+
+    Attributes:
+        flat: all values.
+        arrays: name → view of ``flat``, in order.
+        offsets: name → where it begins.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], names: list[str] | None = None) -> None:
+        names = list(arrays) if names is None else names
+        self.flat: Floats = np.zeros(sum(arrays[name].size for name in names), dtype=np.float32)
+        self.arrays: dict[str, Floats] = {}
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for name in names:
+            begin, end = end, end + arrays[name].size
+            self.offsets[name] = begin
+            self.arrays[name] = self.flat[begin:end].reshape(arrays[name].shape)
+            self.arrays[name][...] = arrays[name]
+
+
+class Average:
+    """Averaged weights, and how often they have been."""
+
+    def __init__(
+        self, parameters: Flat, buffers: Flat, batches_tracked: dict[str, NDArray[Any]]
+    ) -> None:
+        self.parameters, self.buffers = Flat(parameters.arrays), Flat(buffers.arrays)
+        self.batches_tracked = {name: count.copy() for name, count in batches_tracked.items()}
+        self.count = np.zeros((), dtype=np.int64)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Name → the averaged array."""
+        return {**self.parameters.arrays, **self.buffers.arrays, **self.batches_tracked}
+
+
+def zeros_like(like: Flat) -> Flat:
+    """Zeros of the same names and shapes."""
+    zeros = Flat(like.arrays)
+    zeros.flat[:] = 0
+    return zeros

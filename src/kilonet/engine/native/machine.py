@@ -1,0 +1,58 @@
+"""What the native engine finds here: its extension module, instruction sets, processors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from kilonet.environment import package_version
+from kilonet.errors import EngineError, UsageError, did_you_mean
+
+
+def extension() -> Any:
+    """The extension module."""
+    try:
+        return importlib.import_module("kilonet.engine._native")
+    except ImportError:
+        raise EngineError(
+            "the native engine was not built; install a C++ compiler (GCC or Clang) and "
+            "reinstall kilonet, or use --engine torch"
+        ) from None
+
+
+def instruction_set() -> str:
+    """The best that the machine has, or the one that ``KILONET_ISA`` asks for."""
+    here: list[str] = extension().instruction_sets()
+    asked = os.environ.get("KILONET_ISA", "")
+    if asked and asked not in here:
+        raise UsageError(
+            f"KILONET_ISA={asked}: not an instruction set of this machine; "
+            f"{did_you_mean(asked, here)}"
+        )
+    return asked or here[0]
+
+
+def thread_count() -> int:
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def check_device(device: str) -> None:
+    """Raise unless it is the CPU."""
+    if device in ("auto", "cpu"):
+        return
+    if device.partition(":")[0] in ("cuda", "mps"):
+        raise EngineError(f"device {device!r}: the native engine runs on the CPU; use engine torch")
+    raise UsageError(
+        f"device {device!r}: unknown; {did_you_mean(device, ['auto', 'cpu', 'cuda', 'mps'])}"
+    )
+
+
+def describe(isa: str, threads: int) -> str:
+    """``native 0.1.0 on cpu (avx512), 2 threads``."""
+    version = package_version("kilonet")
+    return f"native {version} on cpu ({isa}), {threads} thread{'' if threads == 1 else 's'}"

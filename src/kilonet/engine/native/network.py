@@ -1,0 +1,95 @@
+"""From a spec's network to the extension's: its operations in order, and its input's table."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kilonet.data.augment import normalise
+from kilonet.errors import EngineError, SpecError
+from kilonet.spec import graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from kilonet.engine.native.flat import Flat
+    from kilonet.spec import Net
+
+    Floats = NDArray[np.float32]
+
+
+def pixel_table(channels: int, *, mean: Sequence[float], std: Sequence[float]) -> Floats:
+    """What each of 256 pixel values becomes: (channels, 256) float32, the reference's own bits."""
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, channels):
+            raise SpecError(f"data.{name}: has {len(values)} values; give 1 or {channels}")
+    pixels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
+    rows = [
+        normalise(pixels, mean=(mean[c % len(mean)],), std=(std[c % len(std)],)).ravel()
+        for c in range(channels)
+    ]
+    return np.stack(rows)
+
+
+def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) -> Any:
+    """Append the network's operations to an empty plan and compile it."""
+
+    def run(nodes: Sequence[graph.Node], tensor: int) -> int:
+        for node in nodes:
+            tensor = append(node, tensor)
+        return tensor
+
+    def append(node: graph.Node, tensor: int) -> int:
+        weight = parameters.offsets.get(f"{node.name}.weight", -1)
+        bias = parameters.offsets.get(f"{node.name}.bias", -1)
+        result: int
+        match node.op:
+            case graph.Conv2d() as op:
+                result = network.conv(
+                    tensor,
+                    op.out_channels,
+                    op.kernel,
+                    op.stride,
+                    op.padding,
+                    op.groups,
+                    weight,
+                    bias,
+                )
+            case graph.Linear() as op:
+                one, none = (1, 1), (0, 0)
+                result = network.conv(tensor, op.out_features, one, one, none, 1, weight, bias)
+            case graph.BatchNorm() as op:
+                mean = buffers.offsets[f"{node.name}.running_mean"]
+                var = buffers.offsets[f"{node.name}.running_var"]
+                result = network.norm(tensor, op.eps, op.momentum, weight, bias, mean, var)
+            case graph.ReLU():
+                result = network.activation(tensor, "relu", 0.0)
+            case graph.LeakyReLU(slope=slope):
+                result = network.activation(tensor, "leaky_relu", slope)
+            case graph.SiLU():
+                result = network.activation(tensor, "silu", 0.0)
+            case graph.Hardswish():
+                result = network.activation(tensor, "hardswish", 0.0)
+            case graph.Dropout(p=p):
+                code = zlib.crc32(node.name.encode())
+                result = network.dropout(tensor, p, code) if p else tensor
+            case graph.MaxPool2d() as op:
+                result = network.pool(tensor, False, op.kernel, op.stride, op.padding)
+            case graph.AvgPool2d() as op:
+                result = network.pool(tensor, True, op.kernel, op.stride, op.padding)
+            case graph.Flatten():
+                result = network.flatten(tensor)
+            case graph.Residual(body=body):
+                result = network.add(run(body, tensor), tensor)
+            case _:
+                raise EngineError(
+                    f"layer {node.line} '{node.text}': not in the native engine; use engine torch"
+                )
+        return result
+
+    network.compile(run(net.nodes, 0), len(parameters.flat))
+    return network
