@@ -14,7 +14,7 @@
 
 namespace kilonet {
 
-constexpr int kLanes = 32;
+constexpr int kLanes = 16;
 
 enum class Activation { none, relu, leaky_relu, silu, hardswish };
 
@@ -32,7 +32,9 @@ struct Convolution {
   int kernel_h, kernel_w;
   int k_step_h, k_step_w;  // between the taps of consecutive rows and columns
   int x_step;              // columns of input from one output to the next; 0 where they vary
-  int in_width;
+  int pad_h, pad_w;        // without a stride: output 0's first tap reads row −pad_h
+  bool winograd;           // by Winograd's algorithm: 3 × 3 taps without a stride
+  int in_height, in_width;
   long in_plane;
   int out_height, out_width;
   long out_plane;
@@ -48,7 +50,8 @@ struct Span {
 struct WeightGradient {
   int groups, inputs, outputs;
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
-  int in_width;
+  bool winograd;
+  int in_height, in_width;
   long in_plane;
   int out_height, out_width;
   long out_plane;
@@ -76,6 +79,14 @@ struct NormGradient {
   float mean, scale, constant, slope;
 };
 
+// A batch norm with a dropout and a max pool after it, in a channel: what the pool sees of x is
+// scale·x + shift where a bit is set, and 0 where not. `bits` as below, or none.
+struct NormPool {
+  float scale, shift, mean;
+  float keep_scale;  // of the dropout
+  const std::uint32_t* bits;
+};
+
 struct Loss {
   double sum;  // over the lanes in use, nats
   int correct;
@@ -99,8 +110,9 @@ struct Kernels {
   // Packed weights are in the order in which `convolve` reads them.
   long (*packed_size)(const Convolution&);
   void (*pack)(const Convolution&, const float* weights, bool transposed, float* packed);
+  long (*convolve_scratch)(const Convolution&);  // floats
   void (*convolve)(const Convolution&, const float* in, const float* packed, const float* bias,
-                   Activation, float slope, bool add, float* out);
+                   Activation activation, float slope, bool add, float* scratch, float* out);
 
   long (*weight_scratch)(const WeightGradient&);  // floats
   void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout,
@@ -122,6 +134,14 @@ struct Kernels {
   void (*norm_backward)(const NormGradient&, const float* x, const float* dy,
                         const std::uint32_t* bits, float keep_scale, Activation, float slope,
                         float* dx, int cells, int lanes, bool add);
+
+  // The three in one, for one channel; every input must be in exactly one window. `dx` may be `x`.
+  void (*norm_pool)(const Pooling&, const NormPool&, const float* x, float* y);
+  void (*norm_pool_sums)(const Pooling&, const NormPool&, const float* x, const float* dy,
+                         int lanes, double* sum, double* sum_x);
+  void (*norm_pool_backward)(const Pooling&, const NormPool&, const NormGradient&, Activation,
+                             float slope, const float* x, const float* dy, float* dx, int lanes,
+                             bool add);
 
   void (*dropout_bits)(std::uint64_t seed, std::uint32_t step, std::uint32_t block,
                        std::uint32_t threshold, std::uint32_t first_image,

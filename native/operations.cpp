@@ -1,5 +1,6 @@
 // The plan's operations: which kernels a node comes to, forward and backward.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -7,6 +8,8 @@
 
 namespace kilonet {
 namespace {
+
+constexpr int kWinogradChannels = 6;
 
 class Conv final : public Operation {
  public:
@@ -17,13 +20,18 @@ class Conv final : public Operation {
     row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h);
     column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
     gradient_ = {n.groups, forward_.inputs, forward_.outputs, n.kernel_h, n.kernel_w,
-                 n.stride_h, n.stride_w, n.pad_h, n.pad_w, in.width, in.plane(),
+                 n.stride_h, n.stride_w, n.pad_h, n.pad_w,
+                 winograd(forward_.inputs, forward_.outputs, out), in.height, in.width,
+                 in.plane(),
                  out.height, out.width, out.plane(), row_spans_.data(), column_spans_.data()};
     packed_.resize(k.packed_size(forward_));
     if (in.needs_gradient) back_packed_.resize(k.packed_size(backward_));
   }
 
-  long scratch() const override { return k_.weight_scratch(gradient_); }
+  long scratch() const override {
+    return std::max({k_.weight_scratch(gradient_), k_.convolve_scratch(forward_),
+                     k_.convolve_scratch(backward_)});
+  }
 
   void prepare(const Step& s) override {
     const float* weights = s.parameters + n_.weight;
@@ -34,7 +42,7 @@ class Conv final : public Operation {
   void forward(const Step& s, const Chunk& c) override {
     const float* bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
     k_.convolve(forward_, c.slab + in_.value, packed_.data(), bias, f_.activation, f_.slope, false,
-                c.slab + out_.value);
+                s.scratch + c.thread * s.scratch_stride, c.slab + out_.value);
   }
 
   void backward(const Step& s, const Chunk& c) override {
@@ -52,7 +60,7 @@ class Conv final : public Operation {
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
     if (in_.needs_gradient)
       k_.convolve(backward_, dout, back_packed_.data(), nullptr, Activation::none, 0, f_.add,
-                  c.slab + in_.gradient);
+                  s.scratch + c.thread * s.scratch_stride, c.slab + in_.gradient);
   }
 
  private:
@@ -60,16 +68,28 @@ class Conv final : public Operation {
     *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
     return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, 1, 1, n_.stride_w, in_.width, in_.plane(), out_.height, out_.width,
-            out_.plane(), rows->data(), columns->data()};
+            n_.kernel_w, 1, 1, n_.stride_w, n_.pad_h, n_.pad_w,
+            winograd(in_.channels / n_.groups, out_.channels / n_.groups, out_),
+            in_.height, in_.width, in_.plane(), out_.height, out_.width, out_.plane(),
+            rows->data(), columns->data()};
   }
 
   Convolution backward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
     *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
     return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_w == 1 ? 1 : 0, out_.width,
-            out_.plane(), in_.height, in_.width, in_.plane(), rows->data(), columns->data()};
+            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_w == 1 ? 1 : 0,
+            n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
+            winograd(out_.channels / n_.groups, in_.channels / n_.groups, in_),
+            out_.height, out_.width, out_.plane(), in_.height, in_.width, in_.plane(),
+            rows->data(), columns->data()};
+  }
+
+  // Where Winograd's algorithm pays: its transforms cost as much as a few channels' products.
+  bool winograd(int inputs, int outputs, const Tensor& out) const {
+    return n_.kernel_h == 3 && n_.kernel_w == 3 && n_.stride_h == 1 && n_.stride_w == 1 &&
+           inputs >= kWinogradChannels && outputs >= kWinogradChannels && out.height > 1 &&
+           out.width > 1;
   }
 
   static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad) {
@@ -134,7 +154,9 @@ class Norm final : public Operation {
   Norm(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
       : k_(k), n_(n), f_(f), in_(in), out_(out), scale_(in.channels), shift_(in.channels),
         mean_(in.channels), inverse_(in.channels), gradient_(in.channels),
-        keep_(f.masked ? float(1.0 / (1.0 - f.p)) : 1.0f) {}
+        keep_(f.masked ? float(1.0 / (1.0 - f.p)) : 1.0f),
+        pool_{1, f.pool_h, f.pool_w, f.pool_h, f.pool_w, 0, 0, in.height, in.width, in.plane(),
+              out.height, out.width, out.plane()} {}
 
   bool joins() const override { return true; }
 
@@ -184,7 +206,11 @@ class Norm final : public Operation {
   void finish_forward(const Step& s, const Chunk& c) override {
     const std::uint32_t* bits = s.training ? masks_of(c) : nullptr;
     for (int i = 0; i < in_.channels; i++) {
-      k_.affine(c.slab + in_.value + i * in_.plane() * kLanes, scale_[i], shift_[i], bits,
+      if (f_.pool_h)
+        k_.norm_pool(pool_, seen(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
+                     c.slab + out_.value + i * out_.plane() * kLanes);
+      else
+        k_.affine(c.slab + in_.value + i * in_.plane() * kLanes, scale_[i], shift_[i], bits,
                 c.slab + out_.value + i * out_.plane() * kLanes, in_.cells());
       if (bits) bits += in_.cells();
     }
@@ -194,7 +220,12 @@ class Norm final : public Operation {
     const std::uint32_t* bits = masks_of(c);
     double* sums = sums_.data() + 2l * c.index * in_.channels;
     for (int i = 0; i < in_.channels; i++, sums += 2) {
-      k_.norm_sums(c.slab + in_.value + i * in_.plane() * kLanes, mean_[i],
+      if (f_.pool_h)
+        k_.norm_pool_sums(pool_, seen(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
+                          c.slab + out_.gradient + i * out_.plane() * kLanes, c.lanes, sums,
+                          sums + 1);
+      else
+        k_.norm_sums(c.slab + in_.value + i * in_.plane() * kLanes, mean_[i],
                    c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_, in_.cells(),
                    c.lanes, sums, sums + 1);
       if (bits) bits += in_.cells();
@@ -224,7 +255,13 @@ class Norm final : public Operation {
     if (!in_.needs_gradient) return;
     const std::uint32_t* bits = masks_of(c);
     for (int i = 0; i < in_.channels; i++) {
-      k_.norm_backward(gradient_[i], c.slab + in_.value + i * in_.plane() * kLanes,
+      if (f_.pool_h)
+        k_.norm_pool_backward(pool_, seen(i, bits), gradient_[i], f_.activation, f_.slope,
+                              c.slab + in_.value + i * in_.plane() * kLanes,
+                              c.slab + out_.gradient + i * out_.plane() * kLanes,
+                              c.slab + in_.gradient + i * in_.plane() * kLanes, c.lanes, f_.add);
+      else
+        k_.norm_backward(gradient_[i], c.slab + in_.value + i * in_.plane() * kLanes,
                        c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_,
                        f_.activation, f_.slope, c.slab + in_.gradient + i * in_.plane() * kLanes,
                        in_.cells(), c.lanes, f_.add);
@@ -241,6 +278,10 @@ class Norm final : public Operation {
     shift_[c] = float(keep * (s.parameters[n_.bias + c] - mean * scale));
   }
 
+  NormPool seen(int channel, const std::uint32_t* bits) const {
+    return {scale_[channel], shift_[channel], mean_[channel], keep_, bits};
+  }
+
   std::uint32_t* masks_of(const Chunk& c) const {
     return f_.masked ? reinterpret_cast<std::uint32_t*>(c.slab + f_.mask) : nullptr;
   }
@@ -253,6 +294,7 @@ class Norm final : public Operation {
   std::vector<double> inverse_;
   std::vector<NormGradient> gradient_;
   const float keep_;
+  const Pooling pool_;
   double count_ = 0;
   std::vector<Moments> moments_;
   std::vector<double> sums_;

@@ -76,10 +76,17 @@ void Plan::build() {
       continue;
     }
     if (follows && next.kind == Node::Kind::dropout && nodes.back().kind == Node::Kind::norm &&
-        !fusions.back().masked) {
+        !fusions.back().masked && !fusions.back().pool_h) {
       fusions.back().masked = true;
       fusions.back().p = next.p;
       fusions.back().code = next.code;
+      nodes.back().output = next.output;
+      continue;
+    }
+    if (follows && next.kind == Node::Kind::max_pool && nodes.back().kind == Node::Kind::norm &&
+        !fusions.back().pool_h && tiles(next, tensors_[next.input], tensors_[next.output])) {
+      fusions.back().pool_h = next.kernel_h;
+      fusions.back().pool_w = next.kernel_w;
       nodes.back().output = next.output;
       continue;
     }
@@ -106,8 +113,9 @@ void Plan::build() {
   for (std::size_t i = 0; i < nodes_.size(); i++) {
     Tensor& out = tensors_[nodes_[i].output];
     out.value = take(out.floats());
+    const Tensor& in = tensors_[nodes_[i].input];
     if (fusions[i].masked || nodes_[i].kind == Node::Kind::dropout)
-      fusions[i].mask = take(long(out.channels) * out.cells());
+      fusions[i].mask = take(long(in.channels) * in.cells());
   }
   // Backwards: the first to give a tensor its gradient writes it, the others add. Where a value in
   // gives a value out and nothing else reads it, both gradients lie in the same place. Where nobody
@@ -123,7 +131,8 @@ void Plan::build() {
     const Node::Kind kind = nodes_[producers[id]].kind;
     return kind == Node::Kind::norm || kind == Node::Kind::dropout ||
            kind == Node::Kind::average_pool || kind == Node::Kind::flatten ||
-           (kind == Node::Kind::conv && fusions[producers[id]].activation == Activation::none);
+           (kind == Node::Kind::conv && (fusions[producers[id]].activation == Activation::none ||
+                                         fusions[producers[id]].activated_backward));
   };
   Tensor& last = tensors_[output_];
   last.gradient = take(last.floats());
@@ -136,7 +145,7 @@ void Plan::build() {
       *add = in.gradient >= 0;
       if (!in.needs_gradient || *add) return;
       const bool in_place =
-          alone(id) && id != node.other &&
+          alone(id) && id != node.other && !fusions[n].pool_h &&
           (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
            node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
       in.gradient = in_place             ? out.gradient
@@ -217,11 +226,15 @@ Chunk Plan::chunk(int index, int slab, int thread) const {
   return {slabs_.get() + slab * slab_floats_, index, thread, left < kLanes ? left : kLanes};
 }
 
-// A chunk that nobody has taken in this phase: the thread's own first, whose memory is near.
+// A chunk that nobody has taken in this phase: the thread's own first, whose memory is near. Every
+// other phase goes backwards, so that it begins with what is still in the cache.
 bool Plan::claim(int thread, std::uint32_t phase, int* chunk) {
-  const int threads = pool_.threads();
-  for (int turn = 0; turn < threads; turn++)
-    for (int c = (thread + turn) % threads; c < step_.chunks; c += threads) {
+  const int threads = pool_.threads(), chunks = step_.chunks;
+  for (int turn = 0; turn < threads; turn++) {
+    const int first = (thread + turn) % threads;
+    const int own = first < chunks ? (chunks - first + threads - 1) / threads : 0;
+    for (int i = 0; i < own; i++) {
+      const int c = first + (phase % 2 ? own - 1 - i : i) * threads;
       std::uint32_t before = phase;
       if (claims_[c].load(std::memory_order_relaxed) == phase &&
           claims_[c].compare_exchange_strong(before, phase + 1, std::memory_order_relaxed)) {
@@ -229,6 +242,7 @@ bool Plan::claim(int thread, std::uint32_t phase, int* chunk) {
         return true;
       }
     }
+  }
   return false;
 }
 

@@ -170,6 +170,7 @@ struct Fusion {
   float slope = 0;
   bool activated_backward = false;  // the norm after it does the activation's derivative
   bool masked = false;              // a norm with dropout after it
+  int pool_h = 0, pool_w = 0;       // and with a max pool after that
   double p = 0;
   std::uint32_t code = 0;
   bool add = false, add_other = false;  // whether the gradient to the input is added or written

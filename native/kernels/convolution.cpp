@@ -1,16 +1,19 @@
 // Convolutions and their gradient to the input, which is the same sum with the weights transposed.
 //
-// A tile of the output (several channels, two vectors of lanes, at one place or a few side by side)
-// stays in registers while the kernel walks the input channels and taps: each input vector is loaded
-// once for all the tile's channels, each weight once for all its vectors.
+// A tile of the output (several channels, at one place or a few side by side) stays in registers
+// while the kernel walks the input channels and taps: each input vector is loaded once for all the
+// tile's channels, each weight once for all its vectors.
 
 #include "vector.h"
+#include "winograd.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// 12 × 2 sums of the 32 registers of AVX-512, 6 × 2 of the 16 of the others.
-constexpr int kMostOutputs = kWidth == 16 ? 12 : 6;
+// Of the 32 registers of AVX-512 up to 24 hold sums, of the 16 of the others 12.
+constexpr int kSums = kWidth == 16 ? 24 : 12;
+constexpr int kMostOutputs = kSums / 2;
+constexpr int kTileVectors = kWidth == 16 ? 1 : 2;  // of the lanes of a place
 
 // Output channels of the tile that begins at `first`: tiles as equal as they can be, in the sizes
 // that there are kernels for. The last may reach past the end; its weights there are zeros.
@@ -33,7 +36,8 @@ struct Place {
 };
 
 template <int O, int X>
-inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X][2], float* out) {
+inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X][kTileVectors],
+                   float* out) {
 #pragma GCC unroll 12
   for (int o = 0; o < O; o++) {
     if (o >= place.valid) break;
@@ -41,7 +45,7 @@ inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X
 #pragma GCC unroll 8
     for (int x = 0; x < X; x++)
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; v++) {
+      for (int v = 0; v < kTileVectors; v++) {
         Floats y = sums[o][x][v];
         float* at = to + x * kLanes + v * kWidth;
         if (place.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
@@ -52,24 +56,26 @@ inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X
   }
 }
 
-// H × W taps, or as many as `rows` and `columns` say where H is 0.
-template <int O, int X, int H, int W>
+// K × K taps without a stride, or what `rows` and `columns` say where K is 0.
+template <int O, int X, int K>
 inline void tile(const Convolution& c, const Place& place, Taps rows, Taps columns, long lane,
                  float* out) {
-  Floats sums[O][X][2];
+  Floats sums[O][X][kTileVectors];
 #pragma GCC unroll 12
   for (int o = 0; o < O; o++) {
     Floats start = splat(place.bias && o < place.valid ? place.bias[o] : 0.0f);
 #pragma GCC unroll 8
-    for (int x = 0; x < X; x++) sums[o][x][0] = sums[o][x][1] = start;
+    for (int x = 0; x < X; x++)
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; v++) sums[o][x][v] = start;
   }
-  const int count_h = H ? H : rows.count, count_w = H ? W : columns.count;
-  const long step_h = H ? W * O : long(c.k_step_h) * c.kernel_w * O;
-  const long step_w = H ? O : long(c.k_step_w) * O;
-  const long row = long(c.in_width) * kLanes, x_step = long(c.x_step) * kLanes;
+  const int count_h = K ? K : rows.count, count_w = K ? K : columns.count;
+  const long step_h = K ? K * O : long(c.k_step_h) * c.kernel_w * O;
+  const long step_w = K ? O : long(c.k_step_w) * O;
+  const long row = long(c.in_width) * kLanes, x_step = K ? kLanes : long(c.x_step) * kLanes;
   const float* in = place.in + lane + (long(rows.position) * c.in_width + columns.position) * kLanes;
   const float* weights = place.weights + (long(rows.k) * c.kernel_w + columns.k) * O;
-  const long per_input = H ? H * W * O : long(c.kernel_h) * c.kernel_w * O;
+  const long per_input = K ? K * K * O : long(c.kernel_h) * c.kernel_w * O;
   for (int i = 0; i < c.inputs; i++) {
 #pragma GCC unroll 3
     for (int h = 0; h < count_h; h++)
@@ -77,43 +83,30 @@ inline void tile(const Convolution& c, const Place& place, Taps rows, Taps colum
       for (int w = 0; w < count_w; w++) {
         const float* from = in + h * row + w * kLanes;
         const float* weight = weights + h * step_h + w * step_w;
-        Floats a[X][2];
+        Floats a[X][kTileVectors];
 #pragma GCC unroll 8
-        for (int x = 0; x < X; x++) {
-          a[x][0] = load(from + x * x_step);
-          a[x][1] = load(from + x * x_step + kWidth);
-        }
+        for (int x = 0; x < X; x++)
+#pragma GCC unroll 2
+          for (int v = 0; v < kTileVectors; v++) a[x][v] = load(from + x * x_step + v * kWidth);
 #pragma GCC unroll 12
         for (int o = 0; o < O; o++) {
           Floats b = splat(weight[o]);
           keep(b);
 #pragma GCC unroll 8
-          for (int x = 0; x < X; x++) {
-            sums[o][x][0] += a[x][0] * b;
-            sums[o][x][1] += a[x][1] * b;
-          }
+          for (int x = 0; x < X; x++)
+#pragma GCC unroll 2
+            for (int v = 0; v < kTileVectors; v++) sums[o][x][v] += a[x][v] * b;
         }
       }
     in += c.in_plane * kLanes;
     weights += per_input;
   }
-  finish(c, place, sums, out);
-}
-
-template <int O, int X>
-inline void tile_of_any_kernel(const Convolution& c, const Place& place, Taps rows, Taps columns,
-                               long lane, float* out) {
-  const bool whole = rows.count == c.kernel_h && columns.count == c.kernel_w;
-  if (whole && c.kernel_h == 3 && c.kernel_w == 3)
-    tile<O, X, 3, 3>(c, place, rows, columns, lane, out);
-  else if (whole && c.kernel_h == 1 && c.kernel_w == 1)
-    tile<O, X, 1, 1>(c, place, rows, columns, lane, out);
-  else
-    tile<O, X, 0, 0>(c, place, rows, columns, lane, out);
+  finish<O, X>(c, place, sums, out);
 }
 
 // Whether the places from `x` on take the same taps, a step apart.
 inline bool side_by_side(const Convolution& c, int x, int places) {
+  if (!c.x_step || x + places > c.out_width) return false;
   const Taps first = c.columns[x];
   for (int i = 1; i < places; i++) {
     const Taps next = c.columns[x + i];
@@ -126,20 +119,32 @@ inline bool side_by_side(const Convolution& c, int x, int places) {
 
 template <int O>
 void outputs(const Convolution& c, const Place& place) {
-  // Few channels leave registers for places side by side; one alone would wait for each sum.
-  constexpr int X = O == 1 ? 4 : O <= 3 ? 2 : 1;
-  for (long lane = 0; lane < kLanes; lane += 2 * kWidth)
+  // As many places side by side as there are registers for.
+  constexpr int kFit = kSums / kTileVectors / O, X = kFit > 8 ? 8 : kFit;
+  constexpr int kHalf = X / 2 > 1 ? X / 2 : 1;
+  for (long lane = 0; lane < kLanes; lane += kTileVectors * kWidth)
     for (int y = 0; y < c.out_height; y++) {
-      float* out = place.out + lane + long(y) * c.out_width * kLanes;
+      float* to = place.out + lane + long(y) * c.out_width * kLanes;
+      const Taps rows = c.rows[y];
       for (int x = 0; x < c.out_width;) {
-        const Taps first = c.columns[x];
-        if (X > 1 && c.x_step && x + X <= c.out_width && side_by_side(c, x, X)) {
-          tile_of_any_kernel<O, X>(c, place, c.rows[y], first, lane, out + long(x) * kLanes);
+        const Taps columns = c.columns[x];
+        float* out = to + long(x) * kLanes;
+        const bool whole = rows.count == c.kernel_h && columns.count == c.kernel_w && c.x_step == 1;
+        if (X > 1 && side_by_side(c, x, X)) {
+          if (whole && c.kernel_h == 3 && c.kernel_w == 3)
+            tile<O, X, 3>(c, place, rows, columns, lane, out);
+          else if (whole && c.kernel_h == 1 && c.kernel_w == 1)
+            tile<O, X, 1>(c, place, rows, columns, lane, out);
+          else
+            tile<O, X, 0>(c, place, rows, columns, lane, out);
           x += X;
-          continue;
+        } else if (kHalf > 1 && side_by_side(c, x, kHalf)) {
+          tile<O, kHalf, 0>(c, place, rows, columns, lane, out);
+          x += kHalf;
+        } else {
+          tile<O, 1, 0>(c, place, rows, columns, lane, out);
+          x++;
         }
-        tile_of_any_kernel<O, 1>(c, place, c.rows[y], first, lane, out + long(x) * kLanes);
-        x++;
       }
     }
 }
@@ -164,6 +169,7 @@ void dispatch(int size, const Convolution& c, const Place& place) {
 }  // namespace
 
 long packed_size(const Convolution& c) {
+  if (c.winograd) return 16l * c.groups * c.inputs * c.outputs;
   long channels = 0;
   for (int first = 0; first < c.outputs;) {
     int size = tile_outputs(c.outputs, first);
@@ -176,6 +182,7 @@ long packed_size(const Convolution& c) {
 // For each group and tile: (inputs, taps, outputs of the tile). Transposed, `weights` are those of
 // the convolution whose gradient this is: channels swapped and taps in reverse.
 void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
+  if (c.winograd) return winograd_pack(c, weights, transposed, packed);
   const int taps = c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++, weights += long(c.outputs) * c.inputs * taps)
     for (int first = 0; first < c.outputs;) {
@@ -193,8 +200,12 @@ void pack(const Convolution& c, const float* weights, bool transposed, float* pa
     }
 }
 
+long convolve_scratch(const Convolution& c) { return c.winograd ? winograd_scratch(c) : 0; }
+
 void convolve(const Convolution& c, const float* in, const float* packed, const float* bias,
-              Activation activation, float slope, bool add, float* out) {
+              Activation activation, float slope, bool add, float* scratch, float* out) {
+  if (c.winograd)
+    return winograd_convolve(c, in, packed, bias, activation, slope, add, scratch, out);
   const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++) {
     for (int first = 0; first < c.outputs;) {

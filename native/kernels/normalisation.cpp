@@ -6,89 +6,113 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
+// Of the lanes in use.
+inline double total(const Floats (&sums)[kChains][kVectors], int lanes) {
+  double all = 0.0;
+  for (int v = 0; v < kVectors; v++) {
+    Floats sum = sums[0][v];
+    for (int chain = 1; chain < kChains; chain++) sum += sums[chain][v];
+    if (lanes < kLanes) sum = lanes_in_use(v * kWidth, lanes) ? sum : Floats{};
+    all += lane_sum(sum);
+  }
+  return all;
+}
+
+// What came back through the dropout.
 template <bool Masked>
-inline Floats kept(const float* p, const uint32_t* bits, int cell, int lane, float scale) {
-  Floats v = load(p);
-  if constexpr (Masked) v = lanes_of(bits[cell], lane) ? v * scale : Floats{};
+inline Floats returned(const float* p, const uint32_t* bits, int cell, int lane, float scale) {
+  const Floats v = load(p);
+  if constexpr (Masked) return kept(bits[cell], lane, v * scale);
   return v;
 }
 
 template <bool Masked>
 void scale_and_shift(const float* x, float scale, float shift, const uint32_t* bits, float* y,
                      int cells) {
+#pragma GCC unroll 4
   for (int i = 0; i < cells; i++)
+#pragma GCC unroll 4
     for (int lane = 0; lane < kLanes; lane += kWidth) {
       const long at = long(i) * kLanes + lane;
-      Floats v = load(x + at) * scale + shift;
-      if constexpr (Masked) v = lanes_of(bits[i], lane) ? v : Floats{};
-      store(y + at, v);
+      fetch(x + at + kAhead);
+      fetch_to_write(y + at + kAhead);
+      const Floats v = load(x + at) * scale + shift;
+      if constexpr (Masked)
+        store(y + at, kept(bits[i], lane, v));
+      else
+        store(y + at, v);
     }
 }
 
 template <bool Masked>
 void sums(const float* x, float mean, const float* dy, const uint32_t* bits, float scale, int cells,
           int lanes, double* sum, double* sum_x) {
-  Floats s[kVectors] = {}, sx[kVectors] = {};
-  for (int i = 0; i < cells; i++)
+  Floats s[kChains][kVectors] = {}, sx[kChains][kVectors] = {};
+  const auto add = [&](int chain, int i) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; v++) {
       const long at = (long(i) * kVectors + v) * kWidth;
-      Floats g = kept<Masked>(dy + at, bits, i, v * kWidth, scale);
-      s[v] += g;
-      sx[v] += g * (load(x + at) - mean);
+      fetch(x + at + kAhead);
+      fetch(dy + at + kAhead);
+      const Floats g = returned<Masked>(dy + at, bits, i, v * kWidth, scale);
+      s[chain][v] += g;
+      sx[chain][v] += g * (load(x + at) - mean);
     }
-  double total = 0.0, total_x = 0.0;
-  for (int lane = 0; lane < lanes; lane++) {
-    total += s[lane / kWidth][lane % kWidth];
-    total_x += sx[lane / kWidth][lane % kWidth];
-  }
-  *sum = total;
-  *sum_x = total_x;
+  };
+  int i = 0;
+  for (; i + kChains <= cells; i += kChains)
+#pragma GCC unroll 4
+    for (int chain = 0; chain < kChains; chain++) add(chain, i + chain);
+  for (; i < cells; i++) add(0, i);
+  *sum = total(s, lanes);
+  *sum_x = total(sx, lanes);
 }
 
-template <bool Masked>
+template <bool Masked, bool Add>
 void backward(const NormGradient& n, const float* x, const float* dy, const uint32_t* bits,
-              float keep_scale, Activation activation, float slope, float* dx, int cells, int lanes,
-              bool add) {
-  // What the activation's derivative is where its output is not positive.
-  const float below = activation == Activation::relu ? 0.0f
-                      : activation == Activation::leaky_relu ? slope
-                                                             : 1.0f;
+              float keep_scale, float below, float* dx, int cells, int lanes) {
   for (int i = 0; i < cells; i++)
+#pragma GCC unroll 4
     for (int lane = 0; lane < kLanes; lane += kWidth) {
       const long at = long(i) * kLanes + lane;
-      Floats g = kept<Masked>(dy + at, bits, i, lane, keep_scale);
-      Floats value = load(x + at);
+      fetch(x + at + kAhead);
+      fetch(dy + at + kAhead);
+      fetch_to_write(dx + at + kAhead);
+      const Floats g = returned<Masked>(dy + at, bits, i, lane, keep_scale);
+      const Floats value = load(x + at);
       Floats d = n.scale * g - (n.constant + n.slope * (value - n.mean));
       d = value > 0.0f ? d : d * below;
       // The batch's own terms must not reach the lanes that hold no image of it.
       if (lanes < kLanes) d = lanes_in_use(lane, lanes) ? d : Floats{};
-      store(dx + at, add ? load(dx + at) + d : d);
+      store(dx + at, Add ? load(dx + at) + d : d);
     }
 }
 
 }  // namespace
 
-// Each lane is summed about its own first value: no cancellation where the mean is far from zero.
+// Summed about the mean of the first cell: no cancellation where the mean is far from zero.
 Moments moments(const float* x, int cells, int lanes) {
-  Floats s[kVectors] = {}, s2[kVectors] = {}, origin[kVectors];
-  for (int v = 0; v < kVectors; v++) origin[v] = load(x + v * kWidth);
-  for (int i = 0; i < cells; i++)
+  Floats s[kChains][kVectors] = {}, s2[kChains][kVectors] = {};
+  float origin = 0.0f;
+  for (int lane = 0; lane < lanes; lane++) origin += x[lane] / float(lanes);
+  const auto add = [&](int chain, int i) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; v++) {
-      Floats d = load(x + (long(i) * kVectors + v) * kWidth) - origin[v];
-      s[v] += d;
-      s2[v] += d * d;
+      const float* at = x + (long(i) * kVectors + v) * kWidth;
+      fetch(at + kAhead);
+      const Floats d = load(at) - origin;
+      s[chain][v] += d;
+      s2[chain][v] += d * d;
     }
-  double mean = 0.0, m2 = 0.0, means[kLanes];
-  for (int lane = 0; lane < lanes; lane++) {
-    const double sum = s[lane / kWidth][lane % kWidth];
-    means[lane] = origin[lane / kWidth][lane % kWidth] + sum / cells;
-    mean += means[lane];
-    m2 += s2[lane / kWidth][lane % kWidth] - sum * sum / cells;
-  }
-  mean /= lanes;
-  for (int lane = 0; lane < lanes; lane++)
-    m2 += cells * (means[lane] - mean) * (means[lane] - mean);
-  return {double(cells) * lanes, mean, m2 < 0.0 ? 0.0 : m2};
+  };
+  int i = 0;
+  for (; i + kChains <= cells; i += kChains)
+#pragma GCC unroll 4
+    for (int chain = 0; chain < kChains; chain++) add(chain, i + chain);
+  for (; i < cells; i++) add(0, i);
+  const double count = double(cells) * lanes, sum = total(s, lanes);
+  const double m2 = total(s2, lanes) - sum * sum / count;
+  return {count, origin + sum / count, m2 < 0.0 ? 0.0 : m2};
 }
 
 void affine(const float* x, float scale, float shift, const uint32_t* bits, float* y, int cells) {
@@ -105,9 +129,13 @@ void norm_sums(const float* x, float mean, const float* dy, const uint32_t* bits
 void norm_backward(const NormGradient& n, const float* x, const float* dy, const uint32_t* bits,
                    float keep_scale, Activation activation, float slope, float* dx, int cells,
                    int lanes, bool add) {
-  if (bits)
-    return backward<true>(n, x, dy, bits, keep_scale, activation, slope, dx, cells, lanes, add);
-  backward<false>(n, x, dy, bits, keep_scale, activation, slope, dx, cells, lanes, add);
+  // What the activation's derivative is where its output is not positive.
+  const float below = activation == Activation::relu         ? 0.0f
+                      : activation == Activation::leaky_relu ? slope
+                                                             : 1.0f;
+  const auto run = bits ? (add ? backward<true, true> : backward<true, false>)
+                        : (add ? backward<false, true> : backward<false, false>);
+  run(n, x, dy, bits, keep_scale, below, dx, cells, lanes);
 }
 
 }  // namespace kilonet::KILONET_ISA

@@ -6,8 +6,9 @@ namespace kilonet::KILONET_ISA {
 
 long packed_size(const Convolution&);
 void pack(const Convolution&, const float*, bool, float*);
+long convolve_scratch(const Convolution&);
 void convolve(const Convolution&, const float*, const float*, const float*, Activation, float, bool,
-              float*);
+              float*, float*);
 long weight_scratch(const WeightGradient&);
 void weight_gradient(const WeightGradient&, const float*, const float*, float*, float*);
 void channel_sums(const float*, int, int, long, float*);
@@ -19,6 +20,11 @@ void norm_sums(const float*, float, const float*, const uint32_t*, float, int, i
                double*);
 void norm_backward(const NormGradient&, const float*, const float*, const uint32_t*, float,
                    Activation, float, float*, int, int, bool);
+void norm_pool(const Pooling&, const NormPool&, const float*, float*);
+void norm_pool_sums(const Pooling&, const NormPool&, const float*, const float*, int, double*,
+                    double*);
+void norm_pool_backward(const Pooling&, const NormPool&, const NormGradient&, Activation, float,
+                        const float*, const float*, float*, int, bool);
 void dropout_bits(uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t*);
 void dropout(const float*, const uint32_t*, float, float*, int, bool);
 void max_pool(const Pooling&, const float*, float*);
@@ -49,6 +55,7 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       KILONET_TEXT(KILONET_ISA),
       packed_size,
       pack,
+      convolve_scratch,
       convolve,
       weight_scratch,
       weight_gradient,
@@ -59,6 +66,9 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       affine,
       norm_sums,
       norm_backward,
+      norm_pool,
+      norm_pool_sums,
+      norm_pool_backward,
       dropout_bits,
       dropout,
       max_pool,

@@ -25,6 +25,8 @@ constexpr int kWidth = 8;
 constexpr int kWidth = 4;
 #endif
 constexpr int kVectors = kLanes / kWidth;  // of a cell
+// Cells at a time in a sum: as many as it takes not to wait for one addition before the next.
+constexpr int kChains = kVectors >= 4 ? 1 : 4 / kVectors;
 
 typedef float Floats __attribute__((vector_size(4 * kWidth)));
 typedef int32_t Ints __attribute__((vector_size(4 * kWidth)));
@@ -32,6 +34,13 @@ typedef uint32_t Words __attribute__((vector_size(4 * kWidth)));
 
 static inline Floats load(const float* p) { return *reinterpret_cast<const Floats*>(p); }
 static inline void store(float* p, Floats v) { *reinterpret_cast<Floats*>(p) = v; }
+
+// Asks for a line of the cache that a pass will come to. Virtual machines are often without the
+// hardware's own prefetching; a pass over a large tensor then takes four times as long.
+static inline void fetch(const float* p) { __builtin_prefetch(p); }
+static inline void fetch_to_write(const float* p) { __builtin_prefetch(p, 1); }
+constexpr long kAhead = 32 * 16;  // floats from where a pass is to what it asks for
+
 static inline Floats splat(float x) { return x - Floats{}; }
 
 // Keeps a value that several sums share in a register: compilers would load it anew for each.
@@ -63,6 +72,15 @@ static inline Ints lanes_of(uint32_t bits, int first) {
   return ((bits >> first) & bit) != 0;
 }
 
+// The vector with zeros in the lanes whose bit is not set; `first` is its first lane.
+static inline Floats kept(uint32_t bits, int first, Floats v) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_mov_ps(__mmask16(bits >> first), v);
+#else
+  return lanes_of(bits, first) ? v : Floats{};
+#endif
+}
+
 static inline float lane_sum(Floats v) {
 #if defined(__AVX512F__)
   __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
@@ -73,6 +91,30 @@ static inline float lane_sum(Floats v) {
   Floats quarter = v;
 #endif
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+// out[i] = the sum of the lanes of the vector at from + i · stride, for kWidth of them: pairs of
+// vectors are added crosswise, so that a shuffle serves two sums.
+static inline void lane_sums(const float* from, long stride, float* out) {
+#if defined(__AVX512F__)
+  __m512 v[8];
+  for (int i = 0; i < 8; i++) {
+    const __m512 a = load(from + 2 * i * stride), b = load(from + (2 * i + 1) * stride);
+    v[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  }
+  for (int i = 0; i < 4; i++) {
+    const __m512d a = _mm512_castps_pd(v[2 * i]), b = _mm512_castps_pd(v[2 * i + 1]);
+    v[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  for (int i = 0; i < 2; i++)
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0x88),
+                         _mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0xDD));
+  _mm512_storeu_ps(out, _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x88),
+                                      _mm512_shuffle_f32x4(v[0], v[1], 0xDD)));
+#else
+  for (int i = 0; i < kWidth; i++) out[i] = lane_sum(load(from + i * stride));
+#endif
 }
 
 // e^x within two units in the last place; 0 and infinity beyond float's range. x = n·log 2 + r with

@@ -5,6 +5,7 @@
 // the end. Few rows at a time, so that what they hold stays in the first-level cache for all tiles.
 
 #include "vector.h"
+#include "winograd.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
@@ -144,9 +145,13 @@ void outputs(const WeightGradient& g, const float* in, const float* dout, float*
                       scratch + (long(i) * kernel + long(kh) * g.kernel_w) * O * kWidth);
       }
   }
-  for (int o = 0; o < O; o++)
-    for (long s = 0; s < long(g.inputs) * kernel; s++)
-      *gradient++ = lane_sum(load(scratch + (s * O + o) * kWidth));
+  const long each = long(g.inputs) * kernel;
+  for (int o = 0; o < O; o++, gradient += each) {
+    long s = 0;
+    for (; s + kWidth <= each; s += kWidth)
+      lane_sums(scratch + (s * O + o) * kWidth, O * kWidth, gradient + s);
+    for (; s < each; s++) gradient[s] = lane_sum(load(scratch + (s * O + o) * kWidth));
+  }
 }
 
 void dispatch(int size, const WeightGradient& g, const float* in, const float* dout,
@@ -168,11 +173,13 @@ void dispatch(int size, const WeightGradient& g, const float* in, const float* d
 }  // namespace
 
 long weight_scratch(const WeightGradient& g) {
+  if (g.winograd) return winograd_weight_scratch(g);
   return long(kMostOutputs) * g.inputs * g.kernel_h * g.kernel_w * kWidth;
 }
 
 void weight_gradient(const WeightGradient& g, const float* in, const float* dout, float* scratch,
                      float* gradient) {
+  if (g.winograd) return winograd_weight_gradient(g, in, dout, scratch, gradient);
   const long per_output = long(g.inputs) * g.kernel_h * g.kernel_w;
   for (int group = 0; group < g.groups; group++) {
     for (int first = 0; first < g.outputs;) {
