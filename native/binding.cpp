@@ -48,7 +48,7 @@ const Kernels& kernels_of(const std::string& name) {
   throw std::invalid_argument("instruction set " + name);
 }
 
-
+std::vector<double> numbers(const Matrix& m) { return {m.a, m.b, m.c, m.d, m.e, m.f}; }
 
 class Network {
  public:
@@ -262,6 +262,16 @@ class Network {
 NB_MODULE(_native, m) {
   using kilonet::Network;
   m.def("instruction_sets", &kilonet::instruction_sets);
+  // The arithmetic whose last bit counts, to be compared with the reference's by itself.
+  m.def("round_to_15_digits", &kilonet::round_to_15_digits);
+  m.def("rotation_matrix", [](double degrees, int height, int width) {
+    return kilonet::numbers(kilonet::rotation_matrix(degrees, height, width));
+  });
+  m.def("affine_matrix", [](double degrees, double right, double down, double scale,
+                            double shear_x, double shear_y, int height, int width) {
+    const kilonet::Move move = {degrees, right, down, scale, shear_x, shear_y};
+    return kilonet::numbers(kilonet::affine_matrix(move, height, width));
+  });
   nb::class_<Network>(m, "Network")
       .def(nb::init<const std::string&, int, int, int, int>())
       .def("conv", &Network::conv)

@@ -38,18 +38,20 @@ inline Hsv hsv_of(const std::uint8_t* rgb) {
   const int larger = red > green ? red : green, smaller = red < green ? red : green;
   const int value = larger > blue ? larger : blue;
   const int spread = value - (smaller < blue ? smaller : blue);
-  if (spread == 0) return {0, 0, std::uint8_t(value)};
-  const float divisor = float(spread);
+  // Grey pixels divide 0 by 1, which makes their hue and saturation the 0 that Pillow gives them.
+  const float divisor = spread ? float(spread) : 1.0f;
   const double from_red = float(value - red) / divisor;
   const double from_green = float(value - green) / divisor;
   const double from_blue = float(value - blue) / divisor;
-  const float sixths = float(red == value     ? from_blue - from_green
-                             : green == value ? 2.0 + from_red - from_blue
-                                              : 4.0 + from_green - from_red);
+  // The sum for each of the three as the largest, each rounded as it is written.
+  const double sums[3] = {from_blue - from_green, 2.0 + from_red - from_blue,
+                          4.0 + from_green - from_red};
+  const int largest = red == value ? 0 : 2 - (green == value);
+  const float sixths = float(sums[largest]);
   // Between 5/6 and 2; what is past a whole turn, exactly.
   const double turns = double(sixths) / 6.0 + 1.0;
   const float turn = float(turns >= 1.0 ? turns - 1.0 : turns);
-  const double saturation = double(spread) / double(value);
+  const double saturation = double(spread) / double(value ? value : 1);
   return {std::uint8_t(int(double(turn) * 255.0)), std::uint8_t(int(saturation * 255.0)),
           std::uint8_t(value)};
 }
@@ -73,6 +75,11 @@ constexpr Circle circle() {
 
 constexpr Circle kCircle = circle();
 
+// Which of (value, rising, low, falling) are red, green and blue in each part. A look-up, as is
+// `hsv_of`'s choice of arithmetic: neighbouring pixels differ too often for branches.
+constexpr std::uint8_t kChosen[6][3] = {{0, 1, 2}, {3, 0, 2}, {2, 0, 1},
+                                        {2, 3, 0}, {1, 2, 0}, {0, 2, 3}};
+
 // To the nearest of 0 … 255; no level lies halfway between two.
 inline std::uint8_t nearest(double level) { return std::uint8_t(int(level + 0.5)); }
 
@@ -82,19 +89,9 @@ inline void store_rgb(const Hsv& hsv, std::uint8_t* rgb) {
   const std::uint8_t rising = nearest(value * (1.0 - share * (1.0 - within)));
   const std::uint8_t low = nearest(value * (1.0 - share));
   const std::uint8_t falling = nearest(value * (1.0 - share * within));
-  const auto set = [rgb](std::uint8_t red, std::uint8_t green, std::uint8_t blue) {
-    rgb[0] = red;
-    rgb[1] = green;
-    rgb[2] = blue;
-  };
-  switch (kCircle.sixth[hsv.hue]) {
-    case 0: return set(hsv.value, rising, low);
-    case 1: return set(falling, hsv.value, low);
-    case 2: return set(low, hsv.value, rising);
-    case 3: return set(low, falling, hsv.value);
-    case 4: return set(rising, low, hsv.value);
-    default: return set(hsv.value, low, falling);
-  }
+  const std::uint8_t levels[4] = {hsv.value, rising, low, falling};
+  const std::uint8_t* const chosen = kChosen[kCircle.sixth[hsv.hue]];
+  for (int c = 0; c < 3; c++) rgb[c] = levels[chosen[c]];
 }
 
 }  // namespace

@@ -9,10 +9,10 @@ namespace {
 
 constexpr double kRadian = 3.141592653589793 / 180.0;
 
-// Python's %, for a positive divisor.
+// Python's %, for a positive divisor; its zero is positive too.
 double modulo(double x, double divisor) {
   const double rest = fmod(x, divisor);
-  return rest < 0 ? rest + divisor : rest;
+  return rest < 0 ? rest + divisor : fabs(rest);
 }
 
 }  // namespace

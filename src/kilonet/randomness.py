@@ -110,4 +110,9 @@ def permutation(count: int, *, seed: int, purpose: Purpose, epoch: int = 0) -> N
     """A random order of 0 … count − 1: (count,) int64, sorted by 64 random bits each."""
     words = random_words(np.arange(count), seed=seed, purpose=purpose, epoch=epoch)
     keys = words[:, 0].astype(np.uint64) << _WORD | words[:, 1]
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    # NumPy's unstable sort is some five times quicker, and the same where no two keys are equal.
+    order = np.argsort(keys)
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+    return order.astype(np.int64, copy=False)

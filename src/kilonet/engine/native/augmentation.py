@@ -36,9 +36,7 @@ def append_augmentations(
     for augmentation in augmentations:
         match augmentation:
             case Rotation() as rotation:
-                network.rotation(
-                    rotation.degrees, rotation.resample == "bilinear", rotation.fill
-                )
+                network.rotation(rotation.degrees, rotation.resample == "bilinear", rotation.fill)
             case Affine() as affine:
                 network.affine(
                     affine.degrees,

@@ -84,9 +84,7 @@ class NativeEngine:
         self._gradients = Flat(self._parameters.arrays)
         self._network = extension().Network(self.isa, self.threads, *run.net.input)
         append_augmentations(run.data.augment, self._network, shape=run.net.input)
-        compile_network(
-            run.net, self._network, parameters=self._parameters, buffers=self._buffers
-        )
+        compile_network(run.net, self._network, parameters=self._parameters, buffers=self._buffers)
         self._reset()
 
     @property
@@ -191,9 +189,7 @@ class NativeEngine:
         """
         images, index = self._checked_images(batch.images), _checked_index(batch)
         out = np.empty((len(images), *self.run.net.input), dtype=np.float32)
-        self._network.normalised(
-            images, self._table, index, self.run.train.seed, batch.epoch, out
-        )
+        self._network.normalised(images, self._table, index, self.run.train.seed, batch.epoch, out)
         return out
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
