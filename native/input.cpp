@@ -38,14 +38,15 @@ Input::Input(const Kernels& kernels, int threads, int channels, int height, int 
 
 void Input::append(TransformPointer transform) {
   transforms_.push_back(std::move(transform));
-  scratch_.resize(std::size_t(threads_) * (kLanes + 1) * size_.bytes());
+  const std::size_t images = std::size_t(threads_) * (kLanes + 1);
+  if (!scratch_) scratch_.reset(new std::uint8_t[images * size_.bytes()]);
 }
 
 // Where each lane's image is: in the batch, or augmented in the thread's scratch.
 void Input::images_of(const Batch& batch, int chunk, int thread, const std::uint8_t** images) {
   const long bytes = size_.bytes();
   const int first = chunk * kLanes, lanes = lanes_of(batch, chunk);
-  std::uint8_t* const own = scratch_.data() + thread * (kLanes + 1) * bytes;
+  std::uint8_t* const own = scratch_.get() + thread * (kLanes + 1) * bytes;
   for (int lane = 0; lane < lanes; lane++) {
     images[lane] = batch.images + (first + lane) * bytes;
     if (transforms_.empty() || !batch.index) continue;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "augment/transforms.h"
@@ -47,7 +48,7 @@ class Input {
   Size size_;
   std::vector<TransformPointer> transforms_;
   // For each thread a chunk's images, and one more to go back and forth between.
-  std::vector<std::uint8_t> scratch_;
+  std::unique_ptr<std::uint8_t[]> scratch_;
 };
 
 }  // namespace kilonet

@@ -21,6 +21,14 @@ from kilonet.randomness import (
 ONES = 0xFFFFFFFF
 
 
+def test_philox_of_many_counters_is_that_of_each():
+    counter = np.random.default_rng(0).integers(0, 2**32, (3, 9001, 4), dtype=np.uint32)
+    whole = philox4x32(counter, seed=7)
+    assert whole.dtype == np.uint32
+    for place in [(0, 0), (1, 7382), (1, 7383), (2, 9000), *np.ndindex(3, 5)]:
+        assert np.array_equal(philox4x32(counter[place], seed=7), whole[place])
+
+
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),

@@ -144,7 +144,7 @@ class NativeEngine:
         if not len(images):
             raise DataError("no images to evaluate")
         images = self._checked_images(images)
-        self._check_labels(labels)
+        self._check_labels(labels, len(images))
         parameters, buffers = self._parameters, self._buffers
         if self._average is not None:
             parameters, buffers = self._average.parameters, self._average.buffers
@@ -220,7 +220,7 @@ class NativeEngine:
         train = self.run.train
         where = f"epoch {batch.epoch}, step {batch.step}: "
         images, index = self._checked_images(batch.images), _checked_index(batch)
-        self._check_labels(batch.labels)
+        self._check_labels(batch.labels, len(images))
         self._check_batch_size(len(images), where)
         try:
             loss, correct = self._network.gradients(
@@ -342,7 +342,11 @@ class NativeEngine:
             )
         return np.ascontiguousarray(images, dtype=np.uint8)
 
-    def _check_labels(self, labels: NDArray[np.int64]) -> None:
+    def _check_labels(self, labels: NDArray[np.int64], count: int) -> None:
+        if labels.shape != (count,):
+            raise DataError(
+                f"labels are of shape {labels.shape}; give one for each of {count} images"
+            )
         outside = labels[(labels < 0) | (labels >= self.run.net.classes)]
         if len(outside):
             raise DataError(
