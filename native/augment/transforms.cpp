@@ -33,6 +33,9 @@ class Rotation : public Transform {
   Resampling resampling_;
 };
 
+// A shift of up to `most` either way; halves go to the even number.
+double whole_pixels(double most, double u) { return rint(Range{-most, most}.at(u)); }
+
 class Affine : public Transform {
  public:
   Affine(const Size& size, const AffineRanges& ranges, Resampling resampling)
@@ -41,9 +44,12 @@ class Affine : public Transform {
   void apply(const Draws& draws, const std::uint8_t* in, std::uint8_t* out) const override {
     const Block first = draws.block(0), second = draws.block(1);
     const Move move = {
-        ranges_.degrees.at(first.u[0]),    rint(Range{-ranges_.right, ranges_.right}.at(first.u[1])),
-        rint(Range{-ranges_.down, ranges_.down}.at(first.u[2])), ranges_.scale.at(first.u[3]),
-        ranges_.shear_x.at(second.u[0]),   ranges_.shear_y.at(second.u[1]),
+        ranges_.degrees.at(first.u[0]),
+        whole_pixels(ranges_.right, first.u[1]),
+        whole_pixels(ranges_.down, first.u[2]),
+        ranges_.scale.at(first.u[3]),
+        ranges_.shear_x.at(second.u[0]),
+        ranges_.shear_y.at(second.u[1]),
     };
     resample(resampling_, affine_matrix(move, size_.height, size_.width), size_, in, out);
   }

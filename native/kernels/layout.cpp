@@ -14,7 +14,7 @@ constexpr int kBytes = 16;  // of an image that are turned around at once
 typedef uint8_t Lanes[kLanes];
 
 #if defined(__SSE2__)
-// A row of 16 images' bytes to a row of 16 bytes of the images: pairs, then fours, eights, sixteens.
+// From a row an image to a row a byte: pairs of images side by side, then fours, eights, sixteens.
 inline void turn(const uint8_t* const* images, long from, uint8_t* to) {
   __m128i a[16], b[16];
   for (int i = 0; i < 16; i++)
