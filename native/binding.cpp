@@ -48,7 +48,7 @@ const Kernels& kernels_of(const std::string& name) {
   throw std::invalid_argument("instruction set " + name);
 }
 
-
+std::vector<double> numbers(const Matrix& m) { return {m.a, m.b, m.c, m.d, m.e, m.f}; }
 
 class Network {
  public:
@@ -113,14 +113,44 @@ class Network {
     return append(node);
   }
 
+  // The transforms of augmentation, in order; `bilinear` and `fill` say how an image is resampled.
+  using Bounds = std::pair<double, double>;
+
+  void rotation(Bounds degrees, bool bilinear, std::uint8_t fill) {
+    input().append(make_rotation(input().size(), range(degrees), {bilinear, fill}));
+  }
+
+  void affine(Bounds degrees, Bounds largest, Bounds scale, Bounds shear_x, Bounds shear_y,
+              bool bilinear, std::uint8_t fill) {
+    const AffineRanges ranges = {range(degrees), largest.first,  largest.second,
+                                 range(scale),   range(shear_x), range(shear_y)};
+    input().append(make_affine(input().size(), ranges, {bilinear, fill}));
+  }
+
+  void crop(int padding, std::uint8_t fill) {
+    input().append(make_crop(input().size(), padding, fill));
+  }
+
+  void color_jitter(const std::vector<std::pair<int, Bounds>>& adjustments) {
+    std::vector<Adjustment> all;
+    for (const auto& [word, bounds] : adjustments) all.push_back({word, range(bounds)});
+    input().append(make_color_jitter(input().size(), all));
+  }
+
+  void erasing(double p, Bounds scale, Bounds log_ratio, std::uint8_t value) {
+    input().append(make_erasing(input().size(), p, range(scale), range(log_ratio), value));
+  }
+
   void compile(int output, long parameters) { plan_.compile(output, parameters); }
 
   std::pair<double, int> gradients(Array<const std::uint8_t> images,
                                    Array<const std::int64_t> labels, ReadFloats table,
                                    ReadFloats parameters, Floats buffers, Floats gradients,
-                                   std::uint64_t seed, std::uint32_t step, float smoothing,
+                                   Array<const std::int64_t> index, std::uint64_t seed,
+                                   std::uint32_t epoch, std::uint32_t step, float smoothing,
                                    bool update_buffers) {
-    const Plan::Batch batch = {images.data(), labels.data(), int(images.shape(0)), table.data()};
+    const Batch batch = {images.data(), labels.data(), int(images.shape(0)), table.data(),
+                         index.data(),  seed,          epoch};
     double loss;
     int correct;
     const Alone alone(busy_);
@@ -132,10 +162,29 @@ class Network {
 
   void logits(Array<const std::uint8_t> images, ReadFloats table, ReadFloats parameters,
               ReadFloats buffers, Floats out) {
-    const Plan::Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data()};
+    const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data()};
     const Alone alone(busy_);
     const nb::gil_scoped_release release;
     plan_.logits(batch, parameters.data(), buffers.data(), out.data());
+  }
+
+  void augmented(Array<const std::uint8_t> images, Array<const std::int64_t> index,
+                 std::uint64_t seed, std::uint32_t epoch, Array<std::uint8_t> out) {
+    const Batch batch = {images.data(), nullptr, int(images.shape(0)), nullptr,
+                         index.data(),  seed,    epoch};
+    const Alone alone(busy_);
+    const nb::gil_scoped_release release;
+    input().augmented(plan_.pool(), batch, out.data());
+  }
+
+  void normalised(Array<const std::uint8_t> images, ReadFloats table,
+                  Array<const std::int64_t> index, std::uint64_t seed, std::uint32_t epoch,
+                  Floats out) {
+    const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data(),
+                         index.data(),  seed,    epoch};
+    const Alone alone(busy_);
+    const nb::gil_scoped_release release;
+    input().normalised(plan_.pool(), batch, out.data());
   }
 
   void sgd(Floats p, ReadFloats g, Floats buffer, float lr, float momentum, float weight_decay,
@@ -168,6 +217,10 @@ class Network {
    private:
     std::atomic<bool>& busy_;
   };
+
+  Input& input() { return plan_.input(); }
+
+  static Range range(const Bounds& bounds) { return {bounds.first, bounds.second}; }
 
   static Node same(Node::Kind kind, int input) {
     Node node;
@@ -209,6 +262,16 @@ class Network {
 NB_MODULE(_native, m) {
   using kilonet::Network;
   m.def("instruction_sets", &kilonet::instruction_sets);
+  // The arithmetic whose last bit counts, to be compared with the reference's by itself.
+  m.def("round_to_15_digits", &kilonet::round_to_15_digits);
+  m.def("rotation_matrix", [](double degrees, int height, int width) {
+    return kilonet::numbers(kilonet::rotation_matrix(degrees, height, width));
+  });
+  m.def("affine_matrix", [](double degrees, double right, double down, double scale,
+                            double shear_x, double shear_y, int height, int width) {
+    const kilonet::Move move = {degrees, right, down, scale, shear_x, shear_y};
+    return kilonet::numbers(kilonet::affine_matrix(move, height, width));
+  });
   nb::class_<Network>(m, "Network")
       .def(nb::init<const std::string&, int, int, int, int>())
       .def("conv", &Network::conv)
@@ -218,9 +281,16 @@ NB_MODULE(_native, m) {
       .def("pool", &Network::pool)
       .def("flatten", &Network::flatten)
       .def("add", &Network::add)
+      .def("rotation", &Network::rotation)
+      .def("affine", &Network::affine)
+      .def("crop", &Network::crop)
+      .def("color_jitter", &Network::color_jitter)
+      .def("erasing", &Network::erasing)
       .def("compile", &Network::compile)
       .def("gradients", &Network::gradients)
       .def("logits", &Network::logits)
+      .def("augmented", &Network::augmented)
+      .def("normalised", &Network::normalised)
       .def("sgd", &Network::sgd)
       .def("adam", &Network::adam)
       .def("lerp", &Network::lerp);

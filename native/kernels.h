@@ -160,8 +160,8 @@ struct Kernels {
   void (*copy)(const float* x, float* y, int cells, bool add);
   void (*sum)(const float* a, const float* b, float* y, int cells);
 
-  // The lanes' images from uint8 through a table of 256 floats a channel.
-  void (*lay_out)(const std::uint8_t* images, int lanes, int channels, int cells, long plane,
+  // From kLanes images, (cells, channels) bytes each, through a table of 256 floats a channel.
+  void (*lay_out)(const std::uint8_t* const* images, int channels, int cells, long plane,
                   const float* table, float* out);
   // Mean cross-entropy's sum over the lanes in use, and its gradient times `rate`.
   Loss (*cross_entropy)(const float* logits, int classes, long plane, const std::int32_t* labels,

@@ -30,7 +30,9 @@ Plan::Memory Plan::allocate(long floats) {
 }
 
 Plan::Plan(const Kernels& kernels, int threads, int channels, int height, int width)
-    : kernels_(kernels), pool_(threads) {
+    : kernels_(kernels),
+      pool_(threads),
+      input_(kernels, threads, channels, height, width) {
   tensors_.push_back({channels, height, width, false});
 }
 
@@ -254,9 +256,7 @@ void Plan::train(int thread) {
     for (int index; claim(thread, p, &index);) {
       const Chunk c = chunk(index, index, thread);
       const long first = long(index) * kLanes;
-      if (p == 0)
-        kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
-                         in.cells(), in.plane(), batch_.table, c.slab + in.value);
+      if (p == 0) input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
       for (const Call& call : phase.calls) {
         if (call.operation) {
           (call.operation->*call.function)(step_, c);
@@ -317,8 +317,7 @@ void Plan::evaluate(int thread) {
   for (int index; (index = next_.fetch_add(1, std::memory_order_relaxed)) < step_.chunks;) {
     const Chunk c = chunk(index, thread, thread);
     const long first = long(index) * kLanes;
-    kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
-                     in.cells(), in.plane(), batch_.table, c.slab + in.value);
+    input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
     for (auto& operation : operations_) {
       if (operation->joins())
         operation->finish_forward(step_, c);

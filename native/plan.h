@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "input.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -94,12 +95,6 @@ class Plan {
   // After the last node. `parameters` is how many floats there are to train.
   void compile(int output, long parameters);
 
-  struct Batch {
-    const std::uint8_t* images;  // (n, height, width, channels)
-    const std::int64_t* labels;  // (n), or none
-    int count;
-    const float* table;  // (channels, 256): what a pixel becomes
-  };
   struct Training {
     std::uint64_t seed;
     std::uint32_t step;
@@ -116,6 +111,8 @@ class Plan {
   const Kernels& kernels() const { return kernels_; }
   const Tensor& tensor(int id) const { return tensors_[id]; }
   int threads() const { return pool_.threads(); }
+  Pool& pool() { return pool_; }
+  Input& input() { return input_; }
 
  private:
   struct Call {
@@ -139,6 +136,7 @@ class Plan {
 
   const Kernels& kernels_;
   Pool pool_;
+  Input input_;
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
   std::vector<std::unique_ptr<Operation>> operations_;

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from kilonet import randomness
 from kilonet.randomness import (
     MAX_SEED,
     Purpose,
@@ -18,6 +19,14 @@ from kilonet.randomness import (
 )
 
 ONES = 0xFFFFFFFF
+
+
+def test_philox_of_many_counters_is_that_of_each():
+    counter = np.random.default_rng(0).integers(0, 2**32, (3, 9001, 4), dtype=np.uint32)
+    whole = philox4x32(counter, seed=7)
+    assert whole.dtype == np.uint32
+    for place in [(0, 0), (1, 7382), (1, 7383), (2, 9000), *np.ndindex(3, 5)]:
+        assert np.array_equal(philox4x32(counter[place], seed=7), whole[place])
 
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.
@@ -116,6 +125,15 @@ def test_permutation_is_a_permutation(count, seed, epoch):
     order = permutation(count, seed=seed, purpose=Purpose.SHUFFLE, epoch=epoch)
     assert order.dtype == np.int64
     assert sorted(order.tolist()) == list(range(count))
+
+
+@pytest.mark.parametrize("levels", [1, 5, 2**32])
+def test_permutation_keeps_equal_keys_in_order(levels, monkeypatch):
+    words = np.random.default_rng(0).integers(0, levels, (3000, 4)).astype(np.uint32)
+    monkeypatch.setattr(randomness, "random_words", lambda index, **_: words[index])
+    order = permutation(3000, seed=0, purpose=Purpose.SHUFFLE)
+    keys = words[:, :2].tolist()
+    assert order.tolist() == sorted(range(3000), key=lambda item: keys[item])
 
 
 def test_permutation_places_everything_everywhere():

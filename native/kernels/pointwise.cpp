@@ -80,16 +80,4 @@ void sum(const float* a, const float* b, float* y, int cells) {
   for (long i = 0; i < values; i += kWidth) store(y + i, load(a + i) + load(b + i));
 }
 
-void lay_out(const uint8_t* images, int lanes, int channels, int cells, long plane,
-             const float* table, float* out) {
-  for (int c = 0; c < channels; c++, table += 256, out += plane * kLanes)
-    for (int lane = 0; lane < kLanes; lane++) {
-      // Lanes past the last image hold it again, so that nothing odd is computed in them.
-      const int image = lane < lanes ? lane : lanes - 1;
-      const uint8_t* pixel = images + long(image) * cells * channels + c;
-      float* to = out + lane;
-      for (int i = 0; i < cells; i++) to[long(i) * kLanes] = table[pixel[long(i) * channels]];
-    }
-}
-
 }  // namespace kilonet::KILONET_ISA

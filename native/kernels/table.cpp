@@ -33,7 +33,7 @@ void average_pool(const Pooling&, const float*, float*);
 void average_pool_backward(const Pooling&, const float*, float*);
 void copy(const float*, float*, int, bool);
 void sum(const float*, const float*, float*, int);
-void lay_out(const uint8_t*, int, int, int, long, const float*, float*);
+void lay_out(const uint8_t* const*, int, int, long, const float*, float*);
 Loss cross_entropy(const float*, int, long, const int32_t*, int, float, float, float*);
 void add_parts(const float*, long, int, long, float*);
 void sgd(const Sgd&, float*, const float*, float*, long);

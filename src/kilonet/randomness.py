@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+# Their words stay in a core's cache: a quarter of the time of 60,000 at once.
+_COUNTERS_AT_ONCE = 2**14
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
 
@@ -59,6 +61,15 @@ def philox4x32(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint32]:
     Returns:
         (..., 4) uint32, every bit uniform.
     """
+    counters = counter.reshape(-1, 4)
+    result = np.empty(counters.shape, dtype=np.uint32)
+    for start in range(0, len(counters), _COUNTERS_AT_ONCE):
+        part = slice(start, start + _COUNTERS_AT_ONCE)
+        result[part] = _philox(counters[part], seed=seed)
+    return result.reshape(counter.shape)
+
+
+def _philox(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint64]:
     # Words are kept in uint64 so that a product of two 32-bit words is whole.
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
     k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
@@ -71,7 +82,7 @@ def philox4x32(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint32]:
             p0 & _LOW,
         )
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+    return np.stack([c0, c1, c2, c3], axis=-1)
 
 
 def random_words(
@@ -110,4 +121,9 @@ def permutation(count: int, *, seed: int, purpose: Purpose, epoch: int = 0) -> N
     """A random order of 0 … count − 1: (count,) int64, sorted by 64 random bits each."""
     words = random_words(np.arange(count), seed=seed, purpose=purpose, epoch=epoch)
     keys = words[:, 0].astype(np.uint64) << _WORD | words[:, 1]
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    # NumPy's unstable sort is some five times quicker, and the same where no two keys are equal.
+    order = np.argsort(keys)
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+    return order.astype(np.int64, copy=False)

@@ -2,7 +2,7 @@
 
 Every draw is a pure function of (seed, epoch, image, place of the transform in the list), so an
 image's augmentation does not depend on the batch it is in. This is the reference that an engine's
-own augmentation has to equal; the draws are laid out as follows.
+own augmentation has to equal (``native/augment`` is the native one); the draws are laid out thus.
 
 A draw u is uniform in [0, 1): word ``u[k]`` of ``random_uniform`` with purpose AUGMENTATION, the
 epoch, the image's position in the training set as index, and block 16 × place + number. "From

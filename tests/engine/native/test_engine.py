@@ -277,6 +277,11 @@ def test_images_and_labels_that_do_not_fit() -> None:
         engine.step(wrong, 0.1)
     with pytest.raises(DataError, match="label 4"):
         engine.evaluate(wrong.images, wrong.labels)
+    few = dataclasses.replace(batch(0), labels=np.zeros(15, dtype=np.int64))
+    with pytest.raises(DataError, match="one for each of 16 images"):
+        engine.step(few, 0.1)
+    with pytest.raises(DataError, match="one for each of 16 images"):
+        engine.evaluate(few.images, few.labels)
     with pytest.raises(DataError, match="no images"):
         engine.evaluate(wrong.images[:0], wrong.labels[:0])
 

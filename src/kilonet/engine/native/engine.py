@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kilonet.data.augment import augment
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import Batch, EvalResult, StepResult
 from kilonet.engine.init import initial_weights
+from kilonet.engine.native.augmentation import append_augmentations
 from kilonet.engine.native.flat import Average, Flat, zeros_like
 from kilonet.engine.native.machine import (
     check_device,
@@ -82,12 +82,9 @@ class NativeEngine:
             n: a for n, a in weights.items() if a.dtype == np.int64
         }
         self._gradients = Flat(self._parameters.arrays)
-        self._network = compile_network(
-            run.net,
-            extension().Network(self.isa, self.threads, *run.net.input),
-            parameters=self._parameters,
-            buffers=self._buffers,
-        )
+        self._network = extension().Network(self.isa, self.threads, *run.net.input)
+        append_augmentations(run.data.augment, self._network, shape=run.net.input)
+        compile_network(run.net, self._network, parameters=self._parameters, buffers=self._buffers)
         self._reset()
 
     @property
@@ -147,7 +144,7 @@ class NativeEngine:
         if not len(images):
             raise DataError("no images to evaluate")
         images = self._checked_images(images)
-        self._check_labels(labels)
+        self._check_labels(labels, len(images))
         parameters, buffers = self._parameters, self._buffers
         if self._average is not None:
             parameters, buffers = self._average.parameters, self._average.buffers
@@ -166,6 +163,34 @@ class NativeEngine:
         return EvalResult(
             loss=loss, correct=correct, count=len(images), logits=out if logits else None
         )
+
+    def augmented(self, batch: Batch) -> NDArray[np.uint8]:
+        """The images that a step would train on, to look at.
+
+        Args:
+            batch: images, their index and the epoch; the labels are not looked at.
+
+        Returns:
+            uint8 of the images' shape: what :func:`kilonet.data.augment.augment` gives.
+        """
+        images, index = self._checked_images(batch.images), _checked_index(batch)
+        out = np.empty_like(images)
+        self._network.augmented(images, index, self.run.train.seed, batch.epoch, out)
+        return out
+
+    def normalised(self, batch: Batch) -> NDArray[np.float32]:
+        """What the first layer sees in a step: the images augmented and normalised.
+
+        Args:
+            batch: as for :meth:`augmented`.
+
+        Returns:
+            (n, c, h, w) float32: what :func:`kilonet.data.augment.normalise` makes of them.
+        """
+        images, index = self._checked_images(batch.images), _checked_index(batch)
+        out = np.empty((len(images), *self.run.net.input), dtype=np.float32)
+        self._network.normalised(images, self._table, index, self.run.train.seed, batch.epoch, out)
+        return out
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
         """What :meth:`evaluate` uses; see :meth:`kilonet.engine.base.Engine.weights`."""
@@ -194,17 +219,8 @@ class NativeEngine:
         """Forward and backward: the gradients, the mean loss and the correct count."""
         train = self.run.train
         where = f"epoch {batch.epoch}, step {batch.step}: "
-        images = batch.images
-        if self.run.data.augment:
-            images = augment(
-                images,
-                batch.index,
-                augmentations=self.run.data.augment,
-                seed=train.seed,
-                epoch=batch.epoch,
-            )
-        images = self._checked_images(images)
-        self._check_labels(batch.labels)
+        images, index = self._checked_images(batch.images), _checked_index(batch)
+        self._check_labels(batch.labels, len(images))
         self._check_batch_size(len(images), where)
         try:
             loss, correct = self._network.gradients(
@@ -214,7 +230,9 @@ class NativeEngine:
                 self._parameters.flat,
                 self._buffers.flat,
                 self._gradients.flat,
+                index,
                 train.seed,
+                batch.epoch,
                 batch.step,
                 train.label_smoothing,
                 update_buffers,
@@ -324,7 +342,11 @@ class NativeEngine:
             )
         return np.ascontiguousarray(images, dtype=np.uint8)
 
-    def _check_labels(self, labels: NDArray[np.int64]) -> None:
+    def _check_labels(self, labels: NDArray[np.int64], count: int) -> None:
+        if labels.shape != (count,):
+            raise DataError(
+                f"labels are of shape {labels.shape}; give one for each of {count} images"
+            )
         outside = labels[(labels < 0) | (labels >= self.run.net.classes)]
         if len(outside):
             raise DataError(
@@ -342,6 +364,16 @@ class NativeEngine:
                     "channel, from a batch of one image; change train.batch_size so that more "
                     "than one image is left for the last batch"
                 )
+
+
+def _checked_index(batch: Batch) -> NDArray[np.int64]:
+    index = batch.index
+    if index.shape != batch.images.shape[:1] or not np.issubdtype(index.dtype, np.integer):
+        raise DataError(
+            f"index is {index.dtype} of shape {index.shape}; "
+            f"give one integer for each of the {len(batch.images)} images"
+        )
+    return np.ascontiguousarray(index, dtype=np.int64)
 
 
 def _write(arrays: Arrays, live: Mapping[str, NDArray[Any]]) -> None:
