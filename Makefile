@@ -36,10 +36,9 @@ clean:                                ## all that the targets above made, result
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# PyTorch's engine is what `auto` takes so far, so the main job needs it.
 $(VENV)/installed: $(SOURCES) | $(BIN)/python
 	@echo "Installing kilonet and what it needs into $(VENV)"
-	$(PIP) install --constraint constraints.txt '.[torch]'
+	$(PIP) install --constraint constraints.txt .
 	@touch $@
 
 $(VENV)/installed-dev: $(SOURCES) | $(BIN)/python
