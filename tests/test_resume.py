@@ -105,7 +105,7 @@ def test_a_study_that_another_engine_goes_on_with(small_run: Run, tmp_path: Path
     study = study.replace({"step": steps[:3]})
     run_study(study.replace({"step": steps[:1]}), folder=tmp_path, engine="torch", threads=1)
     second = study.rungs[1].run
-    stopped(second, tmp_path / "runs" / folder_name(second), engine="torch")
+    stopped(second, tmp_path / "runs" / folder_name(second), engine="torch", after=7)
 
     class Told(StudyObserver):
         def begin_study(self, *, engine: str, num_tasks: int) -> None:
