@@ -237,13 +237,14 @@ void Plan::train(int thread) {
   const Tensor& out = tensors_[output_];
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
-    for (int index; claim(thread, p, &index);) {
+    for (int index; !pool_.stopping(thread) && claim(thread, p, &index);) {
       const Chunk c = chunk(index, index, thread);
       const long first = long(index) * kLanes;
       if (p == 0)
         kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
                          in.cells(), in.plane(), batch_.table, c.slab + in.value);
       for (const Call& call : phase.calls) {
+        if (pool_.stopping(thread)) break;
         if (call.operation) {
           (call.operation->*call.function)(step_, c);
           continue;
@@ -267,6 +268,7 @@ void Plan::train(int thread) {
         },
         &join);
   }
+  if (pool_.stopping(thread)) return;
   // Each thread adds up a share of the parameters.
   const long share = aligned((parameters_ + pool_.threads() - 1) / pool_.threads());
   const long first = share * thread;
@@ -306,6 +308,7 @@ void Plan::evaluate(int thread) {
     kernels_.lay_out(batch_.images + first * in.channels * in.cells(), c.lanes, in.channels,
                      in.cells(), in.plane(), batch_.table, c.slab + in.value);
     for (auto& operation : operations_) {
+      if (pool_.stopping(thread)) return;
       if (operation->joins())
         operation->finish_forward(step_, c);
       else

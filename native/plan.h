@@ -116,6 +116,7 @@ class Plan {
   const Kernels& kernels() const { return kernels_; }
   const Tensor& tensor(int id) const { return tensors_[id]; }
   int threads() const { return pool_.threads(); }
+  Pool& pool() { return pool_; }
 
  private:
   struct Call {
