@@ -356,3 +356,32 @@ def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:
     with pytest.raises(KilonetError, match="tpu"):
         train(small_run, folder=tmp_path / "run", device="tpu")
     assert not (tmp_path / "run").exists()
+
+
+TRAINING = """
+import resource
+from kilonet.cli import run_command
+assert run_command(["train", "interim", "--set", "train.epochs=1", "--out", "run"]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.native
+@pytest.mark.skipif(sys.platform != "linux", reason="counted in other units elsewhere")
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_peak_memory_of_the_bundled_run(tmp_path: Path, cache: str) -> None:
+    """At most 300 MB, MNIST's own 55 among them, also where it is unpacked for the first time."""
+    environment = dict(os.environ)
+    if cache == "cold":
+        environment["KILONET_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kilobytes = int(done.stdout.splitlines()[-1])
+    assert kilobytes * 1024 <= 300e6
