@@ -60,6 +60,8 @@ def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
 @contextmanager
 def interrupted_after(seconds: float) -> Iterator[None]:
     """SIGINT to this process, as Ctrl-C sends it."""
+    # A process that a shell began in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -67,6 +69,7 @@ def interrupted_after(seconds: float) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
