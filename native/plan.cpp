@@ -253,11 +253,12 @@ void Plan::train(int thread) {
   const Tensor& out = tensors_[output_];
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
-    for (int index; claim(thread, p, &index);) {
+    for (int index; !pool_.stopping(thread) && claim(thread, p, &index);) {
       const Chunk c = chunk(index, index, thread);
       const long first = long(index) * kLanes;
       if (p == 0) input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
       for (const Call& call : phase.calls) {
+        if (pool_.stopping(thread)) break;
         if (call.operation) {
           (call.operation->*call.function)(step_, c);
           continue;
@@ -281,6 +282,7 @@ void Plan::train(int thread) {
         },
         &join);
   }
+  if (pool_.stopping(thread)) return;
   // Each thread adds up a share of the parameters.
   const long share = aligned((parameters_ + pool_.threads() - 1) / pool_.threads());
   const long first = share * thread;
@@ -319,6 +321,7 @@ void Plan::evaluate(int thread) {
     const long first = long(index) * kLanes;
     input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
     for (auto& operation : operations_) {
+      if (pool_.stopping(thread)) return;
       if (operation->joins())
         operation->finish_forward(step_, c);
       else

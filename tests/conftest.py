@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kilonet.data import Dataset, load_dataset
+from kilonet.engine.native.machine import why_missing
 from kilonet.spec import Run, load_run
 
 # Before PyTorch is imported, here and in the processes that tests start: on networks this small a
@@ -16,6 +18,20 @@ from kilonet.spec import Run, load_run
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = (640, 200)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to test a package without its native engine where it could have been built."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if why_missing() and compiler:
+        raise pytest.UsageError(
+            f"the native engine {why_missing()}, though {compiler} is here: install kilonet again"
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("native") and why_missing():
+        pytest.skip(f"the native engine {why_missing()}: no C++ compiler here")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from kilonet import __version__
 from kilonet.cli import run_command
+from kilonet.engine import choose_engine, describe_engine
 from kilonet.spec import Run, load_study, to_toml
 
 
@@ -51,7 +52,7 @@ def test_train_json_then_again_then_summary_of_the_folder(
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["run"] == "made"
-    assert found["engine"] == "torch"
+    assert found["engine"] == choose_engine(small_run.net).engine
     assert found["parameters"] == 7864
     assert len(found["epochs"]) == 3
     needed = {
@@ -79,11 +80,12 @@ def test_train_json_then_again_then_summary_of_the_folder(
 def test_study_prints_the_ladder_and_writes_the_report(
     small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--set", f"data.name={str(small_mnist)!r}", "--set", "train.epochs=3"]
+    data, once = f"data.name={str(small_mnist)!r}", ["--set", "seeds=1"]
+    small = ["--set", data, "--set", "train.epochs=3", *once]
     assert run_command(["study", *small, "--out", "ladder"]) == 0
     out = capsys.readouterr().out
     names = ["Batch normalisation", "Dropout", "Rotation", "Step scheduler"]
-    assert "torch" in out.splitlines()[0]
+    assert out.splitlines()[0] == f"{describe_engine(load_study('mnist-8k').net)}: 4 runs to train"
     for name in names:
         assert name in out
     assert out.count("| Epoch | Training Accuracy") == 4
@@ -172,10 +174,12 @@ def test_what_is_finished_is_shown_without_an_engine(
     for name in [name for name in sys.modules if name.startswith("kilonet.engine.torch")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delattr("kilonet.engine._native", raising=False)
+    monkeypatch.setitem(sys.modules, "kilonet.engine._native", None)
     assert run_command(command) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == shown.splitlines()[-2:]
     assert run_command(["train", "interim", "--out", "other"]) == 1
-    assert "PyTorch is not installed" in capsys.readouterr().err
+    assert "the native one was not built, and PyTorch is not installed" in capsys.readouterr().err
 
 
 def test_a_folder_named_like_a_bundled_run_stays_as_it_is(
@@ -190,6 +194,19 @@ def test_a_folder_named_like_a_bundled_run_stays_as_it_is(
     assert "holds 'notes.txt'" in capsys.readouterr().err
 
 
+@pytest.mark.native
+def test_training_without_pytorch(small_mnist: Path) -> None:
+    """In a process of its own, where an import of PyTorch would fail."""
+    code = "import sys; sys.modules['torch'] = None\nfrom kilonet.cli import main; main()"
+    settings = ["--set", f"data.name={str(small_mnist)!r}", "--set", "train.epochs=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", *settings, "--out", "run", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["engine"] == "native"
+
+
 def test_the_bundled_study_is_the_default() -> None:
     import inspect
 
@@ -197,3 +214,4 @@ def test_the_bundled_study_is_the_default() -> None:
 
     default = inspect.signature(study).parameters["name"].default
     assert load_study(default).name == "mnist-8k"
+    assert load_study(default).seeds == 3

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kilonet.data import load_dataset
+from kilonet.engine import choose_engine
 from kilonet.errors import DataError, EngineError, KilonetError, StoreError
 from kilonet.record import EpochRow
 from kilonet.run import Images, Silent, default_folder, folder_name, train
@@ -40,7 +41,7 @@ def test_a_run_leaves_everything_the_design_promises(small_run: Run, uninterrupt
     assert record.rows[-1].train_accuracy > 30, "it learns: chance is 10"
     assert all(row.lr == 0.01 and row.seconds > 0 for row in record.rows)
     environment = record.environment
-    assert environment["engine"]["name"] == "torch"
+    assert environment["engine"]["name"] == choose_engine(small_run.net).engine
     assert len(environment["source"]["sha256"]) == 64
     assert environment["packages"]["numpy"] == np.__version__
 
@@ -301,7 +302,7 @@ def test_resuming_takes_the_threads_that_the_run_began_with(small_run: Run, tmp_
     before = torch.get_num_threads()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(small_run, folder=tmp_path, threads=2, observer=StopAt(12))
+            train(small_run, folder=tmp_path, engine="torch", threads=2, observer=StopAt(12))
         torch.set_num_threads(1)
         record = train(small_run, folder=tmp_path, resume=True)
     finally:
@@ -315,7 +316,7 @@ def test_resuming_with_other_threads_is_recorded(small_run: Run, tmp_path: Path)
     before = torch.get_num_threads()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(small_run, folder=tmp_path, threads=1, observer=StopAt(12))
+            train(small_run, folder=tmp_path, engine="torch", threads=1, observer=StopAt(12))
         record = train(small_run, folder=tmp_path, threads=2, resume=True)
     finally:
         torch.set_num_threads(before)
@@ -355,3 +356,32 @@ def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:
     with pytest.raises(KilonetError, match="tpu"):
         train(small_run, folder=tmp_path / "run", device="tpu")
     assert not (tmp_path / "run").exists()
+
+
+TRAINING = """
+import resource
+from kilonet.cli import run_command
+assert run_command(["train", "interim", "--set", "train.epochs=1", "--out", "run"]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.native
+@pytest.mark.skipif(sys.platform != "linux", reason="counted in other units elsewhere")
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_peak_memory_of_the_bundled_run(tmp_path: Path, cache: str) -> None:
+    """At most 300 MB, MNIST's own 55 among them, also where it is unpacked for the first time."""
+    environment = dict(os.environ)
+    if cache == "cold":
+        environment["KILONET_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kilobytes = int(done.stdout.splitlines()[-1])
+    assert kilobytes * 1024 <= 300e6

@@ -33,8 +33,8 @@ _Set = Annotated[
     ),
 ]
 _Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
-_Engine = Annotated[str, typer.Option(help="auto (torch, so far), native or torch.")]
-_Device = Annotated[str, typer.Option(help="auto (mps, else cuda, else cpu), cpu, cuda or mps.")]
+_Engine = Annotated[str, typer.Option(help="auto (native, else torch), native or torch.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. A GPU needs torch.")]
 _Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine. Default: all.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 

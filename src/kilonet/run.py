@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kilonet.data import Dataset, load_dataset, normalisation, validation_split
 from kilonet.data.resize import resize
-from kilonet.engine import Batch, Engine, EvalResult, create_engine
+from kilonet.engine import ENGINES, Batch, Engine, EvalResult, choose_engine, create_engine
 from kilonet.environment import describe_environment
 from kilonet.errors import DataError, EngineError, StoreError
 from kilonet.randomness import Purpose, permutation
@@ -83,8 +83,10 @@ def train(
     """Train a run to its end and keep everything about it in its folder.
 
     A finished run is not trained again: its record is read back. Every epoch ends in a checkpoint,
-    so a run that was stopped or killed resumes to the same bits, on the same kind of machine. An
-    engine whose bits depend on the number of threads resumes with as many as it began with.
+    so a run that was stopped or killed resumes to the same bits, on the same kind of machine. To
+    that end ``auto`` goes on with the engine that trained so far, and an engine whose bits depend
+    on the number of threads with as many as before. Another one that is asked for by name takes
+    the run on, to other bits, and ``environment.json`` tells from which epoch.
 
     Args:
         run: what to train.
@@ -112,12 +114,23 @@ def train(
     done = _standing(store, run, dataset, resume=resume)
     if isinstance(done, _Finished):
         return store.record()
-    if threads is None and done is not None:
-        threads = store.environment()["engine"].get("threads")
+    told = ""
     if isinstance(engine, str):
+        if done is not None:
+            engine = engine_to_resume(store, engine)
+            last = store.last_engine()
+            if threads is None and last.get("name") == engine:
+                threads = last.get("threads")
+        choice = choose_engine(run.net, engine=engine, device=device)
         engine = create_engine(
-            run, engine=engine, device=device, threads=threads, mean=images.mean, std=images.std
+            run,
+            engine=choice.engine,
+            device=device,
+            threads=threads,
+            mean=images.mean,
+            std=images.std,
         )
+        told = choice.told(engine.description)
     environment = _environment(engine, dataset)
     if done is None:
         store.begin(run, environment)
@@ -127,8 +140,27 @@ def train(
         engine.load_state(done.state)
         store.note_resumption(environment, after_epoch=done.epochs - 1)
         rows, steps = list(done.rows), done.steps
-    _Loop(run, images, engine, store, observer or Silent()).go(rows, steps)
+    observer = Silent() if observer is None else observer
+    observer.begin(run, engine=told or engine.description, folder=store.path, epochs_done=len(rows))
+    _Loop(run, images, engine, store, observer).go(rows, steps)
     return store.record()
+
+
+def engine_to_resume(store: RunFolder, engine: str) -> str:
+    """The engine to go on with: for ``auto`` the one that trained so far, else the one named.
+
+    Raises:
+        StoreError: if the run was trained by an engine that kilonet cannot make.
+    """
+    if engine != "auto":
+        return engine
+    name = store.last_engine().get("name", engine)
+    if name not in ENGINES:
+        raise StoreError(
+            f"{store.path}: was trained so far by the engine {name!r}, which kilonet has not; "
+            f"name one that is to go on: {', '.join(ENGINES[1:])}"
+        )
+    return str(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,12 +323,6 @@ class _Loop:
 
     def go(self, rows: list[EpochRow], steps: StepLog) -> None:
         """Train the epochs that ``rows`` lack, a checkpoint after each, then write the results."""
-        self.observer.begin(
-            self.run,
-            engine=self.engine.description,
-            folder=self.store.path,
-            epochs_done=len(rows),
-        )
         for epoch in range(len(rows), self.run.train.epochs):
             row, evaluation, epoch_steps = self.epoch(epoch, rows)
             rows.append(row)

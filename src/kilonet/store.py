@@ -152,6 +152,14 @@ class RunFolder:
             raise StoreError(f"{path}: 'resumed' is damaged; {self._anew}")
         return dict(environment)
 
+    def last_engine(self) -> dict[str, Any]:
+        """What ``environment.json`` tells of the engine that took the run as far as it is."""
+        environment = self.environment()
+        for resumed in reversed(environment.get("resumed", [])):
+            if isinstance(resumed, dict) and isinstance(resumed.get("engine"), dict):
+                return dict(resumed["engine"])
+        return dict(environment["engine"])
+
     def rows(self) -> tuple[EpochRow, ...]:
         """The epochs' rows, none before the first one's end; StoreError where they are damaged."""
         path = self.path / _EPOCHS
@@ -253,7 +261,7 @@ class RunFolder:
         # ascontiguousarray makes an array of a scalar; batch norm's count must stay one.
         tensors = {key: array.reshape(arrays[key].shape) for key, array in tensors.items()}
         content = safetensors.numpy.save(tensors, {**metadata, "sha256": _digest(tensors)})
-        self._write(name, content)
+        self._write(name, _with_sorted_metadata(content))
 
     def _read(self, name: str) -> bytes:
         path = self.path / name
@@ -288,6 +296,19 @@ class RunFolder:
 
 
 _OURS = frozenset({_RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """A safetensors file of which equal tensors make equal bytes.
+
+    safetensors writes metadata in the order of a hash table that is seeded anew in each process.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _digest(tensors: Arrays) -> str:

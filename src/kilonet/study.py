@@ -11,7 +11,7 @@ from kilonet.data import Dataset, load_dataset
 from kilonet.engine import describe_engine
 from kilonet.errors import StoreError
 from kilonet.record import RunRecord
-from kilonet.run import Images, Observer, folder_name, train
+from kilonet.run import Images, Observer, engine_to_resume, folder_name, train
 from kilonet.spec import Rung, Study, load_study, to_toml
 from kilonet.store import RunFolder, is_file
 from kilonet.summary import check_budget, check_epochs
@@ -125,8 +125,16 @@ def run_study(
     tasks = _tasks(study, path)
     unfinished = [task for task in tasks if not RunFolder(task.folder).finished()]
     if unfinished:
-        description = describe_engine(engine, device=device, threads=threads)
-        observer.begin_study(engine=description, num_tasks=len(unfinished))
+        described = {
+            describe_engine(
+                task.rung.run.net,
+                engine=_engine(task, engine),
+                device=device,
+                threads=threads,
+            ): None
+            for task in unfinished
+        }
+        observer.begin_study(engine=" and ".join(described), num_tasks=len(unfinished))
     _claim(path, study)
     results: list[RungResult] = []
     for rung in study.rungs:
@@ -179,6 +187,12 @@ def _tasks(study: Study, path: Path) -> list[Task]:
         for rung in study.rungs
         for seed in study.seed_numbers()
     ]
+
+
+def _engine(task: Task, engine: str) -> str:
+    """What trains a task: an unfinished run goes on with the engine it has."""
+    store = RunFolder(task.folder)
+    return engine_to_resume(store, engine) if store.checkpoint() is not None else engine
 
 
 def _result(rung: Rung, records: list[RunRecord]) -> RungResult:

@@ -270,7 +270,7 @@ ENGINES = {
 }
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["torch", pytest.param("native", marks=pytest.mark.native)])
 def tested(request: pytest.FixtureRequest) -> Tested:
     """Each engine."""
     return ENGINES[request.param]

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import importlib.machinery
+import re
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from kilonet.engine import create_engine, describe_engine
+from kilonet.engine import Choice, choose_engine, create_engine, describe_engine
+from kilonet.engine.native.network import COVERED
 from kilonet.errors import EngineError, UsageError
-from kilonet.spec import load_run
+from kilonet.spec import Net, graph, load_run
 
 
 def test_importing_the_package_leaves_torch_alone() -> None:
@@ -17,11 +22,68 @@ def test_importing_the_package_leaves_torch_alone() -> None:
     assert found.stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", ["auto", "torch"])
-def test_engines_by_name(name: str, normalisation: dict[str, Any]) -> None:
-    engine = create_engine(load_run("interim"), engine=name, device="cpu", **normalisation)
+INTERIM = load_run("interim")
+
+
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("kilonet.engine.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    # None there makes Python say that there is no such module.
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def without_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("kilonet.engine._native", raising=False)
+    monkeypatch.setitem(sys.modules, "kilonet.engine._native", None)
+
+
+def test_torch_by_name(normalisation: dict[str, Any]) -> None:
+    engine = create_engine(INTERIM, engine="torch", device="cpu", **normalisation)
     assert engine.name == "torch"
     assert engine.description.startswith("torch ")
+    assert describe_engine(INTERIM.net, engine="torch", device="cpu") == engine.description
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_auto_is_native(
+    device: str, normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_torch(monkeypatch)
+    assert choose_engine(INTERIM.net, device=device) == Choice(engine="native")
+    engine = create_engine(INTERIM, device=device, **normalisation)
+    assert engine.name == "native"
+    assert describe_engine(INTERIM.net, device=device) == engine.description
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_auto_leaves_accelerators_to_torch(device: str) -> None:
+    choice = choose_engine(INTERIM.net, device=device)
+    assert choice.engine == "torch"
+    assert choice.told("torch 3 on x") == f"torch 3 on x (not native: it has no device {device!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tanh:
+    """An operation that the spec has not."""
+
+
+@pytest.mark.native
+def test_auto_leaves_what_native_does_not_cover_to_torch() -> None:
+    net = Net(input=(1, 6, 6), layers=["conv 2", {"residual": ["silu"]}, "gap", "pointwise 3 bare"])
+    assert choose_engine(net) == Choice(engine="native")
+    [silu] = [node for node in graph.walk(net.nodes) if isinstance(node.op, graph.SiLU)]
+    # The net is frozen, its cached nodes are not: inside a residual stands what nothing covers.
+    object.__setattr__(silu, "op", Tanh())
+    assert choose_engine(net) == Choice(
+        engine="torch", reason=f"it has no layer {silu.line} 'silu'"
+    )
+    assert choose_engine(net, engine="native") == Choice(engine="native")
+
+
+def test_what_native_covers_is_all_that_the_spec_has() -> None:
+    """And each of them compiles: the suites over both engines run all of these."""
+    assert set(COVERED) == set(get_args(graph.Op))
 
 
 def test_unknown_names(normalisation: dict[str, Any]) -> None:
@@ -36,31 +98,63 @@ def test_unknown_names(normalisation: dict[str, Any]) -> None:
         create_engine(run, threads=0, **normalisation)
 
 
+@pytest.mark.native
 def test_native_by_name(normalisation: dict[str, Any]) -> None:
-    pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
     engine = create_engine(load_run("interim"), engine="native", threads=2, **normalisation)
     assert engine.name == "native"
-    assert describe_engine("native", threads=2) == engine.description
+    assert describe_engine(INTERIM.net, engine="native", threads=2) == engine.description
     assert engine.description.endswith(", 2 threads")
 
 
+@pytest.mark.parametrize("engine", ["auto", "native"])
 def test_without_the_extension(
-    normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    engine: str, normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("kilonet.engine._native", raising=False)
-    monkeypatch.setitem(sys.modules, "kilonet.engine._native", None)
+    without_extension(monkeypatch)
+    if engine == "auto":
+        assert create_engine(INTERIM, device="cpu", **normalisation).name == "torch"
+        told = describe_engine(INTERIM.net, device="cpu")
+        assert re.fullmatch(r"torch .* on cpu, .* \(not native: it was not built\)", told)
+        return
     with pytest.raises(
         EngineError, match="native engine was not built; install a C\\+\\+ compiler"
     ):
-        create_engine(load_run("interim"), engine="native", **normalisation)
+        create_engine(INTERIM, engine=engine, **normalisation)
+
+
+def test_an_extension_that_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one built for another machine, or against a library that is not here."""
+    import kilonet.engine
+
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (tmp_path / f"_native{suffix}").write_bytes(b"no ELF file")
+    monkeypatch.delattr("kilonet.engine._native", raising=False)
+    monkeypatch.delitem(sys.modules, "kilonet.engine._native", raising=False)
+    monkeypatch.setattr(kilonet.engine, "__path__", [str(tmp_path), *kilonet.engine.__path__])
+    # An editable installation has a finder of its own before the path's.
+    monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
+    choice = choose_engine(INTERIM.net)
+    assert choice.engine == "torch"
+    assert choice.reason.startswith("it cannot be loaded (")
 
 
 def test_without_torch(normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("kilonet.engine.torch")]:
-        monkeypatch.delitem(sys.modules, name)
-    # None there makes Python say that there is no such module.
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        EngineError, match=r"PyTorch is not installed; pip install 'kilonet\[torch\]'"
-    ):
-        create_engine(load_run("interim"), **normalisation)
+    without_torch(monkeypatch)
+    for how in ({"engine": "torch"}, {"device": "cuda"}):
+        with pytest.raises(
+            EngineError, match=r"^PyTorch is not installed; pip install 'kilonet\[torch\]'$"
+        ):
+            create_engine(INTERIM, **how, **normalisation)
+
+
+def test_without_either(normalisation: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    without_torch(monkeypatch)
+    without_extension(monkeypatch)
+    with pytest.raises(EngineError) as caught:
+        create_engine(INTERIM, **normalisation)
+    assert str(caught.value) == (
+        "no engine is here: the native one was not built, and PyTorch is not installed; install a "
+        "C++ compiler (GCC or Clang) and reinstall kilonet, or pip install 'kilonet[torch]'"
+    )

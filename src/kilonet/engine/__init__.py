@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kilonet.engine.base import Batch, Engine, EvalResult, StepResult
@@ -13,28 +14,91 @@ if TYPE_CHECKING:
 
     from kilonet.engine.native import NativeEngine
     from kilonet.engine.torch import TorchEngine
-    from kilonet.spec import Run
+    from kilonet.spec import Net, Run
 
 __all__ = [
     "ENGINES",
     "Batch",
+    "Choice",
     "Engine",
     "EvalResult",
     "StepResult",
+    "choose_engine",
     "create_engine",
     "describe_engine",
     "initial_weights",
 ]
 
 ENGINES = ("auto", "native", "torch")
-"""Names that :func:`create_engine` takes; ``auto`` is ``torch``."""
+"""Names that :func:`choose_engine` takes."""
+
+_ACCELERATORS = ("cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which engine, and why.
+
+    Attributes:
+        engine: ``native`` or ``torch``.
+        reason: why ``auto`` did not take the native engine, in a few words; else "".
+    """
+
+    engine: str
+    reason: str = ""
+
+    def told(self, description: str) -> str:
+        """An engine's description, with the reason where there is one."""
+        return f"{description} (not native: {self.reason})" if self.reason else description
+
+
+def choose_engine(net: Net, *, engine: str = "auto", device: str = "auto") -> Choice:
+    """What ``auto`` stands for: native where it is built, covers ``net`` and no GPU was asked for.
+
+    Args:
+        net: what to train.
+        engine: one of :data:`ENGINES`; one that is named is taken.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        UsageError: for an unknown engine.
+        EngineError: if neither engine is there.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}: unknown; {did_you_mean(engine, ENGINES)}")
+    if engine != "auto":
+        return Choice(engine=engine)
+    if device.partition(":")[0] in _ACCELERATORS:
+        return Choice(engine="torch", reason=f"it has no device {device!r}")
+    from kilonet.engine.native.machine import why_missing
+    from kilonet.engine.native.network import first_uncovered
+
+    node = first_uncovered(net)
+    if node is not None:
+        return Choice(engine="torch", reason=f"it has no layer {node.line} '{node.text}'")
+    missing = why_missing()
+    if not missing:
+        return Choice(engine="native")
+    try:
+        _torch_engine()
+    except EngineError:
+        raise EngineError(
+            f"no engine is here: the native one {missing}, and PyTorch is not installed; install "
+            "a C++ compiler (GCC or Clang) and reinstall kilonet, or pip install 'kilonet[torch]'"
+        ) from None
+    return Choice(engine="torch", reason=f"it {missing}")
 
 
 def describe_engine(
-    engine: str = "auto", *, device: str = "auto", threads: int | None = None
+    net: Net, *, engine: str = "auto", device: str = "auto", threads: int | None = None
 ) -> str:
-    """One line on what :func:`create_engine` would compute with; raises as it does."""
-    return _engine_class(engine, threads).describe(device=device, threads=threads)
+    """One line on what would train ``net``, and why if it is ``auto``'s second choice.
+
+    Raises as :func:`create_engine` does.
+    """
+    choice = choose_engine(net, engine=engine, device=device)
+    kind = _engine_class(choice.engine, threads)
+    return choice.told(kind.describe(device=device, threads=threads))
 
 
 def create_engine(
@@ -60,19 +124,22 @@ def create_engine(
         UsageError: for an unknown engine or device, or a thread count below 1.
         EngineError: if PyTorch, the native extension or the device is not there.
     """
-    kind = _engine_class(engine, threads)
+    name = choose_engine(run.net, engine=engine, device=device).engine
+    kind = _engine_class(name, threads)
     return kind(run, mean=mean, std=std, device=device, threads=threads)
 
 
 def _engine_class(engine: str, threads: int | None) -> type[NativeEngine | TorchEngine]:
-    if engine not in ENGINES:
-        raise UsageError(f"engine {engine!r}: unknown; {did_you_mean(engine, ENGINES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: should be 1 or more")
-    if engine == "native":
-        from kilonet.engine.native import NativeEngine
+    if engine == "torch":
+        return _torch_engine()
+    from kilonet.engine.native import NativeEngine
 
-        return NativeEngine
+    return NativeEngine
+
+
+def _torch_engine() -> type[TorchEngine]:
     try:
         from kilonet.engine.torch import TorchEngine
     except ModuleNotFoundError as error:

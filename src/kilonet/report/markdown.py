@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kilonet.analysis import RungAnalysis, StudyAnalysis
 from kilonet.analysis.words import count, percent
 from kilonet.atomic import write_atomically
 from kilonet.data.catalogue import DATASET_NAMES
+from kilonet.record import RunRecord
 from kilonet.report import figures, tables
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
@@ -157,7 +159,7 @@ def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
     records = [record for ran in result.rungs for record in ran.records]
     first = records[0].environment
     lines = [
-        ("Engine", _engine(first)),
+        ("Engine", _engines(records)),
         ("Versions", _versions(first)),
         ("Machine", _machine(first)),
         ("Source", _source(first)),
@@ -181,6 +183,24 @@ def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
 def _lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
     # When it started is of no account, and what it was resumed in has a line of its own.
     return {k: value for k, value in environment.items() if k not in {"started", "resumed"}}
+
+
+def _engines(records: Sequence[RunRecord]) -> str:
+    """What computed; where that was not one engine, each with its number of runs."""
+    runs = Counter(" then ".join(_engines_of(record.environment)) for record in records)
+    if len(runs) == 1:
+        return next(iter(runs))
+    return "; ".join(f"{engine or 'unknown'} ({count(n, 'run')})" for engine, n in runs.items())
+
+
+def _engines_of(environment: Mapping[str, Any]) -> list[str]:
+    """The engine that a run began with, and the others that took it on."""
+    found = [_engine(environment)]
+    for resumed in environment.get("resumed", []):
+        engine = _engine(resumed) if isinstance(resumed, Mapping) else ""
+        if engine and engine != found[-1]:
+            found.append(engine)
+    return found
 
 
 def _engine(environment: Mapping[str, Any]) -> str:

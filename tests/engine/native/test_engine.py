@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -325,32 +323,6 @@ def test_devices_and_instruction_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KILONET_ISA", "avx9")
     with pytest.raises(UsageError, match="KILONET_ISA=avx9"):
         engine_of(run_of())
-
-
-def test_a_fork_has_threads_of_its_own() -> None:
-    engine, data = engine_of(run_of(), threads=2), batch(0, count=100)
-    expected = engine.gradients(data)
-    child = os.fork()
-    if not child:
-        same = all((a == expected[n]).all() for n, a in engine.gradients(data).items())
-        os._exit(0 if same else 3)
-    assert os.waitpid(child, 0)[1] == 0
-    assert_same(engine.gradients(data), expected)
-
-
-def test_engines_at_once() -> None:
-    data = [batch(step, count=70) for step in range(8)]
-
-    def train(threads: int) -> dict[str, Any]:
-        engine = engine_of(run_of(), threads=threads)
-        for one in data:
-            engine.step(one, 0.05)
-        return engine.state()
-
-    with ThreadPoolExecutor(3) as pool:
-        states = list(pool.map(train, (1, 2, 2)))
-    assert_same(states[1], states[0])
-    assert_same(states[2], states[0])
 
 
 def test_the_bundled_network_learns() -> None:

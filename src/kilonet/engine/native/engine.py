@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,15 +26,12 @@ from kilonet.errors import DataError, EngineError
 from kilonet.spec import SGD, AdamW, graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from kilonet.engine.base import Arrays
     from kilonet.spec import Run
-
-_EVAL_IMAGES = 2048
-"""Images between two looks at Ctrl-C: milliseconds for a small network."""
 
 
 class NativeEngine:
@@ -149,11 +147,8 @@ class NativeEngine:
         if self._average is not None:
             parameters, buffers = self._average.parameters, self._average.buffers
         out = np.empty((len(images), self.run.net.classes), dtype=np.float32)
-        for start in range(0, len(images), _EVAL_IMAGES):
-            part = slice(start, start + _EVAL_IMAGES)
-            self._network.logits(
-                images[part], self._table, parameters.flat, buffers.flat, out[part]
-            )
+        with self._explained("evaluation"):
+            self._network.logits(images, self._table, parameters.flat, buffers.flat, out)
         # In float64, so that the order of the sum does not show.
         shifted = out.astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
@@ -218,11 +213,11 @@ class NativeEngine:
     def _pass(self, batch: Batch, *, update_buffers: bool) -> tuple[float, int]:
         """Forward and backward: the gradients, the mean loss and the correct count."""
         train = self.run.train
-        where = f"epoch {batch.epoch}, step {batch.step}: "
+        where = f"epoch {batch.epoch}, step {batch.step}"
         images, index = self._checked_images(batch.images), _checked_index(batch)
         self._check_labels(batch.labels, len(images))
         self._check_batch_size(len(images), where)
-        try:
+        with self._explained(where):
             loss, correct = self._network.gradients(
                 images,
                 np.ascontiguousarray(batch.labels, dtype=np.int64),
@@ -237,11 +232,20 @@ class NativeEngine:
                 train.label_smoothing,
                 update_buffers,
             )
+        return loss, correct
+
+    @contextmanager
+    def _explained(self, where: str) -> Iterator[None]:
+        """What the extension cannot do, told as the user can change it."""
+        try:
+            yield
         except MemoryError:
             raise EngineError(
-                f"{where}out of memory; a smaller network or train.batch_size needs less"
+                f"{where}: out of memory; a smaller network or train.batch_size needs less"
             ) from None
-        return loss, correct
+        except RuntimeError as error:
+            # The engine is at work already, or the system has no threads left to give.
+            raise EngineError(f"{where}: {error}") from None
 
     def _update(self, lr: float, momentum: float | None) -> None:
         spec = self.run.train.optimizer
@@ -360,7 +364,7 @@ class NativeEngine:
         for node in graph.walk(self.run.net.nodes):
             if isinstance(node.op, graph.BatchNorm) and math.prod(node.input_shape[1:]) == 1:
                 raise EngineError(
-                    f"{where}batch norm of layer {node.line} '{node.text}' has one value a "
+                    f"{where}: batch norm of layer {node.line} '{node.text}' has one value a "
                     "channel, from a batch of one image; change train.batch_size so that more "
                     "than one image is left for the last batch"
                 )

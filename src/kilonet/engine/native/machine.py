@@ -9,16 +9,34 @@ from typing import Any
 from kilonet.environment import package_version
 from kilonet.errors import EngineError, UsageError, did_you_mean
 
+_EXTENSION = "kilonet.engine._native"
+
 
 def extension() -> Any:
-    """The extension module."""
-    try:
-        return importlib.import_module("kilonet.engine._native")
-    except ImportError:
+    """The extension module.
+
+    Raises:
+        EngineError: if it was not built, or cannot be loaded here.
+    """
+    missing = why_missing()
+    if missing:
         raise EngineError(
-            "the native engine was not built; install a C++ compiler (GCC or Clang) and "
+            f"the native engine {missing}; install a C++ compiler (GCC or Clang) and "
             "reinstall kilonet, or use --engine torch"
-        ) from None
+        )
+    return importlib.import_module(_EXTENSION)
+
+
+def why_missing() -> str:
+    """Why there is no extension module, or "": the end of a sentence about the native engine."""
+    try:
+        importlib.import_module(_EXTENSION)
+    except ModuleNotFoundError:
+        return "was not built"
+    except ImportError as error:
+        # A library that it needs is not here, or it was built for another machine.
+        return f"cannot be loaded ({error})"
+    return ""
 
 
 def instruction_set() -> str:

@@ -21,6 +21,27 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
+COVERED: tuple[type, ...] = (
+    graph.AvgPool2d,
+    graph.BatchNorm,
+    graph.Conv2d,
+    graph.Dropout,
+    graph.Flatten,
+    graph.Hardswish,
+    graph.LeakyReLU,
+    graph.Linear,
+    graph.MaxPool2d,
+    graph.ReLU,
+    graph.Residual,
+    graph.SiLU,
+)
+"""Operations that :func:`compile_network` knows."""
+
+
+def first_uncovered(net: Net) -> graph.Node | None:
+    """The first node, a residual's own included, that there is no kernel for; None: all are."""
+    return next((node for node in graph.walk(net.nodes) if not isinstance(node.op, COVERED)), None)
+
 
 def pixel_table(channels: int, *, mean: Sequence[float], std: Sequence[float]) -> Floats:
     """What each of 256 pixel values becomes: (channels, 256) float32, the reference's own bits."""

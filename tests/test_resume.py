@@ -1,0 +1,217 @@
+"""What a run goes on with after it was stopped, and that the native engine's bits do not notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kilonet.errors import EngineError, StoreError
+from kilonet.report.markdown import environment_lines
+from kilonet.run import Silent, folder_name, train
+from kilonet.spec import Run, load_run, load_study, to_toml
+from kilonet.store import RunFolder
+from kilonet.study import StudyObserver, run_study
+
+
+class Stop(Silent):
+    """Ctrl-C after some steps; tells which engine it was."""
+
+    def __init__(self, after: int = 10**9) -> None:
+        self.left = after
+        self.engines: list[str] = []
+
+    def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
+        self.engines.append(engine)
+
+    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def stopped(run: Run, folder: Path, *, engine: str = "auto", after: int = 12) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(run, folder=folder, engine=engine, observer=Stop(after))
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(("begun", "other"), [("native", "torch"), ("torch", "native")])
+def test_auto_goes_on_with_the_engine_that_trained_so_far(
+    small_run: Run, tmp_path: Path, begun: str, other: str
+) -> None:
+    pytest.importorskip("torch")
+    stopped(small_run, tmp_path, engine=begun)
+    stopped(small_run, tmp_path / "x", engine=begun)
+    told = Stop()
+    record = train(small_run, folder=tmp_path, resume=True, observer=told)
+    assert record.environment["engine"]["name"] == begun
+    assert "resumed" not in record.environment
+    assert told.engines[0].startswith(f"{begun} ")
+    # By name another one takes it on, and from there on `auto` stays with that.
+    folder = tmp_path / "x"
+    with pytest.raises(KeyboardInterrupt):
+        train(small_run, folder=folder, engine=other, resume=True, observer=Stop(12))
+    told = Stop()
+    record = train(small_run, folder=folder, resume=True, observer=told)
+    assert told.engines[0].startswith(f"{other} ")
+    [resumed] = record.environment["resumed"]
+    assert (resumed["after_epoch"], resumed["engine"]["name"]) == (0, other)
+
+
+@pytest.mark.native
+def test_going_on_without_the_engine_that_trained_so_far(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(small_run, tmp_path, engine="native")
+    monkeypatch.delattr("kilonet.engine._native", raising=False)
+    monkeypatch.setitem(sys.modules, "kilonet.engine._native", None)
+    with pytest.raises(EngineError, match="native engine was not built"):
+        train(small_run, folder=tmp_path, resume=True)
+
+
+@pytest.mark.native
+def test_a_device_that_the_engine_has_not(small_run: Run, tmp_path: Path) -> None:
+    stopped(small_run, tmp_path, engine="native")
+    with pytest.raises(EngineError, match="device 'cuda': the native engine runs on the CPU"):
+        train(small_run, folder=tmp_path, resume=True, device="cuda")
+
+
+def test_an_engine_that_kilonet_has_not(small_run: Run, tmp_path: Path) -> None:
+    stopped(small_run, tmp_path)
+    path = tmp_path / "environment.json"
+    environment = json.loads(path.read_text())
+    environment["engine"]["name"] = "mine"
+    path.write_text(json.dumps(environment))
+    with pytest.raises(StoreError, match="by the engine 'mine', which kilonet has not; name one"):
+        train(small_run, folder=tmp_path, resume=True)
+
+
+@pytest.mark.native
+def test_a_study_that_another_engine_goes_on_with(small_run: Run, tmp_path: Path) -> None:
+    """Finished runs stay as they are, an unfinished one keeps its engine; the report tells both."""
+    pytest.importorskip("torch")
+    study = load_study("mnist-8k").replace(
+        {"data.name": small_run.data.name, "train.epochs": 2, "seeds": 1}
+    )
+    steps = study.to_dict()["step"]
+    study = study.replace({"step": steps[:3]})
+    run_study(study.replace({"step": steps[:1]}), folder=tmp_path, engine="torch", threads=1)
+    second = study.rungs[1].run
+    stopped(second, tmp_path / "runs" / folder_name(second), engine="torch", after=7)
+
+    class Told(StudyObserver):
+        def begin_study(self, *, engine: str, num_tasks: int) -> None:
+            self.line = f"{engine}: {num_tasks}"
+
+    told = Told()
+    result = run_study(study, folder=tmp_path, threads=1, observer=told)
+    assert re.fullmatch(r"torch .* and native [\d.]+ on cpu \(\w+\), 1 thread: 2", told.line)
+    names = [ran.records[0].environment["engine"]["name"] for ran in result.rungs]
+    assert names == ["torch", "torch", "native"]
+    engine = dict(environment_lines(result))["Engine"]
+    assert re.fullmatch(
+        r"torch .* on cpu, 1 thread \(2 runs\); native .*, 1 thread \(1 run\)", engine
+    )
+    # Of a run that changed hands, both.
+    record = result.rungs[2].records[0]
+    resumed = [{"after_epoch": 0, "engine": {"name": "torch", "description": "torch 9"}}]
+    mixed = dataclasses.replace(record, environment={**record.environment, "resumed": resumed})
+    rung = dataclasses.replace(result.rungs[2], records=(mixed,))
+    handed = dataclasses.replace(result, rungs=(rung,))
+    assert dict(environment_lines(handed))["Engine"].endswith(", 1 thread then torch 9")
+
+
+# Trains argv[1] into argv[2] on argv[3] threads, and dies at step argv[4].
+TRAINING = """
+import os, signal, sys
+from kilonet.run import Silent, train
+from kilonet.spec import load_run
+
+class Kill(Silent):
+    left = int(sys.argv[4])
+    def step(self, *, batch, loss, accuracy):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+threads = int(sys.argv[3])
+train(
+    load_run(sys.argv[1]),
+    folder=sys.argv[2],
+    engine="native",
+    threads=threads,
+    resume=True,
+    observer=Kill(),
+)
+"""
+NEVER = 10**9
+
+
+def trained(spec: Path, folder: Path, *, threads: int, killed_at: int = NEVER) -> str:
+    """SHA-256 of the weights file, after a training in a process of its own."""
+    command = [sys.executable, "-c", TRAINING, spec, folder, str(threads), str(killed_at)]
+    done = subprocess.run(command, check=False, capture_output=True)
+    if killed_at != NEVER:
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        assert not RunFolder(folder).finished()
+        return ""
+    assert done.returncode == 0, done.stderr.decode()
+    return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def assert_threads_and_kills_leave_no_trace(
+    run: Run, folder: Path, *, threads: list[int], killed_at: list[tuple[int, int]]
+) -> None:
+    spec = folder / "run.toml"
+    spec.write_text(to_toml(run))
+    digests = [trained(spec, folder / f"{i}", threads=count) for i, count in enumerate(threads)]
+    assert len(set(digests)) == 1
+    for count, step in killed_at:
+        trained(spec, folder / "killed", threads=count, killed_at=step)
+    assert trained(spec, folder / "killed", threads=threads[0]) == digests[0]
+
+
+@pytest.mark.native
+def test_weights_files_of_any_number_of_threads_and_after_a_kill(
+    small_run: Run, tmp_path: Path
+) -> None:
+    assert_threads_and_kills_leave_no_trace(
+        small_run.replace({"train.average": {"name": "ema", "decay": 0.9}}),
+        tmp_path,
+        threads=[1, 3],
+        killed_at=[(2, 14), (5, 4)],
+    )
+    [resumed] = RunFolder(tmp_path / "killed").environment()["resumed"][-1:]
+    assert resumed["engine"]["description"].endswith(", 1 thread")
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_weights_files_of_the_bundled_network_on_real_digits(tmp_path: Path) -> None:
+    """An epoch with 1, 2, 3 and 5 threads, twice each."""
+    assert_threads_and_kills_leave_no_trace(
+        load_run("interim", settings=["train.epochs=1"]),
+        tmp_path,
+        threads=[1, 2, 3, 5, 1, 2, 3, 5],
+        killed_at=[],
+    )
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_kills_in_the_middle_of_epochs_of_the_bundled_network(tmp_path: Path) -> None:
+    """469 steps an epoch: killed in the second, again in it, and in the third."""
+    assert_threads_and_kills_leave_no_trace(
+        load_run("interim", settings=["train.epochs=3"]),
+        tmp_path,
+        threads=[2],
+        killed_at=[(1, 700), (3, 200), (5, 600)],
+    )
