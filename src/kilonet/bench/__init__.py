@@ -1,0 +1,1 @@
+"""Speed and memory, measured: kilonet beside PyTorch, JAX and the machine itself."""
