@@ -55,7 +55,7 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], list[str], list]] = {
         ["conv 8", "conv 8", "maxpool 2", *["conv 8 pad=1"] * 12, "maxpool 2", "conv 16", *END],
     ),
     "deep and narrow": (
-        (1, 28, 28), CONV_RELU, ["conv 4 stride=2 pad=1", *["conv 4 pad=1"] * 20, *END]
+        (1, 28, 28), NORMED, ["conv 4 stride=2 pad=1", *["conv 4 pad=1"] * 20, *END]
     ),
     "depthwise": (
         (1, 28, 28),

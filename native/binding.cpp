@@ -4,14 +4,17 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "machine.h"
 #include "plan.h"
 
 namespace nb = nanobind;
@@ -48,7 +51,10 @@ const Kernels& kernels_of(const std::string& name) {
   throw std::invalid_argument("instruction set " + name);
 }
 
-
+// Indexed by Pass.
+constexpr const char* kPassNames[] = {
+    "input",           "wait",     "loss",          "forward",         "forward_join", "forward_finish",
+    "weight_gradient", "backward", "backward_join", "backward_finish", "sum"};
 
 class Network {
  public:
@@ -111,6 +117,16 @@ class Network {
     Node node = same(Node::Kind::add, input);
     node.other = identity;
     return append(node);
+  }
+
+  void profile(bool on) { plan_.profile(on); }
+
+  // Rows of (layer, pass, nanoseconds, calls).
+  std::vector<std::tuple<int, std::string, std::int64_t, std::int64_t>> profiled() const {
+    std::vector<std::tuple<int, std::string, std::int64_t, std::int64_t>> rows;
+    for (const Profile::Row& row : plan_.profiled())
+      rows.emplace_back(row.layer, kPassNames[int(row.pass)], row.nanoseconds, row.calls);
+    return rows;
   }
 
   void compile(int output, long parameters) { plan_.compile(output, parameters); }
@@ -203,10 +219,30 @@ class Network {
   std::atomic<bool> busy_{false};
 };
 
+// As kilonet::Machine, with the interpreter's lock released.
+class Measured {
+ public:
+  Measured(const std::string& isa, int threads) : machine_(kernels_of(isa), threads) {}
+
+  double multiply_adds(long rounds) {
+    const nb::gil_scoped_release release;
+    return machine_.multiply_adds(rounds);
+  }
+
+  double bandwidth(long count, int sweeps) {
+    const nb::gil_scoped_release release;
+    return machine_.bandwidth(count, sweeps);
+  }
+
+ private:
+  Machine machine_;
+};
+
 }  // namespace
 }  // namespace kilonet
 
 NB_MODULE(_native, m) {
+  using kilonet::Measured;
   using kilonet::Network;
   m.def("instruction_sets", &kilonet::instruction_sets);
   nb::class_<Network>(m, "Network")
@@ -219,9 +255,15 @@ NB_MODULE(_native, m) {
       .def("flatten", &Network::flatten)
       .def("add", &Network::add)
       .def("compile", &Network::compile)
+      .def("profile", &Network::profile)
+      .def("profiled", &Network::profiled)
       .def("gradients", &Network::gradients)
       .def("logits", &Network::logits)
       .def("sgd", &Network::sgd)
       .def("adam", &Network::adam)
       .def("lerp", &Network::lerp);
+  nb::class_<Measured>(m, "Machine")
+      .def(nb::init<const std::string&, int>())
+      .def("multiply_adds", &Measured::multiply_adds)
+      .def("bandwidth", &Measured::bandwidth);
 }
