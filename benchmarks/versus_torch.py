@@ -45,7 +45,9 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], list[str], list]] = {
     ),
     "tiny": ((1, 28, 28), CONV_RELU, ["conv 4 stride=2", "conv 12 stride=2", *END]),
     "plain": ((1, 28, 28), CONV_RELU, ["conv 8", "maxpool 2", "conv 16", "maxpool 2", *END]),
-    "wide": ((1, 28, 28), NORMED, ["conv 32", "maxpool 2", "conv 64", "maxpool 2", "conv 64", *END]),
+    "wide": (
+        (1, 28, 28), NORMED, ["conv 32", "maxpool 2", "conv 64", "maxpool 2", "conv 64", *END]
+    ),
     "wider": (
         (1, 28, 28), NORMED_FIRST, ["conv 48 stride=2", "conv 96 stride=2 pad=1", "conv 48", *END]
     ),
@@ -232,10 +234,13 @@ def main() -> None:
         print(json.dumps({"cpu": cpu_name(), "networks": found}, indent=2))
         return
     print(f"{cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
-    print(f"Times as long as kilonet that PyTorch eager takes for a training step:\n\n{table(found).to_markdown()}\n")
-    every = [(row["ratio"], name, size) for name, rows in found.items() for size, row in rows.items()]
+    print("How many times as long as kilonet PyTorch eager takes for a training step:\n")
+    print(table(found).to_markdown())
+    every = [(row["ratio"], name, n) for name, rows in found.items() for n, row in rows.items()]
     ratio, name, size = min(every)
-    print(f"The worst: {name}, batch {size}: {ratio:.2f}; slower than PyTorch: {sum(r < 1 for r, *_ in every)} of {len(every)}")
+    slower = sum(each[0] < 1 for each in every)
+    print(f"\nThe worst: {name}, batch {size}: {ratio:.2f}")
+    print(f"PyTorch is the quicker one in {slower} of {len(every)}")
 
 
 if __name__ == "__main__":

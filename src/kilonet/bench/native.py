@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from kilonet.run import Images
     from kilonet.spec import Net, Run
 
-LR = 0.01
+LR, MOMENTUM = 0.01, 0.9
+"""The notebook's, of every contender."""
+
 NUM_BATCHES = 16
 """Different batches that steps go through in turn."""
 
@@ -76,9 +78,7 @@ def engine_epoch(run: Run, images: Images, *, threads: int) -> Callable[[], floa
     Returns:
         A function that runs the next epoch and gives the test accuracy, percent.
     """
-    engine = create_engine(
-        run, engine="native", mean=images.mean, std=images.std, threads=threads
-    )
+    engine = create_engine(run, engine="native", mean=images.mean, std=images.std, threads=threads)
     epochs = itertools.count()
 
     def epoch() -> float:
@@ -142,7 +142,7 @@ def kernel_rates(
             continue
         if row.stage == "backward" and not layer.needs_input_gradient:
             continue
-        flop = steps * batch_size * layer.flop
+        flop = steps * batch_size * layer.flop_inside
         rates.append(
             KernelRate(
                 work=layer,

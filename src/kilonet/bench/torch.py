@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from kilonet.bench.native import LR, NUM_BATCHES
+from kilonet.bench.native import LR, MOMENTUM, NUM_BATCHES
 from kilonet.engine.torch import build_module
 from kilonet.spec import load_run
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from kilonet.spec import Net, Run
 
 VERSION = str(torch.__version__)
-MOMENTUM = 0.9
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
 """Ways to run the same float32 module."""
 
 
 def set_threads(threads: int) -> None:
-    """Of PyTorch's operations, for the whole process."""
+    """Of PyTorch's operations, for the whole process; what was compiled for others is dropped."""
     torch.set_num_threads(threads)
+    torch._dynamo.reset()  # noqa: SLF001
 
 
 def notebook_net() -> nn.Sequential:
@@ -95,8 +95,8 @@ class TorchSteps:
         self._model: Any = self._plain
         if variant.startswith("compile"):
             logging.getLogger("torch").setLevel(logging.ERROR)
-            torch._dynamo.reset()  # noqa: SLF001
-            self._model = torch.compile(self._plain)
+            # Evaluation and training have their own shapes; neither is to be compiled for both.
+            self._model = torch.compile(self._plain, dynamic=False)
         self._optimizer = torch.optim.SGD(self._plain.parameters(), lr=LR, momentum=MOMENTUM)
         size = run.train.batch_size
         parts = [slice(i * size, (i + 1) * size) for i in range(NUM_BATCHES)]
@@ -129,13 +129,13 @@ class TorchSteps:
         """(n, classes) log-probabilities in evaluation mode, from (n, 28, 28) uint8."""
         self._plain.eval()
         with torch.no_grad():
-            parts = [self._model(part) for part in self._input(images).split(_EVAL_IMAGES)]
+            parts = [self._model(part) for part in torch.split(self._input(images), _EVAL_IMAGES)]
             found: NDArray[np.float32] = torch.cat(parts).numpy()
         return found
 
     def evaluation(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
         """A function that gives the classes of images already normalised in memory."""
-        batches = self._input(images).split(_EVAL_IMAGES)
+        batches = torch.split(self._input(images), _EVAL_IMAGES)
 
         def evaluate() -> Tensor:
             self._plain.eval()

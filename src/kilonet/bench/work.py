@@ -1,4 +1,4 @@
-"""What a training step has to compute: nominal FLOP, and the bytes of the tensors they are done on."""
+"""What a training step has to compute: nominal FLOP, and the bytes that they are done on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class LayerWork:
     Attributes:
         layer: module path: ``convblock1.0``.
         text: its line of the network.
-        macs: multiply-adds of the forward kernel for one image.
+        macs: multiply-adds of the forward kernel for one image, padding's zeros included, as
+            everyone counts them.
+        macs_inside: without those zeros, which no good kernel multiplies.
         needs_input_gradient: whether anything before it is trained.
         image_bytes: of its input and output for one image, float32.
         weight_bytes: of its weights and bias.
@@ -28,14 +30,20 @@ class LayerWork:
     layer: str
     text: str
     macs: int
+    macs_inside: int
     needs_input_gradient: bool
     image_bytes: int
     weight_bytes: int
 
     @property
     def flop(self) -> int:
-        """Of one kernel and one image: two a multiply-add."""
+        """Nominal, of one kernel and one image: two a multiply-add."""
         return 2 * self.macs
+
+    @property
+    def flop_inside(self) -> int:
+        """Without padding's zeros: what can be held against a ceiling without passing it."""
+        return 2 * self.macs_inside
 
     def intensity(self, *, batch_size: int) -> float:
         """FLOP a byte of the tensors that one kernel reads and writes.
@@ -44,7 +52,7 @@ class LayerWork:
         or their gradient.
         """
         moved = batch_size * self.image_bytes + self.weight_bytes
-        return batch_size * self.flop / moved
+        return batch_size * self.flop_inside / moved
 
 
 def layer_work(net: Net) -> list[LayerWork]:
@@ -63,6 +71,7 @@ def layer_work(net: Net) -> list[LayerWork]:
                         layer=node.name,
                         text=node.text,
                         macs=macs[node.name],
+                        macs_inside=_inside(node, macs[node.name]),
                         needs_input_gradient=trained,
                         image_bytes=BYTES_PER_VALUE
                         * (prod(node.input_shape) + prod(node.output_shape)),
@@ -84,3 +93,20 @@ def step_flop(net: Net) -> int:
     the ceiling says how much of the time went into the multiply-adds that nobody can avoid.
     """
     return sum(layer.flop * (3 if layer.needs_input_gradient else 2) for layer in layer_work(net))
+
+
+def _inside(node: graph.Node, macs: int) -> int:
+    """The multiply-adds whose input is not padding."""
+    op = node.op
+    if not isinstance(op, graph.Conv2d):
+        return macs
+    for axis in range(2):
+        size, outputs = node.input_shape[1 + axis], node.output_shape[1 + axis]
+        kernel, stride, pad = op.kernel[axis], op.stride[axis], op.padding[axis]
+        taps = sum(
+            0 <= output * stride + tap - pad < size
+            for output in range(outputs)
+            for tap in range(kernel)
+        )
+        macs = macs * taps // (outputs * kernel)
+    return macs
