@@ -10,6 +10,9 @@ _ROUNDS = 200_000
 MEMORY_FLOATS = 1 << 24
 """A thread's array of the bandwidth test: 64 MiB, beyond every cache."""
 
+CACHE_FLOATS = 1 << 15
+"""The same for a core's own cache: two arrays of 128 KiB, beyond the first level alone."""
+
 
 class Machine:
     """Multiply-adds and memory traffic on a number of threads.
@@ -29,9 +32,10 @@ class Machine:
         self.rates.append(rate)
         return rate
 
-    def bandwidth(self) -> float:
-        """Bytes a second between memory and processor: the best of three sweeps.
+    def bandwidth(self, *, floats: int = MEMORY_FLOATS) -> float:
+        """Bytes a second that go between processor and two arrays of so many floats a thread.
 
-        The best, as a line that points lie under should be one that nothing goes beyond.
+        The best of five, as a line that points lie under should be one that nothing goes beyond.
         """
-        return max(float(self._machine.bandwidth(MEMORY_FLOATS, 1)) for _ in range(3))
+        sweeps = max(1, MEMORY_FLOATS // floats // 4)
+        return max(float(self._machine.bandwidth(floats, sweeps)) for _ in range(5))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kilonet.atomic import write_atomically
-from kilonet.bench.machine import Machine
+from kilonet.bench.machine import CACHE_FLOATS, Machine
 from kilonet.bench.memory import peak_memory
 from kilonet.bench.native import EngineSteps, engine_epoch, kernel_rates
 from kilonet.bench.result import (
@@ -47,7 +47,7 @@ LEARNT = 95.0
 
 _WARMING_STEPS = 24
 _TURN_SECONDS = 0.15
-_PROFILED_STEPS = 50
+_PROFILES, _PROFILED_STEPS = 9, 10
 
 Progress = Callable[[str], None]
 
@@ -185,6 +185,7 @@ class _Bench:
             self.say("timing kernels")
             self._kernels(native, threads)
             self.result.bandwidth = machine.bandwidth()
+            self.result.cache_bandwidth = machine.bandwidth(floats=CACHE_FLOATS)
         if evaluate:
             self.say("timing evaluation")
             self._evaluation(native, {name: every[name] for name in rivals}, threads)
@@ -250,14 +251,23 @@ class _Bench:
         return contender
 
     def _kernels(self, native: EngineSteps, threads: int) -> None:
-        rows = native.engine.profile(lambda: [native.step() for _ in range(_PROFILED_STEPS)])
-        self.result.kernels = kernel_rates(
-            self.run.net,
-            rows,
-            steps=_PROFILED_STEPS,
-            batch_size=self.result.batch_size,
-            threads=threads,
-        )
+        """Each kernel's median over several profiles."""
+        profiles = []
+        for _ in range(_PROFILES):
+            rows = native.engine.profile(lambda: [native.step() for _ in range(_PROFILED_STEPS)])
+            profiles.append(
+                kernel_rates(
+                    self.run.net,
+                    rows,
+                    steps=_PROFILED_STEPS,
+                    batch_size=self.result.batch_size,
+                    threads=threads,
+                )
+            )
+        self.result.kernels = [
+            sorted(rates, key=lambda rate: rate.gflops)[_PROFILES // 2]
+            for rates in zip(*profiles, strict=True)
+        ]
 
     def _evaluation(self, native: EngineSteps, rivals: dict[str, Any], threads: int) -> None:
         """The test set, with weights that have seen some steps."""

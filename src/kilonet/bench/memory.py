@@ -55,20 +55,20 @@ def peak_memory(way: str, *, run_file: Path, threads: int) -> Peak:
     return Peak(bytes=found["bytes"], worker_bytes=found["worker_bytes"])
 
 
-def own_peak() -> Peak:
-    """This process's so far."""
+def own_peak(*, workers: bool = False) -> Peak:
+    """This process's so far; where asked for, the largest of those it waited for too."""
     import resource
 
     # Bytes on macOS, KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     # Linux counts what the parent held when it started this process as this one's own. The
     # address space's own mark is free of that.
     status = Path("/proc/self/status")
     if status.is_file() and (mark := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         own = int(mark[1]) * 1024
-    return Peak(bytes=own, worker_bytes=workers)
+    return Peak(bytes=own, worker_bytes=children if workers else 0)
 
 
 def _train_and_report(way: str, run_file: str, threads: str) -> None:
@@ -81,7 +81,7 @@ def _train_and_report(way: str, run_file: str, threads: str) -> None:
 
         set_threads(int(threads))
         notebook_epoch(run, Images.of(run, load_dataset(run.data.name)))()
-    peak = own_peak()
+    peak = own_peak(workers=way == "notebook")
     sys.stdout.write(json.dumps({"bytes": peak.bytes, "worker_bytes": peak.worker_bytes}))
 
 

@@ -86,6 +86,7 @@ class BenchResult:
         memory: of a training run.
         kernels: of every layer, for the roofline.
         bandwidth: bytes a second of memory on all threads.
+        cache_bandwidth: of the cores' own caches.
         verified: what was checked before timing, a line each.
         skipped: what there is no time for, and why, a line each.
     """
@@ -101,6 +102,7 @@ class BenchResult:
     memory: Memory | None = None
     kernels: list[KernelRate] = field(default_factory=list)
     bandwidth: float = 0.0
+    cache_bandwidth: float = 0.0
     verified: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -122,6 +124,7 @@ class BenchResult:
             "threads": self.step.threads,
             "ceiling_gflops": self.step.ceiling,
             "bandwidth_bytes_per_second": self.bandwidth,
+            "cache_bandwidth_bytes_per_second": self.cache_bandwidth,
             "step": _step_json(self.step),
             "steps_by_threads": {str(each.threads): _step_json(each) for each in self.steps},
             "evaluation": None if self.evaluation is None else self._evaluation_json(),

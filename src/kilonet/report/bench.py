@@ -54,9 +54,12 @@ def bench_text(result: BenchResult) -> str:
     )
     where = f"{machine['cpu']} ({machine['instruction_set']})"
     size = f"{result.num_parameters:,} parameters, {result.flop_per_image / 1e6:.2f} MFLOP"
-    parts = [
+    head = (
         f"{where}, {threads_text(result.step.threads)}; {versions}",
         f"Network {result.net}: {size} an image to train",
+    )
+    parts = [
+        "\n".join(head),
         *(_steps(each, result.batch_size) for each in result.steps),
     ]
     if result.evaluation is not None:
