@@ -180,7 +180,7 @@ def compare(name: str, size: int, *, repeats: int, threads: int | None) -> dict[
     }
     for side, step in sides.items():
         # Verify before timing: steps on one batch must fit it better and better.
-        losses = [step() for _ in range(8)]
+        losses = [step() for _ in range(5)]
         if not all(map(math.isfinite, losses)) or min(losses[1:]) >= losses[0]:
             raise SystemExit(f"{name}, batch {size}: {side} does not learn: {losses}")
     timings = interleave(sides, repeats=repeats, turn_seconds=0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from kilonet.bench.timing import Timing, interleave
@@ -45,3 +47,15 @@ def test_a_turn_of_short_calls_has_one_that_is_not_timed() -> None:
     )
     assert len(calls) == len(timings["a"].calls) + 3
     assert told == ["a", "a", "a"]
+
+
+def test_after_long_calls_nothing_is_left_untimed() -> None:
+    calls: list[int] = []
+
+    def long() -> None:
+        calls.append(1)
+        time.sleep(2e-3)
+
+    timings = interleave({"a": long}, repeats=3, turn_seconds=1e-3)
+    assert len(timings["a"].calls) == 3
+    assert len(calls) == 4

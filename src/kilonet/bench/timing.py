@@ -77,7 +77,8 @@ def interleave(
     rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, call in contenders.items():
-            if turn_seconds:
+            # After a turn of a single call there is nothing short to warm up for.
+            if turn_seconds and (not rounds[name] or len(rounds[name][-1]) > 1):
                 call()
             rounds[name].append(_turn(call, turn_seconds))
             if after_turn is not None:

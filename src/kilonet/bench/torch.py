@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from kilonet.engine.torch import build_module
 from kilonet.spec import load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -186,9 +187,11 @@ def notebook_epoch(run: Run, images: Images, *, workers: int = 4) -> Callable[[]
         "shuffle": True,
         "num_workers": workers,
     }
-    # Four workers on fewer cores draw a warning; they are what the notebook asks for.
+    # Four workers on fewer cores draw a warning, here and in each epoch; they are what the notebook
+    # asks for.
+    quiet = partial(warnings.filterwarnings, "ignore", message="This DataLoader will create")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        quiet()
         train = DataLoader(Digits(images, train=True), **settings)
         test = DataLoader(Digits(images, train=False), **settings)
     torch.manual_seed(1)
@@ -196,21 +199,32 @@ def notebook_epoch(run: Run, images: Images, *, workers: int = 4) -> Callable[[]
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
 
     def epoch() -> float:
-        model.train()
-        seen = 0
-        for batch, labels in train:
-            optimizer.zero_grad()
-            output = model(batch)
-            loss = F.nll_loss(output, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            # The notebook reads loss and accuracy after every batch for its progress bar.
-            seen += int(output.argmax(dim=1).eq(labels).sum().item()) + int(loss.item() < 0)
-        model.eval()
-        correct = 0
-        with torch.no_grad():
-            for batch, labels in test:
-                correct += int(model(batch).argmax(dim=1).eq(labels).sum().item())
-        return 100.0 * correct / len(images.test_labels)
+        with warnings.catch_warnings():
+            quiet()
+            _train(model, optimizer, train)
+            return 100.0 * _correct(model, test) / len(images.test_labels)
 
     return epoch
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Any]) -> None:
+    model.train()
+    correct, losses = 0, []
+    for images, labels in batches:
+        optimizer.zero_grad()
+        output = model(images)
+        loss = F.nll_loss(output, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        # The notebook reads both after every batch, for its progress bar and its log.
+        losses.append(loss.item())
+        correct += int(output.argmax(dim=1).eq(labels).sum().item())
+
+
+def _correct(model: nn.Module, batches: Iterable[Any]) -> int:
+    model.eval()
+    correct = 0
+    with torch.no_grad():
+        for images, labels in batches:
+            correct += int(model(images).argmax(dim=1).eq(labels).sum().item())
+    return correct

@@ -48,7 +48,7 @@ def roofline(result: BenchResult, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     memory, cache = 1e-9 * result.bandwidth, 1e-9 * result.cache_bandwidth
-    low = 0.6 * min(ceiling / memory, *(kernel.intensity for kernel in kernels))
+    low = 0.6 * min(ceiling / cache, *(kernel.intensity for kernel in kernels))
     high = 2.0 * max(ceiling / memory, *(kernel.intensity for kernel in kernels))
     top = max(ceiling, *(kernel.gflops for kernel in kernels))
     axes.set_xlim(low, high)
@@ -90,11 +90,10 @@ def _roof(
     along = np.geomspace(low, high, 300)
     axes.plot(along, np.full_like(along, ceiling), color=INK, linewidth=1.4)
     axes.annotate(
-        f"multiply-adds: {ceiling:,.0f} GFLOP/s",
-        (high, ceiling),
-        xytext=(-4, -11),
+        f"ceiling: {ceiling:,.0f} GFLOP/s",
+        (low, ceiling),
+        xytext=(4, 4),
         textcoords="offset points",
-        ha="right",
         fontsize=8,
         color=INK,
     )
