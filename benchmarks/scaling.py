@@ -23,7 +23,7 @@ from kilonet.bench.work import step_flop
 from kilonet.data import load_dataset
 from kilonet.engine import Batch, create_engine
 from kilonet.environment import cpu_name
-from kilonet.report.figures import INK, TEST, new_figure, save_figure
+from kilonet.report.figures import INK, TEST, log_axes, new_figure, save_figure
 from kilonet.spec import Net, Run, load_run
 
 BATCH_SIZE = 128
@@ -123,9 +123,9 @@ def slope(points: list[dict[str, float]]) -> float:
 
 
 TITLES = {
-    "images": ("images, in steps of 128", "seconds"),
-    "width": ("multiply-adds of a step, times the bundled network's", "seconds a step"),
-    "batch_size": ("images of one step", "seconds a step"),
+    "images": ("images, in steps of 128", "ms"),
+    "width": ("multiply-adds, times the bundled network's", "ms a step"),
+    "batch_size": ("images of one step", "ms a step"),
 }
 
 
@@ -134,13 +134,12 @@ def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure = new_figure(10.0, 3.6)
     for i, (axis, points) in enumerate(found.items()):
         axes = figure.add_subplot(1, len(found), i + 1)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_axes(axes)
         work = np.array([point["work"] for point in points])
-        seconds = np.array([point["seconds"] for point in points])
+        seconds = 1e3 * np.array([point["seconds"] for point in points])
         axes.plot(work, seconds[-1] * work / work[-1], color=INK, linewidth=1, linestyle="--")
-        low = seconds - [point["seconds_low"] for point in points]
-        high = [point["seconds_high"] for point in points] - seconds
+        low = seconds - [1e3 * point["seconds_low"] for point in points]
+        high = [1e3 * point["seconds_high"] for point in points] - seconds
         axes.errorbar(work, seconds, yerr=[low, high], color=TEST, marker="o", markersize=4)
         axes.set_xlabel(TITLES[axis][0])
         axes.set_ylabel(TITLES[axis][1])

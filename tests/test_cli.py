@@ -134,9 +134,10 @@ def test_bench_json_has_the_designs_keys(
     assert (found["parameters"], found["flop_per_image"]) == (7864, 6_174_528)
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
     assert captured.err == ""
-    assert run_command(command) == 0
+    assert run_command([*command, "--profile"]) == 0
     out = capsys.readouterr().out
     assert "A training step of 128, 1 thread; ceiling" in out
+    assert "| convblock2.0 Conv2d " in out
     assert "Skipped: PyTorch: not installed" in out
     assert "Roofline: roof.png" in out
 

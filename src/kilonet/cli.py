@@ -241,6 +241,9 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Steps alone: no evaluation, epochs or memory.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where a step's time goes, layer by layer.")
+    ] = False,
     figure: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to draw the roofline of the kernels, as PNG."),
@@ -252,7 +255,7 @@ def bench(
     Contenders are checked first, then take turns. It takes minutes; PyTorch and JAX are optional.
     """
     from kilonet import bench as benchmark
-    from kilonet.report.bench import BenchLive, bench_text
+    from kilonet.report.bench import BenchLive, bench_text, profile_text
     from kilonet.report.roofline import roofline
 
     console = _console(as_json)
@@ -266,6 +269,8 @@ def bench(
         _print_json(result.to_json())
         return
     _say(console, bench_text(result))
+    if profile:
+        _say(console, f"\n{profile_text(result)}")
     if figure is not None:
         _say(console, f"Roofline: {figure}")
 

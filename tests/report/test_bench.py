@@ -14,8 +14,9 @@ from kilonet.bench.native import KernelRate
 from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK, Memory
 from kilonet.bench.timing import Timing
 from kilonet.bench.work import layer_work
+from kilonet.engine.native.profile import ProfileRow
 from kilonet.errors import EngineError
-from kilonet.report.bench import bench_text
+from kilonet.report.bench import bench_text, profile_text
 from kilonet.report.roofline import STYLES, roofline, spread_out
 from kilonet.spec import load_run
 
@@ -85,6 +86,30 @@ def test_the_text_says_what_was_found() -> None:
         "31.00 to 31.00",
         "15.50",
     ]
+
+
+def test_the_profile_adds_up_the_stages_of_a_pass() -> None:
+    result = made()
+    stages = {
+        ("", "", "wait"): 1.0,
+        ("a.0", "Conv2d", "forward"): 2.0,
+        ("a.0", "Conv2d", "weight_gradient"): 3.0,
+        ("a.0", "Conv2d", "backward"): 4.0,
+        ("a.2", "BatchNorm", "forward"): 0.5,
+        ("a.2", "BatchNorm", "forward_join"): 0.25,
+        ("a.2", "BatchNorm", "forward_finish"): 4.25,
+        ("a.2", "BatchNorm", "backward_finish"): 5.0,
+    }
+    result.profile = [
+        ProfileRow(layer=layer, operation=operation, stage=stage, seconds=1e-3 * ms, calls=4)
+        for (layer, operation, stage), ms in stages.items()
+    ]
+    text = profile_text(result)
+    assert "Where a step's 20.00 ms go, 2 threads added up" in text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert ["(wait)", "1.000", "–", "–", "5.0 %"] in rows
+    assert ["a.0 Conv2d", "2.000", "3.000", "4.000", "45.0 %"] in rows
+    assert ["a.2 BatchNorm", "5.000", "–", "5.000", "50.0 %"] in rows
 
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:

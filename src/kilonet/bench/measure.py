@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -251,22 +252,32 @@ class _Bench:
         return contender
 
     def _kernels(self, native: EngineSteps, threads: int) -> None:
-        """Each kernel's median over several profiles."""
-        profiles = []
-        for _ in range(_PROFILES):
-            rows = native.engine.profile(lambda: [native.step() for _ in range(_PROFILED_STEPS)])
-            profiles.append(
-                kernel_rates(
-                    self.run.net,
-                    rows,
-                    steps=_PROFILED_STEPS,
-                    batch_size=self.result.batch_size,
-                    threads=threads,
-                )
+        """Each kernel's median over several profiles, and the profile's mean."""
+        profiles = [
+            native.engine.profile(lambda: [native.step() for _ in range(_PROFILED_STEPS)])
+            for _ in range(_PROFILES)
+        ]
+        rates = [
+            kernel_rates(
+                self.run.net,
+                rows,
+                steps=_PROFILED_STEPS,
+                batch_size=self.result.batch_size,
+                threads=threads,
             )
+            for rows in profiles
+        ]
         self.result.kernels = [
-            sorted(rates, key=lambda rate: rate.gflops)[_PROFILES // 2]
-            for rates in zip(*profiles, strict=True)
+            sorted(same, key=lambda rate: rate.gflops)[_PROFILES // 2]
+            for same in zip(*rates, strict=True)
+        ]
+        self.result.profile = [
+            replace(
+                same[0],
+                seconds=sum(row.seconds for row in same) / (_PROFILES * _PROFILED_STEPS),
+                calls=same[0].calls // _PROFILED_STEPS,
+            )
+            for same in zip(*profiles, strict=True)
         ]
 
     def _evaluation(self, native: EngineSteps, rivals: dict[str, Any], threads: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from kilonet.bench.memory import Peak
 from kilonet.bench.native import KernelRate
 from kilonet.bench.timing import Ratio, Timing
+from kilonet.engine.native.profile import ProfileRow
 
 NATIVE, KILONET_TORCH, NOTEBOOK = "kilonet native", "kilonet torch", "notebook"
 CEILING = "ceiling"
@@ -85,6 +86,7 @@ class BenchResult:
         epoch: training and test with rotation, on all threads.
         memory: of a training run.
         kernels: of every layer, for the roofline.
+        profile: where a step's time goes, seconds and calls of one step.
         bandwidth: bytes a second of memory on all threads.
         cache_bandwidth: of the cores' own caches.
         verified: what was checked before timing, a line each.
@@ -101,6 +103,7 @@ class BenchResult:
     epoch: Comparison | None = None
     memory: Memory | None = None
     kernels: list[KernelRate] = field(default_factory=list)
+    profile: list[ProfileRow] = field(default_factory=list)
     bandwidth: float = 0.0
     cache_bandwidth: float = 0.0
     verified: list[str] = field(default_factory=list)
@@ -133,6 +136,16 @@ class BenchResult:
             "notebook_peak_bytes": None if notebook is None else notebook.bytes,
             "notebook_worker_peak_bytes": None if notebook is None else notebook.worker_bytes,
             "kernels": [kernel.to_json() for kernel in self.kernels],
+            "profile": [
+                {
+                    "layer": row.layer,
+                    "operation": row.operation,
+                    "stage": row.stage,
+                    "thread_ms": 1e3 * row.seconds,
+                    "calls": row.calls,
+                }
+                for row in self.profile
+            ],
             "verified": self.verified,
             "skipped": self.skipped,
         }

@@ -72,6 +72,34 @@ def bench_text(result: BenchResult) -> str:
     return "\n\n".join(parts)
 
 
+def profile_text(result: BenchResult) -> str:
+    """Where a training step's time goes: a row a layer, thread-milliseconds of one step."""
+    cells: dict[str, dict[str, float]] = {}
+    for row in result.profile:
+        # What is joined and finished belongs to the pass that it ends.
+        stage = row.stage.removesuffix("_join").removesuffix("_finish")
+        name = f"{row.layer} {row.operation}" if row.layer else f"({row.stage})"
+        column = stage if stage in _STAGES else "forward"
+        layer = cells.setdefault(name, dict.fromkeys(_STAGES, 0.0))
+        layer[column] += 1e3 * row.seconds
+    whole = sum(sum(layer.values()) for layer in cells.values())
+    rows = tuple(
+        (
+            name,
+            *(f"{layer[stage]:.3f}" if layer[stage] else "–" for stage in _STAGES),
+            f"{100 * sum(layer.values()) / whole:.1f} %",
+        )
+        for name, layer in cells.items()
+    )
+    columns = ("Layer", "Forward", "Weight gradient", "Backward", "Share")
+    where = f"Where a step's {whole:.2f} ms go, {threads_text(result.step.threads)} added up"
+    title = f"{where}; what runs as one stands with the first"
+    return str(Table(columns=columns, rows=rows, left=frozenset({0}), title=title))
+
+
+_STAGES = ("forward", "weight_gradient", "backward")
+
+
 def threads_text(count: int) -> str:
     """``1 thread``, ``2 threads``."""
     return "1 thread" if count == 1 else f"{count} threads"

@@ -327,6 +327,18 @@ def _log_scale(axes: Axes, *, ticks: tuple[int, ...]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def log_axes(axes: Axes) -> None:
+    """Both axes logarithmic, with plain numbers at 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in the house's style, sizes in inches."""
     from matplotlib.figure import Figure

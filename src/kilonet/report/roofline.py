@@ -13,7 +13,7 @@ import numpy as np
 
 from kilonet.errors import EngineError
 from kilonet.report.bench import threads_text
-from kilonet.report.figures import INK, TARGET, TEST, TRAIN, new_figure, save_figure
+from kilonet.report.figures import INK, TARGET, TEST, TRAIN, log_axes, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +45,7 @@ def roofline(result: BenchResult, path: Path) -> None:
         raise EngineError("no kernels were measured, so there is no roofline to draw")
     figure = new_figure(9.0, 5.4)
     axes = figure.add_subplot()
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_axes(axes)
     memory, cache = 1e-9 * result.bandwidth, 1e-9 * result.cache_bandwidth
     low = 0.6 * min(ceiling / cache, *(kernel.intensity for kernel in kernels))
     high = 2.0 * max(ceiling / memory, *(kernel.intensity for kernel in kernels))
@@ -78,7 +77,6 @@ def roofline(result: BenchResult, path: Path) -> None:
         x=0.01,
         ha="left",
     )
-    _plain_numbers(axes)
     save_figure(figure, path)
 
 
@@ -159,12 +157,3 @@ def spread_out(places: list[float], *, gap: float, low: float, high: float) -> l
         limit = high if i == len(moved) - 1 else moved[i + 1] - gap
         moved[i] = min(moved[i], limit)
     return moved
-
-
-def _plain_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
