@@ -22,7 +22,7 @@ class Comparison:
         threads: of each.
         timings: contender → its times.
         rivals: which contenders are PyTorch float32 as people write it.
-        ceiling: 10⁹ FLOP a second, measured in the same turns; None where it was not.
+        ceiling: 10⁹ FLOP a second, the best of the same turns; None where it was not measured.
         flop: nominal FLOP of one call; 0 where shares are not asked for.
     """
 
