@@ -27,8 +27,8 @@ lint: install-dev                     ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: install-dev                    ## an epoch here beside the notebook's own way
-	$(BIN)/python benchmarks/notebook_epoch.py
+bench: install-dev                    ## kilonet beside PyTorch and the machine, with a roofline
+	$(BIN)/kilonet bench --figure bench.png
 
 wheel: $(BIN)/python                  ## dist/: the source, and a wheel for machines like this one
 	$(PIP) install build

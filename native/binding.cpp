@@ -4,15 +4,18 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "machine.h"
 #include "plan.h"
 
 namespace nb = nanobind;
@@ -57,6 +60,11 @@ bool interrupted() {
   const nb::gil_scoped_acquire interpreter;
   return PyErr_CheckSignals() != 0;
 }
+
+// Indexed by Pass.
+constexpr const char* kPassNames[] = {
+    "input",           "wait",     "loss",          "forward",         "forward_join", "forward_finish",
+    "weight_gradient", "backward", "backward_join", "backward_finish", "sum"};
 
 class Network {
  public:
@@ -149,6 +157,16 @@ class Network {
 
   void erasing(double p, Bounds scale, Bounds log_ratio, std::uint8_t value) {
     input().append(make_erasing(input().size(), p, range(scale), range(log_ratio), value));
+  }
+
+  void profile(bool on) { plan_.profile(on); }
+
+  // Rows of (layer, pass, nanoseconds, calls).
+  std::vector<std::tuple<int, std::string, std::int64_t, std::int64_t>> profiled() const {
+    std::vector<std::tuple<int, std::string, std::int64_t, std::int64_t>> rows;
+    for (const Profile::Row& row : plan_.profiled())
+      rows.emplace_back(row.layer, kPassNames[int(row.pass)], row.nanoseconds, row.calls);
+    return rows;
   }
 
   void compile(int output, long parameters) { plan_.compile(output, parameters); }
@@ -284,10 +302,30 @@ class Network {
   std::vector<float> before_;  // the buffers, in case that a step does not come to its end
 };
 
+// As kilonet::Machine, with the interpreter's lock released.
+class Measured {
+ public:
+  Measured(const std::string& isa, int threads) : machine_(kernels_of(isa), threads) {}
+
+  double multiply_adds(long rounds) {
+    const nb::gil_scoped_release release;
+    return machine_.multiply_adds(rounds);
+  }
+
+  double bandwidth(long count, int sweeps) {
+    const nb::gil_scoped_release release;
+    return machine_.bandwidth(count, sweeps);
+  }
+
+ private:
+  Machine machine_;
+};
+
 }  // namespace
 }  // namespace kilonet
 
 NB_MODULE(_native, m) {
+  using kilonet::Measured;
   using kilonet::Network;
   m.def("instruction_sets", &kilonet::instruction_sets);
   // The arithmetic whose last bit counts, to be compared with the reference's by itself.
@@ -315,6 +353,8 @@ NB_MODULE(_native, m) {
       .def("color_jitter", &Network::color_jitter)
       .def("erasing", &Network::erasing)
       .def("compile", &Network::compile)
+      .def("profile", &Network::profile)
+      .def("profiled", &Network::profiled)
       .def("gradients", &Network::gradients)
       .def("logits", &Network::logits)
       .def("augmented", &Network::augmented)
@@ -322,4 +362,8 @@ NB_MODULE(_native, m) {
       .def("sgd", &Network::sgd)
       .def("adam", &Network::adam)
       .def("lerp", &Network::lerp);
+  nb::class_<Measured>(m, "Machine")
+      .def(nb::init<const std::string&, int>())
+      .def("multiply_adds", &Measured::multiply_adds)
+      .def("bandwidth", &Measured::bandwidth);
 }

@@ -172,6 +172,11 @@ struct Kernels {
   void (*sgd)(const Sgd&, float* p, const float* g, float* buffer, long count);
   void (*adam)(const Adam&, float* p, const float* g, float* m, float* v, long count);
   void (*lerp)(float weight, const float* x, float* average, long count);
+
+  // To measure the machine by: independent multiply-adds in registers, which give the FLOP done; and
+  // y = x + y / 2 for a multiple of 16 values, which gives the bytes read and written.
+  long (*multiply_adds)(long rounds);
+  long (*scale_add)(const float* x, float* y, long count);
 };
 
 const Kernels& baseline_kernels();

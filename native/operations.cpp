@@ -58,6 +58,7 @@ class Conv final : public Operation {
                        part + n_.weight);
     if (n_.bias >= 0)
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
+    if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
       k_.convolve(backward_, dout, back_packed_.data(), nullptr, Activation::none, 0, f_.add,
                   s.scratch + c.thread * s.scratch_stride, c.slab + in_.gradient);

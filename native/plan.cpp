@@ -46,6 +46,7 @@ int Plan::append(Node node, int channels, int height, int width) {
     tensors_[node.other].consumers++;
   }
   node.output = int(tensors_.size());
+  node.layer = int(nodes_.size());
   tensors_.push_back({channels, height, width, needs_gradient});
   nodes_.push_back(node);
   return node.output;
@@ -169,25 +170,39 @@ void Plan::build() {
 
 void Plan::schedule() {
   phases_.emplace_back();
-  for (auto& operation : operations_) {
-    phases_.back().calls.push_back({operation.get(), &Operation::forward});
-    if (!operation->joins()) continue;
-    phases_.back().joining = operation.get();
-    phases_.back().join = &Operation::join_forward;
+  const auto meet = [&](Operation* operation, void (Operation::*join)(const Step&), Pass pass,
+                        int layer) {
+    phases_.back().joining = operation;
+    phases_.back().join = join;
+    phases_.back().pass = pass;
+    phases_.back().layer = layer;
     phases_.emplace_back();
-    phases_.back().calls.push_back({operation.get(), &Operation::finish_forward});
+  };
+  for (std::size_t n = 0; n < operations_.size(); n++) {
+    Operation* operation = operations_[n].get();
+    const int layer = nodes_[n].layer;
+    phases_.back().calls.push_back({operation, &Operation::forward, Pass::forward, layer});
+    if (!operation->joins()) continue;
+    meet(operation, &Operation::join_forward, Pass::forward_join, layer);
+    phases_.back().calls.push_back(
+        {operation, &Operation::finish_forward, Pass::forward_finish, layer});
   }
-  phases_.back().calls.push_back({nullptr, nullptr});  // the loss
+  phases_.back().calls.push_back({nullptr, nullptr, Pass::loss});
   for (std::size_t n = operations_.size(); n-- > 0;) {
     Operation* operation = operations_[n].get();
+    const int layer = nodes_[n].layer;
     if (!tensors_[nodes_[n].output].needs_gradient) continue;
-    phases_.back().calls.push_back({operation, &Operation::backward});
+    phases_.back().calls.push_back({operation, &Operation::backward, Pass::backward, layer});
     if (!operation->joins()) continue;
-    phases_.back().joining = operation;
-    phases_.back().join = &Operation::join_backward;
-    phases_.emplace_back();
-    phases_.back().calls.push_back({operation, &Operation::finish_backward});
+    meet(operation, &Operation::join_backward, Pass::backward_join, layer);
+    phases_.back().calls.push_back(
+        {operation, &Operation::finish_backward, Pass::backward_finish, layer});
   }
+}
+
+void Plan::profile(bool on) {
+  step_.profile = on ? &profile_ : nullptr;
+  if (on) profile_.reset(pool_.threads(), int(tensors_.size()));
 }
 
 void Plan::reserve(int chunks) {
@@ -251,16 +266,21 @@ bool Plan::claim(int thread, std::uint32_t phase, int* chunk) {
 void Plan::train(int thread) {
   const Tensor& in = tensors_[0];
   const Tensor& out = tensors_[output_];
+  if (step_.profile) step_.profile->start(thread);
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
     for (int index; !pool_.stopping(thread) && claim(thread, p, &index);) {
       const Chunk c = chunk(index, index, thread);
       const long first = long(index) * kLanes;
-      if (p == 0) input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
+      if (p == 0) {
+        input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
+        lap(thread, Pass::input);
+      }
       for (const Call& call : phase.calls) {
         if (pool_.stopping(thread)) break;
         if (call.operation) {
           (call.operation->*call.function)(step_, c);
+          lap(thread, call.pass, call.layer);
           continue;
         }
         std::int32_t labels[kLanes];
@@ -269,18 +289,24 @@ void Plan::train(int thread) {
         losses_[index] = kernels_.cross_entropy(
             c.slab + out.value, out.channels, out.plane(), labels, c.lanes, training_.smoothing,
             1.0f / float(batch_.count), c.slab + out.gradient);
+        lap(thread, call.pass);
       }
     }
     struct Join {
+      Plan* plan;
       const Phase* phase;
-      const Step* step;
-    } join = {&phase, &step_};
+      int thread;
+    } join = {this, &phase, thread};
     pool_.meet(
         [](void* context) {
-          const Join& join = *static_cast<Join*>(context);
-          if (join.phase->joining) (join.phase->joining->*join.phase->join)(*join.step);
+          const auto& [plan, phase, thread] = *static_cast<Join*>(context);
+          if (!phase->joining) return;
+          plan->lap(thread, Pass::wait);
+          (phase->joining->*phase->join)(plan->step_);
+          plan->lap(thread, phase->pass, phase->layer);
         },
         &join);
+    lap(thread, Pass::wait);
   }
   if (pool_.stopping(thread)) return;
   // Each thread adds up a share of the parameters.
@@ -290,6 +316,7 @@ void Plan::train(int thread) {
   if (count > 0)
     kernels_.add_parts(parts_.get() + first, step_.gradient_stride, step_.chunks, count,
                        out_ + first);
+  lap(thread, Pass::sum);
 }
 
 void Plan::gradients(const Batch& batch, const Training& training, const float* parameters,

@@ -13,6 +13,7 @@
 
 #include "input.h"
 #include "kernels.h"
+#include "profile.h"
 #include "threads.h"
 
 namespace kilonet {
@@ -43,6 +44,7 @@ struct Step {
   std::uint64_t seed;
   std::uint32_t number;
   int images, chunks;
+  Profile* profile;  // none unless asked for
 };
 
 struct Chunk {
@@ -73,6 +75,7 @@ struct Node {
   enum class Kind { conv, activation, norm, dropout, max_pool, average_pool, flatten, add };
   Kind kind;
   int input, other = -1, output;
+  int layer = -1;  // in the order of appending; where several run as one, the first's
   bool trained = false;
   // conv and pools
   int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, groups = 1;
@@ -108,6 +111,10 @@ class Plan {
   // (count, classes) with running statistics and without dropout.
   void logits(const Batch&, const float* parameters, const float* buffers, float* out);
 
+  // While on, where the training steps' time goes is measured; turning it on forgets what was.
+  void profile(bool on);
+  std::vector<Profile::Row> profiled() const { return profile_.rows(); }
+
   const Kernels& kernels() const { return kernels_; }
   const Tensor& tensor(int id) const { return tensors_[id]; }
   int threads() const { return pool_.threads(); }
@@ -118,11 +125,15 @@ class Plan {
   struct Call {
     Operation* operation;
     void (Operation::*function)(const Step&, const Chunk&);
+    Pass pass;
+    int layer = -1;
   };
   struct Phase {
     std::vector<Call> calls;
     Operation* joining = nullptr;
     void (Operation::*join)(const Step&) = nullptr;
+    Pass pass = Pass::wait;
+    int layer = -1;
   };
 
   void build();
@@ -133,6 +144,9 @@ class Plan {
   bool claim(int thread, std::uint32_t phase, int* chunk);
   Chunk chunk(int index, int slab, int thread) const;
   void begin(const Batch&, const float* parameters, float* buffers);
+  void lap(int thread, Pass pass, int layer = -1) {
+    if (step_.profile) step_.profile->lap(thread, pass, layer);
+  }
 
   const Kernels& kernels_;
   Pool pool_;
@@ -151,6 +165,8 @@ class Plan {
   static Memory allocate(long floats);
   Memory slabs_, parts_, scratch_;
   int reserved_ = 0;
+
+  Profile profile_;
 
   // Of the step under way.
   Step step_{};

@@ -26,14 +26,15 @@ ORDER = [
     ["store"],
     ["run"],
     ["study"],
-    ["analysis"],
+    ["analysis", "bench"],
     ["report", "search", "export"],
     ["cli"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 ENTRANCES = {"__init__", "__main__"}
 
-TORCH_ROOMS = ("engine/torch/", "export/torch.py")
+TORCH_ROOMS = ("engine/torch/", "export/torch.py", "bench/torch.py")
+JAX_ROOMS = ("bench/jax.py",)
 
 
 def room_of(path: Path) -> str:
@@ -74,11 +75,12 @@ def test_imports_run_one_way(path):
         assert earlier or other == room, f"{path}:{line}: {room} may not import {other}"
 
 
+@pytest.mark.parametrize(("framework", "rooms"), [("torch", TORCH_ROOMS), ("jax", JAX_ROOMS)])
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_torch_has_its_rooms(path):
-    torch = [line for line, name in imports(path) if name.partition(".")[0] == "torch"]
-    if not path.relative_to(SOURCE).as_posix().startswith(TORCH_ROOMS):
-        assert not torch, f"{path}:{torch[0]}: torch is imported in {TORCH_ROOMS} alone"
+def test_frameworks_have_their_rooms(path, framework, rooms):
+    found = [line for line, name in imports(path) if name.partition(".")[0] == framework]
+    if not path.relative_to(SOURCE).as_posix().startswith(rooms):
+        assert not found, f"{path}:{found[0]}: {framework} is imported in {rooms} alone"
 
 
 def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
@@ -110,4 +112,4 @@ def test_an_import_stays_light(name):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {module.partition(".")[0] for module in done.stdout.split()}
     assert "kilonet" in loaded
-    assert not loaded & {"torch", "torchvision", "matplotlib", "pandas"}
+    assert not loaded & {"torch", "torchvision", "jax", "matplotlib", "pandas"}

@@ -39,6 +39,8 @@ void add_parts(const float*, long, int, long, float*);
 void sgd(const Sgd&, float*, const float*, float*, long);
 void adam(const Adam&, float*, const float*, float*, float*, long);
 void lerp(float, const float*, float*, long);
+long multiply_adds(long);
+long scale_add(const float*, float*, long);
 
 }  // namespace kilonet::KILONET_ISA
 
@@ -83,6 +85,8 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       sgd,
       adam,
       lerp,
+      multiply_adds,
+      scale_add,
   };
   return table;
 }

@@ -225,6 +225,56 @@ def data(
     typer.echo(f"Samples of each class: {picture}")
 
 
+@app.command(
+    epilog="Example: kilonet bench --quick --json",
+)
+def bench(
+    net: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="A bundled network, a TOML file or a run's folder; it is trained on MNIST.",
+        ),
+    ] = "interim",
+    threads: _Threads = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Steps alone: no evaluation, epochs or memory.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where a step's time goes, layer by layer.")
+    ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to draw the roofline of the kernels, as PNG."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Time the native engine beside PyTorch, JAX and the machine's own ceiling.
+
+    Contenders are checked first, then take turns. It takes minutes; PyTorch and JAX are optional.
+    """
+    from kilonet import bench as benchmark
+    from kilonet.report.bench import BenchLive, bench_text, profile_text
+    from kilonet.report.roofline import roofline
+
+    console = _console(as_json)
+    with BenchLive(console) as live:
+        result = benchmark.bench(
+            net, threads=threads, repeats=repeats, quick=quick, progress=live.say
+        )
+    if figure is not None:
+        roofline(result, figure)
+    if as_json:
+        _print_json(result.to_json())
+        return
+    _say(console, bench_text(result))
+    if profile:
+        _say(console, f"\n{profile_text(result)}")
+    if figure is not None:
+        _say(console, f"Roofline: {figure}")
+
+
 def _console(as_json: bool) -> Console:
     """Where people read: standard error when standard output is for a program."""
     return Console(stderr=as_json, highlight=False)

@@ -132,7 +132,7 @@ def test_the_ladders_legend_is_not_cut_off(
     from matplotlib.figure import Figure
 
     drawn_figures: list[Figure] = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn_figures.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn_figures.append(figure))
     result = made_result(STUDY, [[made_rows([99.0] * 10)] * seeds] * rungs)
     figures.ladder(result, analyse(result, test_images=TEST_IMAGES), tmp_path / "ladder.png")
     [figure] = drawn_figures

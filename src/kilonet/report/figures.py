@@ -45,7 +45,7 @@ def learning_curves(ran: RungResult, *, target: float, path: Path) -> None:
     Raises:
         StoreError: if it cannot be written.
     """
-    figure = _new_figure(9.0, 3.9)
+    figure = new_figure(9.0, 3.9)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.2, 1))
     accuracy = figure.add_subplot(grid[:, 0])
     loss = figure.add_subplot(grid[0, 1])
@@ -93,7 +93,7 @@ def learning_curves(ran: RungResult, *, target: float, path: Path) -> None:
     for axes in (accuracy, rate):
         axes.set_xlabel("epoch")
         _whole_epochs(axes, epochs)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def ladder(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
@@ -108,7 +108,7 @@ def ladder(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
         StoreError: if it cannot be written.
     """
     rungs = analysis.rungs
-    figure = _new_figure(max(6.0, 1.2 + 1.95 * len(rungs)), 4.4)
+    figure = new_figure(max(6.0, 1.2 + 1.95 * len(rungs)), 4.4)
     axes = figure.add_subplot()
     error = max(rung.binomial for rung in rungs)
     axes.axhspan(
@@ -151,7 +151,7 @@ def ladder(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
         fontsize=8,
         frameon=False,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def accuracy_limits(
@@ -327,13 +327,27 @@ def _log_scale(axes: Axes, *, ticks: tuple[int, ...]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def log_axes(axes: Axes) -> None:
+    """Both axes logarithmic, with plain numbers at 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in the house's style, sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Style the axes and write a PNG; StoreError if it cannot be written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     for axes in figure.axes:

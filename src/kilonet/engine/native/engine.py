@@ -21,12 +21,13 @@ from kilonet.engine.native.machine import (
     thread_count,
 )
 from kilonet.engine.native.network import compile_network, pixel_table
+from kilonet.engine.native.profile import ProfileRow, profile_network
 from kilonet.environment import package_version
 from kilonet.errors import DataError, EngineError
 from kilonet.spec import SGD, AdamW, graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -209,6 +210,10 @@ class NativeEngine:
         """Go on from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
         live = self._live_state()
         _write(checked_arrays(state, like=live, where="state", exact=True), live)
+
+    def profile(self, work: Callable[[], object]) -> list[ProfileRow]:
+        """Where this engine's training steps inside ``work`` spend their time."""
+        return profile_network(self._network, self.run.net, work)
 
     def _pass(self, batch: Batch, *, update_buffers: bool) -> tuple[float, int]:
         """Forward and backward: the gradients, the mean loss and the correct count."""

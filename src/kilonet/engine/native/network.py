@@ -114,3 +114,12 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
 
     network.compile(run(net.nodes, 0), len(parameters.flat))
     return network
+
+
+def appended_nodes(net: Net) -> list[graph.Node]:
+    """The nodes that :func:`compile_network` appends, in its order."""
+    return [
+        node
+        for node in graph.walk(net.nodes)
+        if not (isinstance(node.op, graph.Dropout) and not node.op.p)
+    ]

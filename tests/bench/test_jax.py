@@ -1,0 +1,50 @@
+"""JAX's side of the benchmark, where JAX is installed: equal logits from equal weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kilonet.bench.measure import LOGITS_TOLERANCE, log_softmax, stalled
+from kilonet.bench.native import EngineSteps
+from kilonet.data import Dataset
+from kilonet.run import Images
+from kilonet.spec import load_run
+
+pytest.importorskip("jax")
+
+
+MIXED = {
+    "input": [1, 28, 28],
+    "block": ["conv", "batchnorm", "silu", "dropout 0.1"],
+    "layers": [
+        "conv 6 stride=2 pad=1 bias",
+        {"residual": ["depthwise pad=1", "pointwise 6"]},
+        "leaky_relu",
+        "avgpool 3 stride=2 pad=1",
+        "hardswish",
+        "maxpool 3 stride=2 pad=1",
+        "flatten",
+        "linear 12",
+        "batchnorm",
+        "linear 10",
+    ],
+}
+
+
+@pytest.mark.parametrize("net", [None, MIXED], ids=["bundled", "every layer"])
+def test_equal_weights_give_equal_logits_and_steps_train(mnist: Dataset, net: dict | None) -> None:
+    from kilonet.bench.jax import JaxSteps
+
+    run = load_run("interim")
+    run = run if net is None else run.replace({"net": net})
+    images = Images.of(run, mnist)
+    native = EngineSteps(run, images, engine="native", threads=1)
+    for _ in range(3):
+        native.step()
+    contender = JaxSteps(run, images)
+    contender.load_weights(native.engine.weights())
+    digits = images.test_images[:200]
+    expected, found = log_softmax(native.logits(digits)), log_softmax(contender.logits(digits))
+    assert np.linalg.norm(found - expected) <= LOGITS_TOLERANCE * np.linalg.norm(expected)
+    assert stalled([contender.step() for _ in range(16)]) is None

@@ -1,0 +1,46 @@
+"""Peak memory, of this process and of one that trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kilonet.bench.memory import own_peak, peak_memory
+from kilonet.errors import EngineError
+from kilonet.spec import Run, load_run, to_toml
+
+
+def test_the_peak_stays_when_the_memory_has_gone() -> None:
+    before = own_peak().bytes
+    assert before > 20_000_000
+    filled = np.ones(before, dtype=np.uint8)
+    assert filled.sum() == before
+    del filled
+    assert own_peak().bytes > 1.5 * before
+
+
+def test_a_process_that_fails_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no such file"):
+        peak_memory("native", run_file=tmp_path / "missing.toml", threads=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mark of the address space is Linux's")
+def test_a_training_run_is_measured_on_its_own(tmp_path: Path, small_run: Run) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(small_run))
+    # More than the child needs; as its parent's it must not be counted.
+    filled = np.ones(600_000_000, dtype=np.uint8)
+    peak = peak_memory("native", run_file=file, threads=1)
+    assert len(filled)
+    assert 30_000_000 < peak.bytes < 300_000_000
+    assert peak.worker_bytes == 0
+
+
+@pytest.mark.slow
+def test_a_whole_epoch_stays_small(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(load_run("interim")))
+    assert peak_memory("native", run_file=file, threads=2).bytes < 300_000_000
