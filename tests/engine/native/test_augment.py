@@ -104,7 +104,7 @@ TRANSFORMS: dict[str, st.SearchStrategy[Augmentation]] = {
 }
 LISTS = st.lists(st.one_of(*TRANSFORMS.values()), min_size=2, max_size=4)
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40))
-# Up to three chunks of 32, the last one mostly ragged.
+# Up to six chunks of 16, the last one mostly ragged.
 COUNTS = st.integers(1, 80)
 
 

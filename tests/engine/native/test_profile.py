@@ -12,7 +12,7 @@ from kilonet.data import Dataset
 from kilonet.run import Images
 from kilonet.spec import load_run
 
-STEPS, CHUNKS = 3, 4  # 128 images are four chunks of 32
+STEPS, CHUNKS = 3, 8  # 128 images are eight chunks of 16
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -82,7 +82,7 @@ def float32_gradients(twin: Any, x: Any, labels: Any, smoothing: float) -> dict[
 )
 @given(
     net=nets(dropout=False, sizes=(1, 13), max_lines=4),
-    count=st.sampled_from([1, 2, 7, 32, 33]),
+    count=st.sampled_from([1, 2, 7, 16, 17, 33]),
     smoothing=st.sampled_from([0.0, 0.1]),
     isa=st.sampled_from(ISAS),
     threads=st.sampled_from([1, 2]),

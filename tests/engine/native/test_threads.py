@@ -28,7 +28,7 @@ SMALL = Net(
     block=["conv", "relu", "batchnorm", "dropout 0.2"],
     layers=["conv 6", "conv 6 pad=1", "gap", "pointwise 4 bare"],
 )
-# A tenth of a second and more a chunk of 32 images.
+# A tenth of a second and more a chunk of 16 images.
 SLOW = Net(
     input=(1, 32, 32),
     block=["conv", "relu", "batchnorm"],
