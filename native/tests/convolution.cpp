@@ -311,9 +311,9 @@ void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tall
 }  // namespace
 
 std::vector<Test> convolution_tests() {
-  return {{"convolve", 240, convolve_tests},
-          {"convolve (transposed)", 240, input_gradient_tests},
-          {"weight_gradient", 240, weight_gradient_tests},
+  return {{"convolve", 160, convolve_tests},
+          {"convolve (transposed)", 160, input_gradient_tests},
+          {"weight_gradient", 160, weight_gradient_tests},
           {"channel_sums", 40, channel_sums_tests}};
 }
 

@@ -192,10 +192,10 @@ void average_pool_backward_tests(const Kernels& k, Random& random, int cases, Ta
 }  // namespace
 
 std::vector<Test> pooling_tests() {
-  return {{"max_pool", 100, max_pool_tests},
-          {"max_pool_backward", 100, max_pool_backward_tests},
-          {"average_pool", 60, average_pool_tests},
-          {"average_pool_backward", 60, average_pool_backward_tests}};
+  return {{"max_pool", 60, max_pool_tests},
+          {"max_pool_backward", 50, max_pool_backward_tests},
+          {"average_pool", 50, average_pool_tests},
+          {"average_pool_backward", 40, average_pool_backward_tests}};
 }
 
 }  // namespace kilonet::tests
