@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from kilonet.engine import Batch, Engine, create_engine
 from kilonet.spec import Net, Run, graph
@@ -29,9 +28,10 @@ from strategies import nets
 torch = pytest.importorskip("torch")
 native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
 
-from float64_twin import ROUNDING, Arrays, Pass, Twin  # noqa: E402
+from float64_twin import ROUNDING, Arrays, Twin, check  # noqa: E402
 
 ISAS = native.instruction_sets()
+Values = dict[str, Arrays]
 MEAN, STD = 0.5, 0.25
 COUNTS = [1, 2, 7, 31, 32, 33, 65]
 """Images: a batch of one, and chunks of 32 that are full, ragged, and followed by one of one."""
@@ -63,28 +63,7 @@ def batch_of(net: Net, count: int, step: int) -> Batch:
 def trainable(net: Net, count: int) -> bool:
     """Whether there is something to train, and no batch norm over a single value."""
     norms = [node for node in graph.walk(net.nodes) if isinstance(node.op, graph.BatchNorm)]
-    return bool(net.parameters) and all(
-        count * np.prod(node.input_shape[1:]) > 1 for node in norms
-    )
-
-
-def check(
-    found: Arrays, exact: Arrays, *, share: float, rounded: Callable[[], list[Arrays]]
-) -> list[bool]:
-    """Each array within a share of its norm, or within what rounding does; which were the first."""
-    outright = []
-    for name, expected in exact.items():
-        assert found[name].shape == expected.shape, name
-        error = distance(found[name], expected)
-        outright.append(error <= share * np.linalg.norm(expected))
-        if not outright[-1]:
-            allowed = max(distance(array[name], expected) for array in rounded())
-            assert error <= allowed, (name, error / np.linalg.norm(expected), error / allowed)
-    return outright
-
-
-def distance(a: NDArray[Any], b: NDArray[Any]) -> float:
-    return float(np.linalg.norm(np.asarray(a, dtype=np.float64) - b))
+    return bool(net.parameters) and all(count * np.prod(node.input_shape[1:]) > 1 for node in norms)
 
 
 def of_run(net: Net, smoothing: float) -> Run:
@@ -92,58 +71,60 @@ def of_run(net: Net, smoothing: float) -> Run:
     return Run(net=net, train={"label_smoothing": smoothing, "optimizer": optimizer, "seed": 5})
 
 
+class Expected:
+    """What a training pass and an evaluation come to in float64."""
+
+    def __init__(self, run: Run, weights: Arrays, count: int) -> None:
+        self.run, self.weights = run, weights
+        twin = Twin(run, weights, mean=MEAN, std=STD)
+        batches = (batch_of(run.net, count, step) for step in range(6))
+        self.batch: Any = next((one for one in batches if not twin.near_a_kink(one)), None)
+        assume(self.batch is not None)
+        self.exact = self._values(twin)
+        self._rounded: list[Values] = []
+
+    def check(self, part: str, found: Arrays, *, share: float) -> list[bool]:
+        return check(
+            found,
+            self.exact[part],
+            share=share,
+            rounded=lambda: [values[part] for values in self.rounded()],
+        )
+
+    def rounded(self) -> list[Values]:
+        """The same with rounding, four times; only when asked for, which is seldom."""
+        if not self._rounded:
+            for seed in range(1, 5):
+                twin = Twin(self.run, self.weights, mean=MEAN, std=STD)
+                self._rounded.append(self._values(twin, rounding=ROUNDING, seed=seed))
+        return self._rounded
+
+    def _values(self, twin: Twin, **noise: Any) -> Values:
+        one = twin.training_pass(self.batch, **noise)
+        logits = twin.evaluation(self.batch.images, **noise)
+        return {
+            "gradients": one.gradients,
+            "buffers": one.buffers,
+            "loss": {"loss": np.array(one.loss)},
+            "logits": {"logits": logits},
+        }
+
+
 def passes_agree(net: Net, count: int, smoothing: float, isa: str, threads: int) -> list[bool]:
     """A training pass and an evaluation; for each gradient, whether 1e-4 held outright."""
     run = of_run(net, smoothing)
-    weights: Arrays | None = None
+    expected: Expected | None = None
     outright: list[bool] = []
     for engine in engines_of(run, isa, threads):
-        if weights is None:
-            weights = engine.weights()
-            twin = Twin(run, weights, mean=MEAN, std=STD)
-            batches = (batch_of(net, count, step) for step in range(6))
-            data = next((one for one in batches if not twin.near_a_kink(one)), None)
-            assume(data is not None)
-            assert data is not None
-            exact = twin.training_pass(data)
-            logits = twin.evaluation(data.images)
-            memory: list[tuple[Pass, NDArray[Any]]] = []
-        start = weights
-
-        def rounded() -> list[tuple[Pass, NDArray[Any]]]:
-            for seed in range(1, 5) if not memory else ():
-                other = Twin(run, start, mean=MEAN, std=STD)
-                one = other.training_pass(data, rounding=ROUNDING, seed=seed)
-                memory.append((one, other.evaluation(data.images, rounding=ROUNDING, seed=-seed)))
-            return memory
-
-        outright += check(
-            engine.gradients(data),
-            exact.gradients,
-            share=1e-4,
-            rounded=lambda: [one.gradients for one, _ in rounded()],
-        )
-        result = engine.step(data, 0.0)
-        check(
-            {"loss": np.array(result.loss)},
-            {"loss": np.array(exact.loss)},
-            share=1e-5,
-            rounded=lambda: [{"loss": np.array(one.loss)} for one, _ in rounded()],
-        )
-        check(
-            engine.weights(),
-            exact.buffers,
-            share=1e-5,
-            rounded=lambda: [one.buffers for one, _ in rounded()],
-        )
-        found = engine.evaluate(data.images, data.labels, logits=True).logits
-        assert found is not None
-        check(
-            {"logits": found},
-            {"logits": logits},
-            share=1e-5,
-            rounded=lambda: [{"logits": values} for _, values in rounded()],
-        )
+        expected = expected or Expected(run, engine.weights(), count)
+        batch = expected.batch
+        outright += expected.check("gradients", engine.gradients(batch), share=1e-4)
+        result = engine.step(batch, 0.0)
+        expected.check("loss", {"loss": np.array(result.loss)}, share=1e-5)
+        expected.check("buffers", engine.weights(), share=1e-5)
+        logits = engine.evaluate(batch.images, batch.labels, logits=True).logits
+        assert logits is not None
+        expected.check("logits", {"logits": logits}, share=1e-5)
     return outright
 
 
@@ -162,9 +143,7 @@ def ten_steps_agree(net: Net, count: int, smoothing: float, isa: str, threads: i
         )
         values = []
         for step, one in enumerate(batches):
-            values.append(
-                twin.training_pass(one, rounding=rounding, seed=100 * seed + step).loss
-            )
+            values.append(twin.training_pass(one, rounding=rounding, seed=100 * seed + step).loss)
             optimizer.step()
         return {f"step {step}": np.array(value) for step, value in enumerate(values)}
 
