@@ -252,7 +252,7 @@ class TorchEngine:
         )
         self._module.train()
         logits = _checked_logits(self._module(self._input(images)), batch.labels)
-        labels = torch.tensor(batch.labels, device=self.device)
+        labels = torch.tensor(batch.labels, dtype=torch.int64, device=self.device)
         return (
             logits,
             labels,
