@@ -9,26 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilonet.engine import Batch, Engine, create_engine
+from kilonet.engine import Engine, create_engine
 from kilonet.errors import DataError, EngineError, StoreError
 from kilonet.spec import Net, Run
+from small_runs import NET, OPTIMIZERS, assert_same, batch, run_of
 
 torch = pytest.importorskip("torch")
 
 nn = torch.nn
 
-NET = Net(
-    input=(1, 8, 8),
-    block=["conv", "relu", "batchnorm", "dropout 0.2"],
-    layers=["conv 6", "conv 6 pad=1", "gap", "pointwise 4 bare"],
-)
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"name": "sgd", "lr": 0.05, "weight_decay": 0.01},
-    "momentum": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01},
-    "nesterov": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
-    "adam": {"name": "adam", "lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)},
-    "adamw": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1},
-}
 
 Make = Callable[[Run], Engine]
 
@@ -41,28 +30,6 @@ def engine_of(request: pytest.FixtureRequest) -> Make:
     return lambda run: create_engine(
         run, engine=request.param, device="cpu", mean=(0.5,), std=(0.25,)
     )
-
-
-def run_of(**train: Any) -> Run:
-    return Run(net=NET, train=train)
-
-
-def batch(step: int, *, count: int = 16, shape: tuple[int, ...] = (8, 8)) -> Batch:
-    rng = np.random.default_rng(step)
-    return Batch(
-        images=rng.integers(0, 256, (count, *shape), dtype=np.uint8),
-        labels=rng.integers(0, 4, count),
-        index=np.arange(count),
-        epoch=step // 4,
-        step=step,
-    )
-
-
-def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert list(a) == list(b)
-    for name, array in a.items():
-        assert array.dtype == b[name].dtype, name
-        assert array.tobytes() == b[name].tobytes(), name
 
 
 @pytest.mark.parametrize("average", [None, {"name": "ema", "decay": 0.7}])
@@ -95,8 +62,10 @@ def twin_of(weights: dict[str, Any]) -> Any:
     return twin
 
 
-@pytest.mark.parametrize("cycle", [False, True])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("name", "cycle"),
+    [(name, False) for name in OPTIMIZERS] + [(name, True) for name in OPTIMIZERS if name != "sgd"],
+)
 def test_twenty_steps_are_torch_optims(engine_of: Make, name: str, cycle: bool) -> None:
     """Equal gradients, the engine's, into PyTorch's own optimiser and average set up by hand.
 
@@ -104,8 +73,6 @@ def test_twenty_steps_are_torch_optims(engine_of: Make, name: str, cycle: bool) 
     """
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    if cycle and name == "sgd":
-        pytest.skip("no momentum to change")
     engine = engine_of(run_of(optimizer=OPTIMIZERS[name], average={"name": "ema", "decay": 0.6}))
     twin = twin_of(engine.weights())
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,54 +10,19 @@ import pytest
 from kilonet.engine import Batch
 from kilonet.engine.native import NativeEngine
 from kilonet.errors import EngineError, UsageError
-from kilonet.randomness import Purpose, random_words
-from kilonet.spec import Net, Run, load_run
+from kilonet.spec import Run, load_run
+from small_runs import OPTIMIZERS, assert_same, batch, run_of
 
 native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
-ISAS = native.instruction_sets()
 
-NET = Net(
-    input=(1, 8, 8),
-    block=["conv", "relu", "batchnorm", "dropout 0.2"],
-    layers=["conv 6", "conv 6 pad=1", "gap", "pointwise 4 bare"],
-)
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"name": "sgd", "lr": 0.05, "weight_decay": 0.01},
-    "momentum": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
-    "adam": {"name": "adam", "lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)},
-    "adamw": {"name": "adamw", "lr": 0.01},
-}
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def engine_of(run: Run, **settings: Any) -> NativeEngine:
     return NativeEngine(run, mean=(0.5,), std=(0.25,), **settings)
 
 
-def run_of(**train: Any) -> Run:
-    return Run(net=NET, train=train)
-
-
-def batch(step: int, *, count: int = 16, shape: tuple[int, ...] = (8, 8)) -> Batch:
-    rng = np.random.default_rng(step)
-    return Batch(
-        images=rng.integers(0, 256, (count, *shape), dtype=np.uint8),
-        labels=rng.integers(0, 4, count),
-        index=np.arange(count),
-        epoch=step // 4,
-        step=step,
-    )
-
-
-def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert list(a) == list(b)
-    for name, array in a.items():
-        assert array.dtype == b[name].dtype, name
-        assert array.tobytes() == b[name].tobytes(), name
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_threads_do_not_show(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KILONET_ISA", isa)
+def test_threads_do_not_show() -> None:
     run = run_of(optimizer=OPTIMIZERS["adam"], average="ema")
     states, logits = [], []
     # Five chunks of 32, the last ragged.
@@ -88,38 +52,6 @@ def test_states_are_named_as_the_torch_engines(name: str) -> None:
             np.testing.assert_array_equal(state[key], array)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_dropout_masks_are_philoxs(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network whose gradient shows the mask, against the bits of kilonet's own reference."""
-    monkeypatch.setenv("KILONET_ISA", isa)
-    net = Net(input=(1, 5, 5), layers=["dropout 0.3", "flatten", "linear 2 nobias"])
-    run = Run(net=net, train={"seed": 2**40 + 17})
-    count, elements, step = 37, 25, 6
-    # Each image has a batch to itself but for its place in it: all others are black.
-    engine = NativeEngine(run, mean=(0.0,), std=(1.0,))
-    engine.load_weights({"linear1.weight": np.zeros((2, elements), np.float32)})
-    index = np.arange(count * 4)
-    words = random_words(
-        index,
-        seed=run.train.seed,
-        purpose=Purpose.DROPOUT,
-        epoch=step,
-        block=zlib.crc32(b"dropout1"),
-    )
-    halves = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(count, 32)[:, :elements]
-    kept = halves >= round(0.3 * 65536)
-    assert 0.65 < kept.mean() < 0.75
-    for image in (0, 1, 31, 32, 36):
-        images = np.zeros((count, 5, 5), np.uint8)
-        images[image] = 255
-        labels = np.zeros(count, np.int64)
-        data = Batch(images=images, labels=labels, index=np.arange(count), epoch=0, step=step)
-        gradient = engine.gradients(data)["linear1.weight"]
-        # Logits are zero, so softmax less the label is −½ and ½, over the batch's size.
-        expected = 0.5 / count / 0.7 * kept[image]
-        np.testing.assert_allclose(gradient, [-expected, expected], rtol=1e-5)
-
-
 def test_chunks_do_not_show() -> None:
     engine = engine_of(run_of())
     engine.step(batch(0), 0.1)
@@ -131,22 +63,20 @@ def test_chunks_do_not_show() -> None:
         np.testing.assert_array_equal(whole.logits[i], single.logits[0])
 
 
-def test_names() -> None:
+def test_names(isa: str) -> None:
     engine = engine_of(run_of(), threads=1)
     assert engine.name == "native"
+    assert engine.isa == isa
     assert engine.description.startswith("native ")
-    assert engine.description.endswith(f"on cpu ({ISAS[0]}), 1 thread")
+    assert engine.description.endswith(f"on cpu ({isa}), 1 thread")
     assert NativeEngine.describe(threads=1) == engine.description
 
 
-def test_devices_and_instruction_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices() -> None:
     with pytest.raises(EngineError, match="runs on the CPU"):
         engine_of(run_of(), device="cuda")
     with pytest.raises(UsageError, match="device 'gpu'"):
         engine_of(run_of(), device="gpu")
-    monkeypatch.setenv("KILONET_ISA", "avx9")
-    with pytest.raises(UsageError, match="KILONET_ISA=avx9"):
-        engine_of(run_of())
 
 
 def test_a_fork_has_threads_of_its_own() -> None:

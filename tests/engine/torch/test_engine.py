@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilonet.engine import Batch
 from kilonet.errors import EngineError, UsageError
-from kilonet.spec import Net, Run
+from kilonet.spec import Run
+from small_runs import OPTIMIZERS, assert_same, batch, run_of
 
 torch = pytest.importorskip("torch")
 
@@ -16,43 +16,9 @@ from kilonet.engine.torch import TorchEngine  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
 
-NET = Net(
-    input=(1, 8, 8),
-    block=["conv", "relu", "batchnorm", "dropout 0.2"],
-    layers=["conv 6", "conv 6 pad=1", "gap", "pointwise 4 bare"],
-)
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"name": "sgd", "lr": 0.05},
-    "momentum": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
-    "adam": {"name": "adam", "lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)},
-    "adamw": {"name": "adamw", "lr": 0.01},
-}
-
 
 def engine_of(run: Run, **settings: Any) -> TorchEngine:
     return TorchEngine(run, mean=(0.5,), std=(0.25,), **{"device": "cpu", **settings})
-
-
-def run_of(**train: Any) -> Run:
-    return Run(net=NET, train=train)
-
-
-def batch(step: int, *, count: int = 16, shape: tuple[int, ...] = (8, 8)) -> Batch:
-    rng = np.random.default_rng(step)
-    return Batch(
-        images=rng.integers(0, 256, (count, *shape), dtype=np.uint8),
-        labels=rng.integers(0, 4, count),
-        index=np.arange(count),
-        epoch=step // 4,
-        step=step,
-    )
-
-
-def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert list(a) == list(b)
-    for name, array in a.items():
-        assert array.dtype == b[name].dtype, name
-        assert array.tobytes() == b[name].tobytes(), name
 
 
 def test_dropout_depends_on_seed_and_step_and_layer() -> None:
