@@ -281,7 +281,25 @@ ENGINES = {
 }
 
 
-@pytest.fixture(params=ENGINES)
-def tested(request: pytest.FixtureRequest) -> Tested:
+def instruction_sets() -> list[str]:
+    """What native may compute with here; nothing where it was not built."""
+    try:
+        from kilonet.engine import _native
+    except ImportError:
+        return []
+    return list(_native.instruction_sets())
+
+
+@pytest.fixture(params=["torch", *(f"native-{isa}" for isa in instruction_sets())])
+def engine_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each engine, native once for each instruction set of the machine."""
+    name, _, isa = request.param.partition("-")
+    if isa:
+        monkeypatch.setenv("KILONET_ISA", isa)
+    return str(name)
+
+
+@pytest.fixture
+def tested(engine_name: str) -> Tested:
     """Each engine."""
-    return ENGINES[request.param]
+    return ENGINES[engine_name]

@@ -22,13 +22,11 @@ nn = torch.nn
 Make = Callable[[Run], Engine]
 
 
-@pytest.fixture(params=["native", "torch"])
-def engine_of(request: pytest.FixtureRequest) -> Make:
+@pytest.fixture
+def engine_of(engine_name: str) -> Make:
     """Makes an engine of a run."""
-    if request.param == "native":
-        pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
     return lambda run: create_engine(
-        run, engine=request.param, device="cpu", mean=(0.5,), std=(0.25,)
+        run, engine=engine_name, device="cpu", mean=(0.5,), std=(0.25,)
     )
 
 

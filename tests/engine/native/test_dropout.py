@@ -28,7 +28,7 @@ def masks(p: float, *, seed: int = 1, step: int = 0, layer: int = 1) -> NDArray[
 
     White images, each its own class, and weights of zero: the gradient of class c's weight at
     element e is the mean over the images of mask[e], less image c's own. It is negative where c's
-    is kept and positive where it is dropped; or nothing where all are, which is as likely as p says.
+    is kept and positive where it is dropped; nothing where all are alike, and p says which.
     """
     earlier = ["dropout 0"] * (layer - 1)
     net = Net(
