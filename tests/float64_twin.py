@@ -25,12 +25,13 @@ from kilonet.engine import Batch
 from kilonet.randomness import Purpose, random_words
 from kilonet.spec import Run
 
-ROUNDING = 16 * 2.0**-24
-"""A value's share: the error of a sum of some 250 terms, each rounded, is of this order."""
+ROUNDING = 128 * 2.0**-24
+"""A value's share: √n roundings, of a sum of n = 16,384 terms, as many as gradients here may have.
 
-F = nn.functional
+Source: Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019."""
 
-Arrays = dict[str, NDArray[Any]]
+VALUE_ROUNDING = ROUNDING / 8
+"""Of a forward pass, whose sums are shorter: 250 terms."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Twin:
             parts = [images[i : i + 250] for i in range(0, len(images), 250)]
             return torch.cat([self.module(off(self._input(part))) for part in parts]).numpy()
 
-    def near_a_kink(self, batch: Batch, *, rounding: float = ROUNDING) -> bool:
+    def near_a_kink(self, batch: Batch, *, rounding: float = VALUE_ROUNDING) -> bool:
         """Whether rounding may put a value on the other side of a jump of a derivative.
 
         A ReLU's zero, the two largest of a maximum: there float32's gradient is another one, and

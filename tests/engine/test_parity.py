@@ -11,7 +11,7 @@ from kilonet.engine import Batch, create_engine
 
 torch = pytest.importorskip("torch")
 
-from float64_twin import ROUNDING, check, distance  # noqa: E402
+from float64_twin import ROUNDING, VALUE_ROUNDING, check, distance  # noqa: E402
 
 F = torch.nn.functional
 
@@ -82,7 +82,7 @@ def test_gradients(tested: Any, case: Any) -> None:
     twin = case.float64_twin(engine)
     # 600 thousand values a batch of 32: some are always near a kink. Fewer, and a narrower margin.
     batches = (case.batch(9, step=step) for step in range(20))
-    batch = next(one for one in batches if not twin.near_a_kink(one, rounding=ROUNDING / 8))
+    batch = next(one for one in batches if not twin.near_a_kink(one, rounding=VALUE_ROUNDING / 8))
     before = engine.state()
     exact = twin.training_pass(batch).gradients
     found = engine.gradients(batch)
