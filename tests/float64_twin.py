@@ -2,8 +2,8 @@
 
 An engine in float32 may differ from it by rounding, and how far rounding reaches depends on the
 network: batch norm divides by spreads that may be small, sums cancel. So the twin can show that as
-well: with ``rounding`` every value between two layers, and every gradient, is off by a few of
-float32's roundings at random, and what that does to a result is what float32 can't tell.
+well: with ``rounding`` every value between two layers, and every gradient, is off at random by as
+much as sums in float32 are, and what that does to a result is what float32 can't tell.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ import reference_net
 from kilonet.engine import Batch
 from kilonet.randomness import Purpose, random_words
 from kilonet.spec import Run
+
+F = nn.functional
+
+Arrays = dict[str, NDArray[Any]]
 
 ROUNDING = 128 * 2.0**-24
 """A value's share: √n roundings, of a sum of n = 16,384 terms, as many as gradients here may have.

@@ -2,8 +2,8 @@
 
 What is asked is the design's: a gradient within 1e-4 of its norm, logits within 1e-5, running
 statistics and the losses of ten steps within 1e-4. Where float32 can't give that, the measure is
-what it can: the same network in float64 with every value between its layers off by a few of
-float32's roundings (``float64_twin.ROUNDING``), and an engine's error may be no greater than what
+what it can: the same network in float64 with every value between its layers off by as much as
+sums in float32 are (``float64_twin.ROUNDING``), and an engine's error may be no greater than what
 that does. It takes the place of the share mostly for a bias before a batch norm, whose gradient is
 a sum that cancels to nothing. How often it does is bounded too, so it can't become the rule.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
 
 SOURCE = Path(__file__).parents[3] / "native"
-CMAKE = shutil.which("cmake")
+CMAKE = shutil.which("cmake") or shutil.which("cmake", path=str(Path(sys.executable).parent))
 
 pytestmark = pytest.mark.skipif(CMAKE is None, reason="no CMake here")
 
