@@ -243,7 +243,12 @@ def _rounded_norm(norm: Any, off: Callable[[Any], Any], x: Any) -> Any:
 
 
 def check(
-    found: Arrays, exact: Arrays, *, share: float, rounded: Callable[[], list[Arrays]]
+    found: Arrays,
+    exact: Arrays,
+    *,
+    share: float,
+    rounded: Callable[[], list[Arrays]],
+    times: float = 1.0,
 ) -> list[bool]:
     """Assert that each array is within a share of its norm, or within what rounding does.
 
@@ -252,6 +257,7 @@ def check(
         exact: the twin's.
         share: of an array's norm.
         rounded: the twin's with ``rounding``; asked only where the share does not do.
+        times: how often the greatest error of those is allowed.
 
     Returns:
         For each array, whether the share did.
@@ -262,7 +268,7 @@ def check(
         error = distance(found[name], expected)
         outright.append(error <= share * np.linalg.norm(expected))
         if not outright[-1]:
-            allowed = max(distance(array[name], expected) for array in rounded())
+            allowed = times * max(distance(array[name], expected) for array in rounded())
             assert error <= allowed, (name, error / np.linalg.norm(expected), error / allowed)
     return outright
 

@@ -152,6 +152,8 @@ def ten_steps_agree(net: Net, count: int, smoothing: float, isa: str, threads: i
         twins_losses(0.0, 0),
         share=1e-4,
         rounded=lambda: [twins_losses(ROUNDING, seed) for seed in range(1, 5)],
+        # Past a kink the engine's error is one more draw beside these four, not below them.
+        times=4.0,
     )
 
 
