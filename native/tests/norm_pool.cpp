@@ -43,12 +43,14 @@ struct Case {
   NormPool parts(const Buffer<std::uint32_t>& bits) const {
     return {scale, shift, mean, keep, masked ? bits.data() : nullptr};
   }
-  // Few different values make many ties, many make few. Lanes without an image stay not numbers.
+  // Few different values make many ties, many make few. Lanes without an image stay not numbers, or
+  // hold some of which nothing may show either: their gradients are still not numbers.
   void fill(Cells& x, Random& random) const {
+    const int filled = random.coin() ? lanes : kLanes;
     for (int i = 0; i < x.cells; i++)
-      for (int lane = 0; lane < lanes; lane++)
+      for (int lane = 0; lane < filled; lane++)
         x.at(0, i)[lane] =
-            coarse ? 0.5f * float(random.integer(-3, 3)) : float(random.integer(-4096, 4096)) / 2048;
+            coarse ? 0.5f * float(random.integer(-3, 3)) : 0x1p-11f * float(random.integer(-4096, 4096));
   }
   bool kept(const Buffer<std::uint32_t>& bits, int cell, int lane) const {
     return !masked || (bits[cell] >> lane & 1u);
