@@ -8,7 +8,7 @@
 namespace kilonet::tests {
 namespace {
 
-constexpr long kMostProducts = 400'000;  // of a case, in each lane
+constexpr long kMostProducts = 250'000;  // of a case, in each lane
 
 enum class Algorithm { direct, winograd };
 
