@@ -29,8 +29,8 @@ class Conv final : public Operation {
   }
 
   long scratch() const override {
-    return std::max({k_.weight_scratch(gradient_), k_.convolve_scratch(forward_),
-                     k_.convolve_scratch(backward_)});
+    return std::max({kernel_scratch() + num_weights() + out_.channels,
+                     k_.convolve_scratch(forward_), k_.convolve_scratch(backward_)});
   }
 
   void prepare(const Step& s) override {
@@ -60,18 +60,34 @@ class Conv final : public Operation {
         k_.activate_backward(f_.activation, f_.slope, c.slab + out_.value + i * plane,
                              dout + i * plane, dout + i * plane, out_.cells(), false);
     }
-    float* part = s.gradients + c.index * s.gradient_stride;
-    k_.weight_gradient(gradient_, c.slab + in_.value, dout, s.scratch + c.thread * s.scratch_stride,
-                       part + n_.weight);
-    if (n_.bias >= 0)
-      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
+    float* part = s.gradients + c.part * s.gradient_stride;
+    float* scratch = s.scratch + c.thread * s.scratch_stride;
+    float* own = scratch + kernel_scratch();  // where there is something to add to
+    float* weights = c.first ? part + n_.weight : own;
+    k_.weight_gradient(gradient_, c.slab + in_.value, dout, scratch, weights);
+    if (!c.first) add(weights, num_weights(), part + n_.weight);
+    if (n_.bias >= 0) {
+      float* biases = c.first ? part + n_.bias : own;
+      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
+      if (!c.first) add(biases, out_.channels, part + n_.bias);
+    }
     if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
-      k_.convolve(backward_, dout, back_packed_.data(), {.add = f_.add},
-                  s.scratch + c.thread * s.scratch_stride, c.slab + in_.gradient);
+      k_.convolve(backward_, dout, back_packed_.data(), {.add = f_.add}, scratch,
+                  c.slab + in_.gradient);
   }
 
  private:
+  long num_weights() const {
+    return long(out_.channels) * forward_.inputs * n_.kernel_h * n_.kernel_w;
+  }
+
+  long kernel_scratch() const { return (k_.weight_scratch(gradient_) + 15) / 16 * 16; }
+
+  static void add(const float* from, long count, float* to) {
+    for (long i = 0; i < count; i++) to[i] += from[i];
+  }
+
   Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
     *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
@@ -259,11 +275,11 @@ class Norm final : public Operation {
       const double inverse = inverse_[i], scale = s.parameters[n_.weight + i] * inverse;
       gradient_[i] = {mean_[i], float(scale), float(scale * sum / count_),
                       float(scale * inverse * inverse * sum_x / count_)};
-      // The first chunk's part holds all of it, the others' hold zeros.
-      for (int chunk = 0; chunk < s.chunks; chunk++) {
-        float* part = s.gradients + chunk * s.gradient_stride;
-        part[n_.weight + i] = chunk ? 0.0f : float(sum_x * inverse);
-        part[n_.bias + i] = chunk ? 0.0f : float(sum);
+      // The first part holds all of it, the others hold zeros.
+      for (int p = 0; p < s.parts; p++) {
+        float* part = s.gradients + p * s.gradient_stride;
+        part[n_.weight + i] = p ? 0.0f : float(sum_x * inverse);
+        part[n_.bias + i] = p ? 0.0f : float(sum);
       }
     }
   }

@@ -37,13 +37,13 @@ struct Step {
   const float* parameters;
   float* buffers;
   bool update_buffers;
-  float* gradients;  // a part for each chunk
+  float* gradients;  // a part for each of a few runs of chunks
   long gradient_stride;
   float* scratch;  // a piece for each thread
   long scratch_stride;
   std::uint64_t seed;
   std::uint32_t number;
-  int images, chunks;
+  int images, chunks, parts;
   Profile* profile;  // none unless asked for
 };
 
@@ -51,6 +51,8 @@ struct Chunk {
   float* slab;
   int index, thread;
   int lanes;  // in use; fewer than kLanes in the last chunk alone
+  int part;    // of the gradients, where it adds its own
+  bool first;  // of its part: what is there is of no account
 };
 
 // One operation of the plan. Calls name the chunk they are for; what joins the chunks, a `join`, is
@@ -146,7 +148,8 @@ class Plan {
   void reserve(int chunks);
   void train(int thread);
   void evaluate(int thread);
-  bool claim(int thread, std::uint32_t phase, int* chunk);
+  bool claim(int thread, std::uint32_t phase, int* part);
+  int first_chunk(int part) const;
   Chunk chunk(int index, int slab, int thread) const;
   void begin(const Batch&, const float* parameters, float* buffers);
   void lap(int thread, Pass pass, int layer = -1) {

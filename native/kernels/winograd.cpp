@@ -65,7 +65,7 @@ inline void transform_patch(const float* in, int height, int width, int y, int x
   for (int i = 0; i < 4; i++) rows[i] = unsigned(y + i) < unsigned(height) ? from + i * row : zeros;
   // The patch below is next but one: a tile's width is long enough to fetch it.
   for (int i = 4; i < 6; i++)
-    for (int j = 1; j < 3; j++) __builtin_prefetch(from + i * row + j * kLanes, 0, 2);
+    for (int j = 1; j < 3; j++) fetch(from + i * row + j * kLanes);
   Floats e[4][4];  // a column's four, transformed
   if (x >= 0 && x + 4 <= width) {
 #pragma GCC unroll 4
