@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What a build depends on: when one of these changes, the package is installed anew.
 SOURCES := pyproject.toml constraints.txt README.md $(shell find src native -type f -not -path '*/__pycache__/*')
 
-.PHONY: install install-dev study test test-all lint bench wheel clean
+.PHONY: install install-dev study test test-all sanitize lint bench wheel clean
 
 install: $(VENV)/installed            ## the package as a user has it
 install-dev: $(VENV)/installed-dev    ## and what tests and benchmarks need
@@ -26,6 +26,9 @@ lint: install-dev                     ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+sanitize: install-dev                 ## the native engine under AddressSanitizer, UBSan and ThreadSanitizer
+	$(BIN)/python scripts/sanitize.py
 
 bench: install-dev                    ## kilonet beside PyTorch and the machine, with a roofline
 	$(BIN)/kilonet bench --figure bench.png

@@ -184,19 +184,22 @@ long packed_size(const Convolution& c) {
 void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
   if (c.winograd) return winograd_pack(c, weights, transposed, packed);
   const int taps = c.kernel_h * c.kernel_w;
-  for (int g = 0; g < c.groups; g++, weights += long(c.outputs) * c.inputs * taps)
-    for (int first = 0; first < c.outputs;) {
-      const int size = tile_outputs(c.outputs, first);
-      for (int i = 0; i < c.inputs; i++)
-        for (int k = 0; k < taps; k++)
-          for (int o = first; o < first + size; o++) {
-            float weight = 0.0f;
-            if (o < c.outputs)
-              weight = transposed ? weights[(long(i) * c.outputs + o) * taps + taps - 1 - k]
-                                  : weights[(long(o) * c.inputs + i) * taps + k];
-            *packed++ = weight;
-          }
-      first += size;
+  const long each = long(c.inputs) * taps;
+  for (int g = 0; g < c.groups; g++, weights += c.outputs * each)
+    for (int first = 0, size; first < c.outputs; first += size, packed += each * size) {
+      size = tile_outputs(c.outputs, first);
+      for (int o = 0; o < size; o++) {
+        float* to = packed + o;
+        if (first + o >= c.outputs)
+          for (long i = 0; i < each; i++) to[i * size] = 0.0f;
+        else if (!transposed)
+          for (long i = 0; i < each; i++) to[i * size] = weights[(first + o) * each + i];
+        else
+          for (int i = 0; i < c.inputs; i++)
+            for (int k = 0; k < taps; k++)
+              to[(long(i) * taps + k) * size] =
+                  weights[(long(i) * c.outputs + first + o) * taps + taps - 1 - k];
+      }
     }
 }
 

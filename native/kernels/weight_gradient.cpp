@@ -170,16 +170,101 @@ void dispatch(int size, const WeightGradient& g, const float* in, const float* d
   }
 }
 
+// A linear layer, or any whose output is one cell of one tap: next to no places to sum over, so here
+// the lanes are inputs. Each weight's sum over the images is in one lane from the start.
+bool linear(const WeightGradient& g) {
+  return g.out_height == 1 && g.out_width == 1 && g.kernel_h == 1 && g.kernel_w == 1 && !g.pad_h &&
+         !g.pad_w;
+}
+
+long padded(int inputs) { return (inputs + kWidth - 1) / kWidth * kWidth; }
+
+// gradient[o][i] of O outputs and T vectors of inputs, `count` of which are there.
+template <int O, int T>
+void outer(const WeightGradient& g, const float* images, const float* dout, int count,
+           float* gradient) {
+  const long image = padded(g.inputs), plane = g.out_plane * kLanes;
+  Floats sums[O][T] = {};
+  for (int n = 0; n < kLanes; n++) {
+    Floats a[T];
+#pragma GCC unroll 3
+    for (int t = 0; t < T; t++) a[t] = load(images + n * image + t * kWidth);
+#pragma GCC unroll 8
+    for (int o = 0; o < O; o++) {
+      Floats b = splat(dout[o * plane + n]);
+      keep(b);
+#pragma GCC unroll 3
+      for (int t = 0; t < T; t++) sums[o][t] += a[t] * b;
+    }
+  }
+#pragma GCC unroll 8
+  for (int o = 0; o < O; o++)
+    __builtin_memcpy(gradient + long(o) * g.inputs, sums[o], sizeof(float) * count);
+}
+
+template <int O>
+void outer_inputs(const WeightGradient& g, const float* images, const float* dout,
+                  float* gradient) {
+  for (int i = 0; i < g.inputs; i += kMostTaps * kWidth) {
+    const int left = g.inputs - i;
+    if (left > 2 * kWidth)
+      outer<O, 3>(g, images + i, dout, left < 3 * kWidth ? left : 3 * kWidth, gradient + i);
+    else if (left > kWidth)
+      outer<O, 2>(g, images + i, dout, left, gradient + i);
+    else
+      outer<O, 1>(g, images + i, dout, left, gradient + i);
+  }
+}
+
+void outer_outputs(int size, const WeightGradient& g, const float* images, const float* dout,
+                   float* gradient) {
+  switch (size) {
+    case 1: return outer_inputs<1>(g, images, dout, gradient);
+    case 2: return outer_inputs<2>(g, images, dout, gradient);
+    case 3: return outer_inputs<3>(g, images, dout, gradient);
+    case 4: return outer_inputs<4>(g, images, dout, gradient);
+#if defined(__AVX512F__)
+    case 5: return outer_inputs<5>(g, images, dout, gradient);
+    case 6: return outer_inputs<6>(g, images, dout, gradient);
+    case 7: return outer_inputs<7>(g, images, dout, gradient);
+    case 8: return outer_inputs<8>(g, images, dout, gradient);
+#endif
+  }
+}
+
+// `images`: what went in, turned around: (lanes, inputs).
+void linear_gradient(const WeightGradient& g, const float* in, const float* dout, float* images,
+                     float* gradient) {
+  const long image = padded(g.inputs);
+  for (int group = 0; group < g.groups; group++) {
+    for (int i = 0; i < g.inputs; i++)
+      for (int n = 0; n < kLanes; n++) images[n * image + i] = in[i * g.in_plane * kLanes + n];
+    for (int n = 0; n < kLanes; n++)
+      for (long i = g.inputs; i < image; i++) images[n * image + i] = 0.0f;
+    for (int first = 0; first < g.outputs;) {
+      const int size = tile_outputs(g.outputs, first);
+      outer_outputs(size, g, images, dout + first * g.out_plane * kLanes,
+                    gradient + long(first) * g.inputs);
+      first += size;
+    }
+    in += g.inputs * g.in_plane * kLanes;
+    dout += g.outputs * g.out_plane * kLanes;
+    gradient += long(g.inputs) * g.outputs;
+  }
+}
+
 }  // namespace
 
 long weight_scratch(const WeightGradient& g) {
   if (g.winograd) return winograd_weight_scratch(g);
+  if (linear(g)) return kLanes * padded(g.inputs);
   return long(kMostOutputs) * g.inputs * g.kernel_h * g.kernel_w * kWidth;
 }
 
 void weight_gradient(const WeightGradient& g, const float* in, const float* dout, float* scratch,
                      float* gradient) {
   if (g.winograd) return winograd_weight_gradient(g, in, dout, scratch, gradient);
+  if (linear(g)) return linear_gradient(g, in, dout, scratch, gradient);
   const long per_output = long(g.inputs) * g.kernel_h * g.kernel_w;
   for (int group = 0; group < g.groups; group++) {
     for (int first = 0; first < g.outputs;) {

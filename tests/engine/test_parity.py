@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kilonet.engine import Batch, create_engine
+
 torch = pytest.importorskip("torch")
+
+from float64_twin import ROUNDING, VALUE_ROUNDING, check, distance  # noqa: E402
+
 F = torch.nn.functional
 
 
@@ -29,11 +34,11 @@ def twin_loss(case: Any, twin: Any, batch: Any) -> Any:
 
 
 def assert_close(engine: Any, twin: Any, tolerance: float) -> None:
+    """Each array within a share of its norm, or of 0.1 where it has hardly left the zeros yet."""
     found = engine.weights()
     for name, expected in twin.state_dict().items():
-        np.testing.assert_allclose(
-            found[name], expected.numpy(), rtol=tolerance, atol=tolerance, err_msg=name
-        )
+        error = distance(found[name], expected.numpy())
+        assert error <= tolerance * max(np.linalg.norm(expected.numpy()), 0.1), name
 
 
 def test_weights_are_the_twins(tested: Any, case: Any) -> None:
@@ -50,39 +55,48 @@ def test_evaluation(tested: Any, case: Any) -> None:
     # A few steps first, so that the running statistics are not those of the start.
     for step in range(3):
         engine.step(case.batch(16, step=step), 0.05)
-    twin = loaded_twin(tested, case, engine).eval()
-    images, labels = case.images(1234, seed=7), case.batch(1234, step=7).labels
-    with torch.no_grad():
-        logits = twin_logits(case, twin, images)
+    images, labels = case.images(517, seed=7), case.batch(517, step=7).labels
+    logits = case.float64_twin(engine).evaluation(images)
     found = engine.evaluate(images, labels, logits=True)
-    # Cross-entropy takes log probabilities, as the notebook's class gives them, for logits.
-    probabilities = torch.log_softmax(torch.tensor(found.logits), dim=1)
-    expected = torch.log_softmax(logits, dim=1)
-    np.testing.assert_allclose(
-        probabilities.numpy(), expected.numpy(), rtol=tested.logits, atol=tested.logits
-    )
+    expected = logits
+    values = found.logits.astype(np.float64)
+    if case.is_notebook:  # whose class gives log probabilities
+        values = torch.log_softmax(torch.tensor(values), dim=1).numpy()
+    assert distance(values, expected) <= 1e-5 * np.linalg.norm(expected)
     assert found.logits.dtype == np.float32
-    assert found.correct == (logits.argmax(1).numpy() == labels).sum()
-    assert found.count == 1234
-    assert found.accuracy == pytest.approx(100 * found.correct / 1234)
-    loss = F.cross_entropy(logits.double(), torch.tensor(labels)).item()
-    assert found.loss == pytest.approx(loss, rel=tested.loss)
+    assert found.correct == (logits.argmax(1) == labels).sum()
+    assert found.count == 517
+    assert found.accuracy == pytest.approx(100 * found.correct / 517)
+    loss = F.cross_entropy(torch.tensor(logits), torch.tensor(labels)).item()
+    assert found.loss == pytest.approx(loss, rel=1e-6)
     assert engine.evaluate(images, labels).logits is None
 
 
 def test_gradients(tested: Any, case: Any) -> None:
-    engine, batch = tested(case.run), case.batch(24)
-    twin = loaded_twin(tested, case, engine).train()
+    """A gradient that float32 can't tell is measured by what it can: ``float64_twin`` says how.
+
+    In the network with windows it is that of the first batch norm's weight: the next batch norm
+    divides by it, so it is a sum that cancels.
+    """
+    engine = tested(case.run)
+    twin = case.float64_twin(engine)
+    # 600 thousand values a batch of 32: some are always near a kink. Fewer, and a narrower margin.
+    batches = (case.batch(9, step=step) for step in range(20))
+    batch = next(one for one in batches if not twin.near_a_kink(one, rounding=VALUE_ROUNDING / 8))
     before = engine.state()
+    exact = twin.training_pass(batch).gradients
     found = engine.gradients(batch)
-    twin_loss(case, twin, batch)[1].backward()
-    expected = {name: p.grad.numpy() for name, p in twin.named_parameters()}
-    assert list(found) == list(expected)
-    for name, gradient in expected.items():
-        scale = np.abs(gradient).max()
-        np.testing.assert_allclose(
-            found[name], gradient, rtol=0, atol=tested.gradients * max(scale, 1.0), err_msg=name
-        )
+    assert list(found) == list(exact)
+
+    def rounded() -> Any:
+        twins = [case.float64_twin(engine) for _ in range(4)]
+        return [
+            twin.training_pass(batch, rounding=ROUNDING, seed=seed).gradients
+            for seed, twin in enumerate(twins)
+        ]
+
+    outright = check(found, exact, share=1e-4, rounded=rounded)
+    assert sum(not within for within in outright) <= 1
     for name, array in engine.state().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
@@ -125,3 +139,32 @@ def test_notebooks_own_loop(tested: Any, notebook: Any) -> None:
         result = engine.step(batch, 0.01)
         assert result.loss == pytest.approx(loss.item(), rel=tested.loss, abs=tested.loss)
     assert_close(engine, model, tested.weights)
+
+
+def test_the_engines_agree_on_all_test_images(mnist: Any, notebook: Any) -> None:
+    """Trained weights: as many of the 10,000 images correct in the one as in the other."""
+    native, torch_engine = (
+        create_engine(notebook.run, engine=name, device="cpu", mean=(0.1307,), std=(0.3081,))
+        for name in ("native", "torch")
+    )
+    for step in range(60):
+        index = np.arange(128 * step, 128 * step + 128)
+        native.step(
+            Batch(
+                images=mnist.train_images[index],
+                labels=mnist.train_labels[index],
+                index=index,
+                epoch=0,
+                step=step,
+            ),
+            0.02,
+        )
+    images, labels = mnist.test_images, mnist.test_labels
+    torch_engine.load_weights(native.weights())
+    found = native.evaluate(images, labels, logits=True)
+    other = torch_engine.evaluate(images, labels, logits=True)
+    assert found.count == other.count == 10_000
+    assert found.accuracy > 80
+    assert found.correct == other.correct
+    assert distance(found.logits, other.logits) <= 1e-5 * np.linalg.norm(other.logits)
+    assert found.loss == pytest.approx(other.loss, rel=1e-6)

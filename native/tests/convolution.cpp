@@ -1,0 +1,320 @@
+// Convolutions, their gradients to input and weights, and a channel's sums.
+
+#include <algorithm>
+
+#include "check.h"
+
+namespace kilonet::tests {
+namespace {
+
+constexpr long kMostProducts = 400'000;  // of a case, in each lane
+
+// A layer: what PyTorch's Conv2d says, and its sizes.
+struct Layer {
+  int groups, inputs, outputs;  // channels of a group
+  int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+  int in_height, in_width;
+  int out_height = 0, out_width = 0;
+
+  int in_cells() const { return in_height * in_width; }
+  int out_cells() const { return out_height * out_width; }
+  int kernel() const { return kernel_h * kernel_w; }
+  long weights() const { return long(groups) * outputs * inputs * kernel(); }
+  long products() const { return weights() * out_cells(); }
+};
+
+void begin(Tally& tally, const Layer& l, const char* more) {
+  tally.begin("%d groups of %d to %d channels, kernel %dx%d, stride %dx%d, pad %dx%d, "
+              "%dx%d to %dx%d%s",
+              l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h, l.stride_w,
+              l.pad_h, l.pad_w, l.in_height, l.in_width, l.out_height, l.out_width, more);
+}
+
+// Channels 1 to 40, all of them in turn on both sides; kernels 1 to 7, strides 1 to 3, any padding
+// below the kernel's size, heights and widths 1 to 17. Sizes shrink until the plain loops can keep up.
+Layer layer(Random& random, int n) {
+  for (;;) {
+    Layer l = {};
+    const int in = 1 + (n * 23 + n / 40) % 40, out = 1 + n % 40;
+    l.groups = 1;
+    if (random.integer(0, 3) == 0) {
+      const int shared = random.integer(1, 40);
+      if (in % shared == 0) l.groups = shared;
+    }
+    l.inputs = in / l.groups;
+    l.outputs = l.groups == 1 ? out : std::max(1, out / l.groups);
+    const int shape = random.integer(0, 5);
+    l.kernel_h = shape < 2 ? 3 : shape == 2 ? 1 : random.integer(1, 7);
+    l.kernel_w = shape < 3 ? l.kernel_h : random.integer(1, 7);
+    const bool plain = random.coin();
+    l.stride_h = plain ? 1 : random.integer(1, 3);
+    l.stride_w = plain ? 1 : random.integer(1, 3);
+    l.pad_h = random.integer(0, l.kernel_h - 1);
+    l.pad_w = random.integer(0, l.kernel_w - 1);
+    if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // rows of the output that see padding alone
+    l.in_height = random.integer(1, 17);
+    l.in_width = random.integer(1, 17);
+    for (;;) {
+      const int height = l.in_height + 2 * l.pad_h - l.kernel_h;
+      const int width = l.in_width + 2 * l.pad_w - l.kernel_w;
+      if (height < 0 || width < 0) break;  // another
+      l.out_height = height / l.stride_h + 1;
+      l.out_width = width / l.stride_w + 1;
+      if (l.products() <= kMostProducts) return l;
+      int& longer = l.in_height > l.in_width ? l.in_height : l.in_width;
+      if (longer > 1) {
+        longer--;
+        continue;
+      }
+      break;
+    }
+  }
+}
+
+// Calls visit(weight, input channel, input cell, output channel, output cell) for each product.
+template <typename Visit>
+void products(const Layer& l, Visit visit) {
+  for (int g = 0; g < l.groups; g++)
+    for (int o = 0; o < l.outputs; o++)
+      for (int i = 0; i < l.inputs; i++)
+        for (int kh = 0; kh < l.kernel_h; kh++)
+          for (int kw = 0; kw < l.kernel_w; kw++)
+            for (int y = 0; y < l.out_height; y++)
+              for (int x = 0; x < l.out_width; x++) {
+                const int in_y = y * l.stride_h - l.pad_h + kh;
+                const int in_x = x * l.stride_w - l.pad_w + kw;
+                if (in_y < 0 || in_y >= l.in_height || in_x < 0 || in_x >= l.in_width) continue;
+                const int out = g * l.outputs + o;
+                visit((long(out) * l.inputs + i) * l.kernel() + kh * l.kernel_w + kw,
+                      g * l.inputs + i, in_y * l.in_width + in_x, out, y * l.out_width + x);
+              }
+}
+
+std::vector<Taps> forward_taps(int outputs, int inputs, int kernel, int stride, int pad) {
+  std::vector<Taps> all(outputs);
+  for (int x = 0; x < outputs; x++)
+    for (int k = kernel - 1; k >= 0; k--) {
+      const int position = x * stride - pad + k;
+      if (position >= 0 && position < inputs) all[x] = {k, all[x].count + 1, position};
+    }
+  return all;
+}
+
+// Taps in reverse, so that positions grow with them.
+std::vector<Taps> backward_taps(int outputs, int inputs, int kernel, int stride, int pad) {
+  std::vector<Taps> all(inputs);
+  for (int x = outputs - 1; x >= 0; x--)
+    for (int k = 0; k < kernel; k++) {
+      const int position = x * stride - pad + k;
+      if (position >= 0 && position < inputs)
+        all[position] = {kernel - 1 - k, all[position].count + 1, x};
+    }
+  return all;
+}
+
+std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad) {
+  std::vector<Span> all(kernel);
+  for (int k = 0; k < kernel; k++) {
+    Span span = {outputs, outputs};
+    for (int x = outputs - 1; x >= 0; x--) {
+      const int position = x * stride - pad + k;
+      if (position < 0 || position >= inputs) continue;
+      if (span.first == outputs) span.end = x + 1;
+      span.first = x;
+    }
+    all[k] = span;
+  }
+  return all;
+}
+
+// What the kernel gave against Σ of products: `terms` of them at most, whose sizes are in `size`.
+// The bound is a channel's and lane's, not a value's: a kernel may well work on a few neighbouring
+// places at once (Winograd's does) and leave each the rounding of all.
+void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
+             const std::vector<double>& size, double terms, int lanes, double gain,
+             const Cells* before) {
+  for (int c = 0; c < found.channels; c++)
+    for (int lane = 0; lane < lanes; lane++) {
+      double most = 0.0;
+      for (int i = 0; i < found.cells; i++)
+        most = std::max(most, size[(long(c) * found.cells + i) * kLanes + lane]);
+      for (int i = 0; i < found.cells; i++) {
+        const long at = (long(c) * found.cells + i) * kLanes + lane;
+        const double old = before ? before->at(c, i)[lane] : 0.0;
+        tally.value(found.at(c, i)[lane], sum[at] + old,
+                    gain * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
+      }
+    }
+  tally.holds(found.guarded(), "wrote beside the output");
+}
+
+struct Sums {
+  explicit Sums(long cells) : sum(cells * kLanes), size(cells * kLanes) {}
+  void add(long cell, const float* values, double factor) {
+    double* to = sum.data() + cell * kLanes;
+    double* to_size = size.data() + cell * kLanes;
+    for (int lane = 0; lane < kLanes; lane++) {
+      const double product = values[lane] * factor;
+      to[lane] += product;
+      to_size[lane] += std::fabs(product);
+    }
+  }
+  std::vector<double> sum, size;
+};
+
+void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const Layer l = layer(random, n);
+    const Activation activation = Activation(random.integer(0, 2));
+    const float slope = random.uniform(0.0f, 1.0f);
+    const bool biased = random.coin(), add = activation == Activation::none && random.coin();
+    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
+    char more[100];
+    std::snprintf(more, sizeof more, ", activation %d, bias %d, add %d, %d lanes", int(activation),
+                  biased, add, lanes);
+    begin(tally, l, more);
+
+    const auto rows = forward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
+    const auto columns = forward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+    Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
+    Cells out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)), before(out.channels, out.cells, 0);
+    const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_w,
+                           l.in_width, in.plane, l.out_height, l.out_width, out.plane, rows.data(),
+                           columns.data()};
+    in.fill(random, -1.0f, 1.0f, lanes);
+    Buffer<float> weights(l.weights()), bias(out.channels), packed(k.packed_size(c));
+    weights.fill(random, -1.0f, 1.0f);
+    bias.fill(random, -1.0f, 1.0f);
+    if (add) out.fill(random, -1.0f, 1.0f);
+    before.copy(out);
+    k.pack(c, weights.data(), false, packed.data());
+    tally.holds(packed.guarded(), "packed beside the weights");
+    k.convolve(c, in.data(), packed.data(), biased ? bias.data() : nullptr, activation, slope, add,
+               out.data());
+
+    Sums sums(long(out.channels) * out.cells);
+    products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
+      sums.add(long(to) * out.cells + to_cell, in.at(from, from_cell), weights[weight]);
+    });
+    for (int o = 0; o < out.channels; o++)
+      for (long i = long(o) * out.cells * kLanes; i < long(o + 1) * out.cells * kLanes; i++) {
+        if (biased) sums.sum[i] += bias[o];
+        if (biased) sums.size[i] += std::fabs(bias[o]);
+        const double below = activation == Activation::relu ? 0.0
+                             : activation == Activation::none ? 1.0 : double(slope);
+        if (sums.sum[i] < 0.0) sums.sum[i] *= below;
+      }
+    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), lanes, 1.0,
+            add ? &before : nullptr);
+  }
+}
+
+void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const Layer l = layer(random, n);
+    const bool add = random.coin();
+    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
+    char more[60];
+    std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
+    begin(tally, l, more);
+
+    const auto rows = backward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
+    const auto columns = backward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+    Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
+    Cells din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)), before(din.channels, din.cells, 0);
+    const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w, l.stride_h,
+                           l.stride_w, l.stride_w == 1 ? 1 : 0, l.out_width, dout.plane,
+                           l.in_height, l.in_width, din.plane, rows.data(), columns.data()};
+    dout.fill(random, -1.0f, 1.0f, lanes);
+    Buffer<float> weights(l.weights()), packed(k.packed_size(c));
+    weights.fill(random, -1.0f, 1.0f);
+    if (add) din.fill(random, -1.0f, 1.0f);
+    before.copy(din);
+    k.pack(c, weights.data(), true, packed.data());
+    tally.holds(packed.guarded(), "packed beside the weights");
+    k.convolve(c, dout.data(), packed.data(), nullptr, Activation::none, 0.0f, add, din.data());
+
+    Sums sums(long(din.channels) * din.cells);
+    products(l, [&](long weight, int to, int to_cell, int from, int from_cell) {
+      sums.add(long(to) * din.cells + to_cell, dout.at(from, from_cell), weights[weight]);
+    });
+    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), lanes, 1.0,
+            add ? &before : nullptr);
+  }
+}
+
+void weight_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const Layer l = layer(random, n);
+    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
+    char more[40];
+    std::snprintf(more, sizeof more, ", %d lanes", lanes);
+    begin(tally, l, more);
+
+    const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
+    const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+    Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
+    Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
+    const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
+                              l.stride_w, l.pad_h, l.pad_w, l.in_width, in.plane, l.out_height,
+                              l.out_width, dout.plane, rows.data(), columns.data()};
+    in.fill(random, -1.0f, 1.0f);
+    // Lanes without an image hold zeros, from the loss's gradient on.
+    for (int c = 0; c < dout.channels; c++)
+      for (int i = 0; i < dout.cells; i++)
+        for (int lane = 0; lane < kLanes; lane++)
+          dout.at(c, i)[lane] = lane < lanes ? random.uniform(-1.0f, 1.0f) : 0.0f;
+    Buffer<float> scratch(k.weight_scratch(g)), gradient(l.weights());
+    k.weight_gradient(g, in.data(), dout.data(), scratch.data(), gradient.data());
+
+    std::vector<double> sum(l.weights()), size(l.weights());
+    std::vector<long> terms(l.weights());
+    products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
+      const float *x = in.at(from, from_cell), *d = dout.at(to, to_cell);
+      terms[weight] += kLanes;
+      for (int lane = 0; lane < lanes; lane++) {
+        sum[weight] += double(x[lane]) * d[lane];
+        size[weight] += std::fabs(double(x[lane]) * d[lane]);
+      }
+    });
+    // A tap's bound is its kernel's, as above a place's is its channel's.
+    for (long first = 0; first < l.weights(); first += l.kernel()) {
+      const double most = *std::max_element(&size[first], &size[first] + l.kernel());
+      const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
+      for (long i = first; i < first + l.kernel(); i++)
+        tally.value(gradient[i], sum[i], sum_bound(count, most), i);
+    }
+    tally.holds(gradient.guarded(), "wrote beside the gradient");
+    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+  }
+}
+
+void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    Cells x(random.integer(1, 40), random.integer(1, 289), random.integer(0, 2));
+    tally.begin("%d channels of %d cells", x.channels, x.cells);
+    x.fill(random, -1.0f, 1.0f);
+    Buffer<float> sums(x.channels);
+    k.channel_sums(x.data(), x.channels, x.cells, x.plane, sums.data());
+    for (int c = 0; c < x.channels; c++) {
+      double sum = 0.0, size = 0.0;
+      for (long i = 0; i < long(x.cells) * kLanes; i++) {
+        sum += x.at(c, 0)[i];
+        size += std::fabs(x.at(c, 0)[i]);
+      }
+      tally.value(sums[c], sum, sum_bound(double(x.cells) * kLanes, size), c);
+    }
+    tally.holds(sums.guarded(), "wrote beside the sums");
+  }
+}
+
+}  // namespace
+
+std::vector<Test> convolution_tests() {
+  return {{"convolve", 160, convolve_tests},
+          {"convolve (transposed)", 160, input_gradient_tests},
+          {"weight_gradient", 160, weight_gradient_tests},
+          {"channel_sums", 40, channel_sums_tests}};
+}
+
+}  // namespace kilonet::tests

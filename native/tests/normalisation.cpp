@@ -1,0 +1,145 @@
+// Batch norm's passes. Lanes without an image hold numbers that are none: they must not show.
+
+#include "check.h"
+
+namespace kilonet::tests {
+namespace {
+
+// Masks for half of the cases.
+struct Masks {
+  Masks(Random& random, int cells) : some(random.coin()), bits(cells) {
+    for (int i = 0; i < cells; i++) bits[i] = std::uint32_t(random.word());
+  }
+  const std::uint32_t* data() const { return some ? bits.data() : nullptr; }
+  bool keep(int cell, int lane) const { return !some || (bits[cell] >> lane & 1u); }
+
+  bool some;
+  Buffer<std::uint32_t> bits;
+};
+
+void moments_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const int lanes = 1 + n % kLanes;
+    Cells x(1, random.integer(1, 289), 0);
+    // A mean far from zero, a spread that is small beside it, or none at all.
+    const float centre = n % 3 == 0 ? 1000.0f : random.uniform(-1.0f, 1.0f);
+    const float spread = n % 7 == 0 ? 0.0f : 1.0f;
+    tally.begin("%d cells, %d lanes, %.3g ± %.0f", x.cells, lanes, centre, spread);
+    x.fill(random, centre - spread, centre + spread, lanes);
+    const Moments found = k.moments(x.data(), x.cells, lanes);
+    double mean = 0.0, m2 = 0.0, size = 0.0, size2 = 0.0;
+    for (int lane = 0; lane < lanes; lane++)
+      for (int i = 0; i < x.cells; i++) mean += x.at(0, i)[lane];
+    mean /= double(x.cells) * lanes;
+    for (int lane = 0; lane < lanes; lane++)
+      for (int i = 0; i < x.cells; i++) {
+        // What a sum about a lane's first value adds up.
+        const double d = x.at(0, i)[lane] - mean, way = double(x.at(0, i)[lane]) - x.at(0, 0)[lane];
+        m2 += d * d;
+        size += std::fabs(way);
+        size2 += way * way;
+      }
+    const double count = double(x.cells) * lanes;
+    tally.value(found.count, count, 0.0);
+    tally.value(found.mean, mean, sum_bound(x.cells, size) / count + 1e-14 * std::fabs(mean));
+    tally.value(found.m2, m2, 2.0 * sum_bound(x.cells, size2) + 1e-14 * mean * mean);
+  }
+}
+
+void affine_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    Cells x(1, random.integer(1, 289), 0), y(1, x.cells, 0);
+    const Masks masks(random, x.cells);
+    const float scale = random.uniform(-3.0f, 3.0f), shift = random.uniform(-3.0f, 3.0f);
+    const bool in_place = random.coin();
+    tally.begin("%d cells, masks %d, in place %d", x.cells, masks.some, in_place);
+    x.fill(random, -2.0f, 2.0f);
+    if (in_place) y.copy(x);
+    k.affine(in_place ? y.data() : x.data(), scale, shift, masks.data(), y.data(), x.cells);
+    for (int i = 0; i < x.cells; i++)
+      for (int lane = 0; lane < kLanes; lane++) {
+        const double product = double(x.at(0, i)[lane]) * scale;
+        const bool kept = masks.keep(i, lane);
+        tally.value(y.at(0, i)[lane], kept ? product + shift : 0.0,
+                    kept ? 2.0 * kUnit * (std::fabs(product) + std::fabs(shift)) : 0.0, i);
+      }
+    tally.holds(y.guarded(), "wrote beside the output");
+  }
+}
+
+void norm_sums_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const int lanes = 1 + n % kLanes;
+    Cells x(1, random.integer(1, 289), 0), dy(1, x.cells, 0);
+    const Masks masks(random, x.cells);
+    const float mean = random.uniform(-1.0f, 1.0f), keep = masks.some ? random.uniform(1.0f, 4.0f) : 1.0f;
+    tally.begin("%d cells, %d lanes, masks %d", x.cells, lanes, masks.some);
+    x.fill(random, -2.0f, 2.0f, lanes);
+    dy.fill(random, -1.0f, 1.0f, lanes);
+    double sum, sum_x;
+    k.norm_sums(x.data(), mean, dy.data(), masks.data(), keep, x.cells, lanes, &sum, &sum_x);
+    double expected = 0.0, expected_x = 0.0, size = 0.0, size_x = 0.0;
+    for (int i = 0; i < x.cells; i++)
+      for (int lane = 0; lane < lanes; lane++) {
+        const double g = masks.keep(i, lane) ? double(dy.at(0, i)[lane]) * keep : 0.0;
+        const double d = double(x.at(0, i)[lane]) - mean;
+        expected += g;
+        expected_x += g * d;
+        size += std::fabs(g);
+        size_x += std::fabs(g * d);
+      }
+    tally.value(sum, expected, sum_bound(x.cells, size));
+    tally.value(sum_x, expected_x, sum_bound(x.cells, size_x));
+  }
+}
+
+void norm_backward_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    const int lanes = 1 + n % kLanes;
+    Cells x(1, random.integer(1, 289), 0), dy(1, x.cells, 0), dx(1, x.cells, 0), before(1, x.cells, 0);
+    const Masks masks(random, x.cells);
+    const NormGradient g = {random.uniform(-1.0f, 1.0f), random.uniform(-3.0f, 3.0f),
+                            random.uniform(-1.0f, 1.0f), random.uniform(-1.0f, 1.0f)};
+    const float keep = masks.some ? random.uniform(1.0f, 4.0f) : 1.0f, slope = random.uniform(0.01f, 1.0f);
+    const Activation activation = Activation(random.integer(0, 2));
+    const bool add = random.coin(), in_place = !add && random.coin();
+    tally.begin("%d cells, %d lanes, masks %d, activation %d, add %d, in place %d", x.cells, lanes,
+                masks.some, int(activation), add, in_place);
+    x.fill(random, -2.0f, 2.0f, lanes);
+    dy.fill(random, -1.0f, 1.0f, lanes);
+    if (add) dx.fill(random, -1.0f, 1.0f);
+    if (in_place) dx.copy(dy);
+    before.copy(dx);
+    k.norm_backward(g, x.data(), in_place ? dx.data() : dy.data(), masks.data(), keep, activation,
+                    slope, dx.data(), x.cells, lanes, add);
+    const double below = activation == Activation::relu ? 0.0
+                         : activation == Activation::leaky_relu ? double(slope) : 1.0;
+    for (int i = 0; i < x.cells; i++)
+      for (int lane = 0; lane < kLanes; lane++) {
+        const double old = add ? before.at(0, i)[lane] : 0.0;
+        if (lane >= lanes) {  // no image, so no gradient
+          tally.value(dx.at(0, i)[lane], old, 0.0, i);
+          continue;
+        }
+        const double value = x.at(0, i)[lane];
+        const double d = masks.keep(i, lane) ? double(dy.at(0, i)[lane]) * keep : 0.0;
+        const double factor = value > 0.0 ? 1.0 : below;
+        const double expected = factor * (g.scale * d - g.constant - g.slope * (value - g.mean));
+        const double size = std::fabs(g.scale * d) + std::fabs(g.constant) +
+                            std::fabs(g.slope) * (std::fabs(value) + std::fabs(g.mean));
+        tally.value(dx.at(0, i)[lane], old + expected, kUnit * (6.0 * size + 2.0 * std::fabs(old)), i);
+      }
+    tally.holds(dx.guarded(), "wrote beside the gradient");
+  }
+}
+
+}  // namespace
+
+std::vector<Test> normalisation_tests() {
+  return {{"moments", 128, moments_tests},
+          {"affine", 64, affine_tests},
+          {"norm_sums", 128, norm_sums_tests},
+          {"norm_backward", 128, norm_backward_tests}};
+}
+
+}  // namespace kilonet::tests

@@ -1,0 +1,70 @@
+"""Every kernel of every instruction set against plain loops, in C++: ``native/tests``."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
+
+SOURCE = Path(__file__).parents[3] / "native"
+CMAKE = shutil.which("cmake") or shutil.which("cmake", path=str(Path(sys.executable).parent))
+
+pytestmark = pytest.mark.skipif(CMAKE is None, reason="no CMake here")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the C++ tests were built, with the flags of the extension itself."""
+    assert CMAKE is not None
+    folder = tmp_path_factory.mktemp("native")
+    choice = ["-DKILONET_MODULE=OFF", "-DKILONET_TESTS=ON"]
+    run([CMAKE, "-S", str(SOURCE), "-B", str(folder), *choice])
+    run([CMAKE, "--build", str(folder), "--parallel", "2"])
+    return folder
+
+
+def run(command: list[str]) -> str:
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert not found.returncode, found.stdout[-5000:] + found.stderr[-5000:]
+    return found.stdout
+
+
+def kernels_of(output: str) -> dict[str, list[str]]:
+    """Instruction set → the kernels that were found well."""
+    well: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        isa, rest = line.split(maxsplit=1)
+        name, _, counts = rest.partition(" ok ")
+        assert counts, line
+        well.setdefault(isa, []).append(name.strip())
+    return well
+
+
+def test_kernels(build: Path) -> None:
+    well = kernels_of(run([str(build / "kernel_tests")]))
+    assert sorted(well) == sorted(native.instruction_sets())
+    [first, *others] = well.values()
+    assert len(first) >= 24
+    assert all(names == first for names in others)
+
+
+def test_threads_do_not_show(build: Path) -> None:
+    assert "the same bits" in run([str(build / "plan_tests")])
+
+
+@pytest.mark.slow
+def test_kernels_in_many_more_cases(build: Path) -> None:
+    run([str(build / "kernel_tests"), "--scale", "20", "--seed", "2"])
+
+
+def test_an_unknown_instruction_set_is_a_failure(build: Path) -> None:
+    found = subprocess.run(
+        [str(build / "kernel_tests"), "--isa", "avx9"], capture_output=True, text=True
+    )
+    assert found.returncode == 1
+    assert "no instruction set of this machine is called avx9" in found.stderr
