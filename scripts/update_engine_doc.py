@@ -5,8 +5,8 @@
     python benchmarks/scaling.py --json --figure docs/scaling.png > scaling.json
     python scripts/update_engine_doc.py bench.json versus.json scaling.json
 
-Each file fills its own marked sections; what is not given stays as it is. Where one run left something
-out, as ``kilonet bench --quick`` does, the sections leave it out too.
+Each file fills its own marked sections; what is not given stays as it is. Where a run left
+something out, as ``kilonet bench --quick`` does, the sections leave it out too.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def made_on(bench: Found) -> str:
 
 def bench_section(bench: Found) -> str:
     """Steps on all threads and on one, evaluation, epoch and memory."""
-    parts = [
+    head = (
         f"Measured on {made_on(bench)}. Network `{bench['net']}`: {bench['parameters']:,} "
-        f"parameters, {bench['flop_per_image'] / 1e6:.2f} MFLOP an image to train. Median of all "
-        "calls; contenders take turns, and a ratio is the median of the turns' own, with their range.",
-    ]
+        f"parameters, {bench['flop_per_image'] / 1e6:.2f} MFLOP an image to train. Medians are of "
+        "all calls; contenders take turns, and a ratio with a range is the median of the turns' own."
+    )
+    parts = [head]
     steps = bench["steps_by_threads"]
     for threads, step in steps.items():
         title = f"A training step of {bench['batch_size']}, {threads_text(int(threads))}"
@@ -59,9 +60,7 @@ def bench_section(bench: Found) -> str:
             )
     if len(steps) > 1:
         most, one = (step["native_ms"] for step in (bench["step"], steps["1"]))
-        parts.append(
-            f"{threads_text(bench['threads'])} are {one / most:.2f} times as fast as one."
-        )
+        parts.append(f"{threads_text(bench['threads'])} are {one / most:.2f} times as fast as one.")
     if bench["evaluation"] is not None:
         parts.append(_contenders("Evaluation of 10,000 images", bench["evaluation"], unit="ms"))
     if bench["epoch"] is not None:
@@ -143,8 +142,8 @@ def layers_section(bench: Found) -> str:
 
 {times.to_markdown()}
 
-The same kernels in nominal GFLOP/s, {threads_text(bench["threads"])} together, beside the ceiling of \
-{bench["ceiling_gflops"]:.0f}:
+The same kernels in nominal GFLOP/s, {threads_text(bench["threads"])} together, beside the \
+ceiling of {bench["ceiling_gflops"]:.0f}:
 
 {speeds.to_markdown()}
 """
