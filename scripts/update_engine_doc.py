@@ -45,7 +45,7 @@ def bench_section(bench: Found) -> str:
     head = (
         f"Measured on {made_on(bench)}. Network `{bench['net']}`: {bench['parameters']:,} "
         f"parameters, {bench['flop_per_image'] / 1e6:.2f} MFLOP an image to train. Medians are of "
-        "all calls; contenders take turns, and a ratio with a range is the median of the turns' own."
+        "all calls; contenders take turns, and a ratio with a range is the median of the turns."
     )
     parts = [head]
     steps = bench["steps_by_threads"]
