@@ -39,10 +39,17 @@ class Conv final : public Operation {
     if (s.training && in_.needs_gradient) k_.pack(backward_, weights, true, back_packed_.data());
   }
 
+  void fold(const Operation& after) override { after_ = &after; }
+
   void forward(const Step& s, const Chunk& c) override {
-    const float* bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
-    k_.convolve(forward_, c.slab + in_.value, packed_.data(), bias, f_.activation, f_.slope, false,
-                s.scratch + c.thread * s.scratch_stride, c.slab + out_.value);
+    Finish finish;
+    finish.bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
+    finish.activation = f_.activation;
+    finish.slope = f_.slope;
+    long out = out_.value;
+    if (after_ && !s.training) after_->take_in(&finish, &out);
+    k_.convolve(forward_, c.slab + in_.value, packed_.data(), finish,
+                s.scratch + c.thread * s.scratch_stride, c.slab + out);
   }
 
   void backward(const Step& s, const Chunk& c) override {
@@ -60,7 +67,7 @@ class Conv final : public Operation {
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
     if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
-      k_.convolve(backward_, dout, back_packed_.data(), nullptr, Activation::none, 0, f_.add,
+      k_.convolve(backward_, dout, back_packed_.data(), {.add = f_.add},
                   s.scratch + c.thread * s.scratch_stride, c.slab + in_.gradient);
   }
 
@@ -137,6 +144,7 @@ class Conv final : public Operation {
   const Fusion f_;
   const Tensor in_, out_;
   Convolution forward_, backward_;
+  const Operation* after_ = nullptr;
   WeightGradient gradient_;
   std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
   std::vector<Span> row_spans_, column_spans_;
@@ -202,6 +210,14 @@ class Norm final : public Operation {
       }
     }
     count_ = double(s.images) * in_.cells();
+  }
+
+  bool folds() const override { return !f_.pool_h; }
+
+  void take_in(Finish* finish, long* out) const override {
+    finish->scale = scale_.data();
+    finish->shift = shift_.data();
+    *out = out_.value;
   }
 
   void finish_forward(const Step& s, const Chunk& c) override {

@@ -165,6 +165,11 @@ void Plan::build() {
     operations_.push_back(make_operation(kernels_, node, fusions[i], tensors_[node.input],
                                          node.other < 0 ? nullptr : &tensors_[node.other],
                                          tensors_[node.output]));
+    const bool folded = i && nodes_[i - 1].kind == Node::Kind::conv &&
+                        nodes_[i - 1].output == node.input && alone(node.input) &&
+                        operations_[i]->folds();
+    folded_.push_back(folded);
+    if (folded) operations_[i - 1]->fold(*operations_[i]);
   }
 }
 
@@ -347,12 +352,14 @@ void Plan::evaluate(int thread) {
     const Chunk c = chunk(index, thread, thread);
     const long first = long(index) * kLanes;
     input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
-    for (auto& operation : operations_) {
+    for (std::size_t i = 0; i < operations_.size(); i++) {
       if (pool_.stopping(thread)) return;
-      if (operation->joins())
-        operation->finish_forward(step_, c);
+      Operation& operation = *operations_[i];
+      if (folded_[i]) continue;
+      if (operation.joins())
+        operation.finish_forward(step_, c);
       else
-        operation->forward(step_, c);
+        operation.forward(step_, c);
     }
     for (int lane = 0; lane < c.lanes; lane++)
       for (int i = 0; i < out.channels; i++)

@@ -66,6 +66,11 @@ class Operation {
   virtual void finish_forward(const Step&, const Chunk&) {}
   virtual void join_backward(const Step&) {}
   virtual void finish_backward(const Step&, const Chunk&) {}
+  // In evaluation a batch norm is part of the convolution before it: `fold` tells the one, `take_in`
+  // asks the other what it adds and where the result belongs.
+  virtual bool folds() const { return false; }
+  virtual void fold(const Operation& /*after*/) {}
+  virtual void take_in(Finish*, long* /*out*/) const {}
   virtual void reserve(int /*chunks*/) {}
   virtual long scratch() const { return 0; }
 };
@@ -154,6 +159,7 @@ class Plan {
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
   std::vector<std::unique_ptr<Operation>> operations_;
+  std::vector<bool> folded_;  // into the operation before it, in evaluation
   std::vector<Phase> phases_;
   int output_ = 0;
   long parameters_ = 0, slab_floats_ = 0;
