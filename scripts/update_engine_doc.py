@@ -246,21 +246,29 @@ def main() -> None:
     parser.add_argument("versus", type=Path, nargs="?", help="of benchmarks/versus_torch.py --json")
     parser.add_argument("scaling", type=Path, nargs="?", help="of benchmarks/scaling.py --json")
     options = parser.parse_args()
-    bench = _read(options.bench)
+    try:
+        rewrite(options.bench, versus=options.versus, scaling=options.scaling)
+    except KeyError as error:
+        raise SystemExit(f"a result has no {error}; measure anew with this version") from None
+
+
+def rewrite(bench_file: Path, *, versus: Path | None, scaling: Path | None) -> None:
+    """All sections that the files have numbers for, or none: both documents are written last."""
+    bench = _read(bench_file)
     doc = (ROOT / DOC).read_text("utf-8")
     readme = (ROOT / README).read_text("utf-8")
     doc = replaced(doc, "bench", bench_section(bench), file=DOC)
     doc = replaced(doc, "layers", layers_section(bench), file=DOC)
     readme = replaced(readme, "speed", speed_section(bench), file=README)
-    for path in (options.versus, options.scaling):
+    for path in (versus, scaling):
         if path and _read(path)["cpu"] != bench["machine"]["cpu"]:
-            raise SystemExit(f"{path}: of another machine than {options.bench}")
-    if options.versus:
-        versus = _read(options.versus)
-        table = _script("versus_torch").table(versus["networks"])
-        doc = replaced(doc, "versus", versus_section(versus, table), file=DOC)
-    if options.scaling:
-        doc = replaced(doc, "scaling", scaling_section(_read(options.scaling)), file=DOC)
+            raise SystemExit(f"{path}: of another machine than {bench_file}")
+    if versus:
+        found = _read(versus)
+        table = _script("versus_torch").table(found["networks"])
+        doc = replaced(doc, "versus", versus_section(found, table), file=DOC)
+    if scaling:
+        doc = replaced(doc, "scaling", scaling_section(_read(scaling)), file=DOC)
     (ROOT / DOC).write_text(doc, "utf-8")
     (ROOT / README).write_text(readme, "utf-8")
 

@@ -220,3 +220,21 @@ def test_numbers_of_two_machines_are_not_mixed(
 def test_a_missing_marker_is_named() -> None:
     with pytest.raises(SystemExit, match=r"x\.md: 0 sections 'speed'"):
         update.replaced("no markers", "speed", "", file="x.md")
+
+
+def test_a_result_of_another_version_ends_in_a_line(
+    documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = found()
+    del old["profile"]
+    before = (documents / update.README).read_text("utf-8")
+    with pytest.raises(SystemExit, match="a result has no 'profile'; measure anew"):
+        run(monkeypatch, documents, old)
+    assert (documents / update.README).read_text("utf-8") == before
+
+
+def test_what_is_no_json_ends_in_a_line(documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (documents / "bench.json").write_text("Measured", "utf-8")
+    monkeypatch.setattr(sys, "argv", ["update_engine_doc.py", str(documents / "bench.json")])
+    with pytest.raises(SystemExit, match=r"bench\.json: Expecting value"):
+        update.main()
