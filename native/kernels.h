@@ -127,8 +127,9 @@ struct Kernels {
                    float* scratch, float* out);
 
   long (*weight_scratch)(const WeightGradient&);  // floats
+  // Written, or added to what is there.
   void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout,
-                          float* scratch, float* gradient);
+                          float* scratch, bool add, float* gradient);
   // Sum of all cells and lanes of each channel.
   void (*channel_sums)(const float* x, int channels, int cells, long plane, float* sums);
 

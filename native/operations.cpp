@@ -29,8 +29,8 @@ class Conv final : public Operation {
   }
 
   long scratch() const override {
-    return std::max({kernel_scratch() + num_weights() + out_.channels,
-                     k_.convolve_scratch(forward_), k_.convolve_scratch(backward_)});
+    return std::max({k_.weight_scratch(gradient_), k_.convolve_scratch(forward_),
+                     k_.convolve_scratch(backward_), long(out_.channels)});
   }
 
   void prepare(const Step& s) override {
@@ -62,14 +62,12 @@ class Conv final : public Operation {
     }
     float* part = s.gradients + c.part * s.gradient_stride;
     float* scratch = s.scratch + c.thread * s.scratch_stride;
-    float* own = scratch + kernel_scratch();  // where there is something to add to
-    float* weights = c.first ? part + n_.weight : own;
-    k_.weight_gradient(gradient_, c.slab + in_.value, dout, scratch, weights);
-    if (!c.first) add(weights, num_weights(), part + n_.weight);
+    k_.weight_gradient(gradient_, c.slab + in_.value, dout, scratch, !c.first, part + n_.weight);
     if (n_.bias >= 0) {
-      float* biases = c.first ? part + n_.bias : own;
+      float* biases = c.first ? part + n_.bias : scratch;
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
-      if (!c.first) add(biases, out_.channels, part + n_.bias);
+      if (!c.first)
+        for (int i = 0; i < out_.channels; i++) part[n_.bias + i] += biases[i];
     }
     if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
@@ -78,16 +76,6 @@ class Conv final : public Operation {
   }
 
  private:
-  long num_weights() const {
-    return long(out_.channels) * forward_.inputs * n_.kernel_h * n_.kernel_w;
-  }
-
-  long kernel_scratch() const { return (k_.weight_scratch(gradient_) + 15) / 16 * 16; }
-
-  static void add(const float* from, long count, float* to) {
-    for (long i = 0; i < count; i++) to[i] += from[i];
-  }
-
   Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
     *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
