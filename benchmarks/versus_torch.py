@@ -207,6 +207,13 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> Table:
     return Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
 
 
+def to_json(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """What was found and on what: network → batch size → times and their ratio."""
+    threads = torch.get_num_threads()
+    made = {"cpu": cpu_name(), "threads": threads, "torch": torch.__version__}
+    return json.dumps({**made, "networks": found}, indent=2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (3)")
@@ -228,10 +235,9 @@ def main() -> None:
                 name, size, repeats=options.repeats, threads=options.threads
             )
             if options.out:
-                text = json.dumps({"cpu": cpu_name(), "networks": found}, indent=2)
-                write_atomically(options.out, text.encode())
+                write_atomically(options.out, to_json(found).encode())
     if options.json:
-        print(json.dumps({"cpu": cpu_name(), "networks": found}, indent=2))
+        print(to_json(found))
         return
     print(f"{cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
     print("How many times as long as kilonet PyTorch eager takes for a training step:\n")

@@ -47,6 +47,18 @@ struct Span {
   int first, end;
 };
 
+// What becomes of a convolution's sums: y = scale · activation(sum + bias) + shift, one of each a
+// channel, or added to what is there. Null pointers leave out what they would point to; the
+// activation is none, relu or leaky_relu.
+struct Finish {
+  const float* bias = nullptr;
+  Activation activation = Activation::none;
+  float slope = 0;
+  const float* scale = nullptr;  // a batch norm's, in evaluation
+  const float* shift = nullptr;
+  bool add = false;
+};
+
 struct WeightGradient {
   int groups, inputs, outputs;
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
@@ -111,12 +123,13 @@ struct Kernels {
   long (*packed_size)(const Convolution&);
   void (*pack)(const Convolution&, const float* weights, bool transposed, float* packed);
   long (*convolve_scratch)(const Convolution&);  // floats
-  void (*convolve)(const Convolution&, const float* in, const float* packed, const float* bias,
-                   Activation activation, float slope, bool add, float* scratch, float* out);
+  void (*convolve)(const Convolution&, const float* in, const float* packed, const Finish&,
+                   float* scratch, float* out);
 
   long (*weight_scratch)(const WeightGradient&);  // floats
+  // Written, or added to what is there.
   void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout,
-                          float* scratch, float* gradient);
+                          float* scratch, bool add, float* gradient);
   // Sum of all cells and lanes of each channel.
   void (*channel_sums)(const float* x, int channels, int cells, long plane, float* sums);
 

@@ -30,7 +30,7 @@ class Conv final : public Operation {
 
   long scratch() const override {
     return std::max({k_.weight_scratch(gradient_), k_.convolve_scratch(forward_),
-                     k_.convolve_scratch(backward_)});
+                     k_.convolve_scratch(backward_), long(out_.channels)});
   }
 
   void prepare(const Step& s) override {
@@ -39,10 +39,17 @@ class Conv final : public Operation {
     if (s.training && in_.needs_gradient) k_.pack(backward_, weights, true, back_packed_.data());
   }
 
+  void fold(const Operation& after) override { after_ = &after; }
+
   void forward(const Step& s, const Chunk& c) override {
-    const float* bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
-    k_.convolve(forward_, c.slab + in_.value, packed_.data(), bias, f_.activation, f_.slope, false,
-                s.scratch + c.thread * s.scratch_stride, c.slab + out_.value);
+    Finish finish;
+    finish.bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
+    finish.activation = f_.activation;
+    finish.slope = f_.slope;
+    long out = out_.value;
+    if (after_ && !s.training) after_->take_in(&finish, &out);
+    k_.convolve(forward_, c.slab + in_.value, packed_.data(), finish,
+                s.scratch + c.thread * s.scratch_stride, c.slab + out);
   }
 
   void backward(const Step& s, const Chunk& c) override {
@@ -53,15 +60,19 @@ class Conv final : public Operation {
         k_.activate_backward(f_.activation, f_.slope, c.slab + out_.value + i * plane,
                              dout + i * plane, dout + i * plane, out_.cells(), false);
     }
-    float* part = s.gradients + c.index * s.gradient_stride;
-    k_.weight_gradient(gradient_, c.slab + in_.value, dout, s.scratch + c.thread * s.scratch_stride,
-                       part + n_.weight);
-    if (n_.bias >= 0)
-      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), part + n_.bias);
+    float* part = s.gradients + c.part * s.gradient_stride;
+    float* scratch = s.scratch + c.thread * s.scratch_stride;
+    k_.weight_gradient(gradient_, c.slab + in_.value, dout, scratch, !c.first, part + n_.weight);
+    if (n_.bias >= 0) {
+      float* biases = c.first ? part + n_.bias : scratch;
+      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
+      if (!c.first)
+        for (int i = 0; i < out_.channels; i++) part[n_.bias + i] += biases[i];
+    }
     if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
-      k_.convolve(backward_, dout, back_packed_.data(), nullptr, Activation::none, 0, f_.add,
-                  s.scratch + c.thread * s.scratch_stride, c.slab + in_.gradient);
+      k_.convolve(backward_, dout, back_packed_.data(), {.add = f_.add}, scratch,
+                  c.slab + in_.gradient);
   }
 
  private:
@@ -137,6 +148,7 @@ class Conv final : public Operation {
   const Fusion f_;
   const Tensor in_, out_;
   Convolution forward_, backward_;
+  const Operation* after_ = nullptr;
   WeightGradient gradient_;
   std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
   std::vector<Span> row_spans_, column_spans_;
@@ -204,6 +216,14 @@ class Norm final : public Operation {
     count_ = double(s.images) * in_.cells();
   }
 
+  bool folds() const override { return !f_.pool_h; }
+
+  void take_in(Finish* finish, long* out) const override {
+    finish->scale = scale_.data();
+    finish->shift = shift_.data();
+    *out = out_.value;
+  }
+
   void finish_forward(const Step& s, const Chunk& c) override {
     const std::uint32_t* bits = s.training ? masks_of(c) : nullptr;
     for (int i = 0; i < in_.channels; i++) {
@@ -243,11 +263,11 @@ class Norm final : public Operation {
       const double inverse = inverse_[i], scale = s.parameters[n_.weight + i] * inverse;
       gradient_[i] = {mean_[i], float(scale), float(scale * sum / count_),
                       float(scale * inverse * inverse * sum_x / count_)};
-      // The first chunk's part holds all of it, the others' hold zeros.
-      for (int chunk = 0; chunk < s.chunks; chunk++) {
-        float* part = s.gradients + chunk * s.gradient_stride;
-        part[n_.weight + i] = chunk ? 0.0f : float(sum_x * inverse);
-        part[n_.bias + i] = chunk ? 0.0f : float(sum);
+      // The first part holds all of it, the others hold zeros.
+      for (int p = 0; p < s.parts; p++) {
+        float* part = s.gradients + p * s.gradient_stride;
+        part[n_.weight + i] = p ? 0.0f : float(sum_x * inverse);
+        part[n_.bias + i] = p ? 0.0f : float(sum);
       }
     }
   }

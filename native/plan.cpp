@@ -11,6 +11,10 @@ namespace {
 
 constexpr long kAligned = 16;  // floats in a line of the cache
 
+// Runs of chunks that a batch is cut into at most. A thread takes a whole run, whose gradients are
+// summed as they come: memory and time for sums no longer grow with the batch.
+constexpr int kParts = 16;
+
 constexpr std::size_t kHugePage = std::size_t(1) << 21;
 
 long aligned(long floats) { return (floats + kAligned - 1) / kAligned * kAligned; }
@@ -165,6 +169,11 @@ void Plan::build() {
     operations_.push_back(make_operation(kernels_, node, fusions[i], tensors_[node.input],
                                          node.other < 0 ? nullptr : &tensors_[node.other],
                                          tensors_[node.output]));
+    const bool folded = i && nodes_[i - 1].kind == Node::Kind::conv &&
+                        nodes_[i - 1].output == node.input && alone(node.input) &&
+                        operations_[i]->folds();
+    folded_.push_back(folded);
+    if (folded) operations_[i - 1]->fold(*operations_[i]);
   }
 }
 
@@ -212,7 +221,7 @@ void Plan::reserve(int chunks) {
   slabs_.reset();
   parts_.reset();
   slabs_ = allocate(slab_floats_ * chunks);
-  parts_ = allocate(aligned(parameters_) * chunks);
+  parts_ = allocate(aligned(parameters_) * (chunks < kParts ? chunks : kParts));
   long scratch = 0;
   for (auto& operation : operations_) {
     operation->reserve(chunks);
@@ -222,7 +231,7 @@ void Plan::reserve(int chunks) {
   if (!scratch_) scratch_ = allocate(scratch * pool_.threads());
   step_.scratch_stride = scratch;
   losses_.resize(chunks);
-  claims_.reset(new std::atomic<std::uint32_t>[chunks]());
+  claims_.reset(new std::atomic<std::uint32_t>[kParts]());
   reserved_ = chunks;
 }
 
@@ -232,6 +241,7 @@ void Plan::begin(const Batch& batch, const float* parameters, float* buffers) {
   step_.buffers = buffers;
   step_.images = batch.count;
   step_.chunks = (batch.count + kLanes - 1) / kLanes;
+  step_.parts = step_.chunks < kParts ? step_.chunks : kParts;
   step_.gradients = parts_.get();
   step_.gradient_stride = aligned(parameters_);
   step_.scratch = scratch_.get();
@@ -239,23 +249,28 @@ void Plan::begin(const Batch& batch, const float* parameters, float* buffers) {
 }
 
 Chunk Plan::chunk(int index, int slab, int thread) const {
-  const int left = batch_.count - index * kLanes;
-  return {slabs_.get() + slab * slab_floats_, index, thread, left < kLanes ? left : kLanes};
+  const int left = batch_.count - index * kLanes, part = index * step_.parts / step_.chunks;
+  return {slabs_.get() + slab * slab_floats_, index, thread, left < kLanes ? left : kLanes,
+          part,                               index == first_chunk(part)};
 }
 
-// A chunk that nobody has taken in this phase: the thread's own first, whose memory is near. Every
-// other phase goes backwards, so that it begins with what is still in the cache.
-bool Plan::claim(int thread, std::uint32_t phase, int* chunk) {
-  const int threads = pool_.threads(), chunks = step_.chunks;
+int Plan::first_chunk(int part) const {
+  return (part * step_.chunks + step_.parts - 1) / step_.parts;
+}
+
+// A part whose chunks nobody has taken in this phase: the thread's own first, whose memory is near.
+// Every other phase goes backwards, so that it begins with what is still in the cache.
+bool Plan::claim(int thread, std::uint32_t phase, int* part) {
+  const int threads = pool_.threads(), parts = step_.parts;
   for (int turn = 0; turn < threads; turn++) {
     const int first = (thread + turn) % threads;
-    const int own = first < chunks ? (chunks - first + threads - 1) / threads : 0;
+    const int own = first < parts ? (parts - first + threads - 1) / threads : 0;
     for (int i = 0; i < own; i++) {
-      const int c = first + (phase % 2 ? own - 1 - i : i) * threads;
+      const int p = first + (phase % 2 ? own - 1 - i : i) * threads;
       std::uint32_t before = phase;
-      if (claims_[c].load(std::memory_order_relaxed) == phase &&
-          claims_[c].compare_exchange_strong(before, phase + 1, std::memory_order_relaxed)) {
-        *chunk = c;
+      if (claims_[p].load(std::memory_order_relaxed) == phase &&
+          claims_[p].compare_exchange_strong(before, phase + 1, std::memory_order_relaxed)) {
+        *part = p;
         return true;
       }
     }
@@ -269,7 +284,13 @@ void Plan::train(int thread) {
   if (step_.profile) step_.profile->start(thread);
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
-    for (int index; !pool_.stopping(thread) && claim(thread, p, &index);) {
+    for (int part, index = 0, end = 0;; index++) {
+      if (pool_.stopping(thread)) break;
+      if (index == end) {
+        if (!claim(thread, p, &part)) break;
+        index = first_chunk(part);
+        end = first_chunk(part + 1);
+      }
       const Chunk c = chunk(index, index, thread);
       const long first = long(index) * kLanes;
       if (p == 0) {
@@ -314,7 +335,7 @@ void Plan::train(int thread) {
   const long first = share * thread;
   const long count = parameters_ - first < share ? parameters_ - first : share;
   if (count > 0)
-    kernels_.add_parts(parts_.get() + first, step_.gradient_stride, step_.chunks, count,
+    kernels_.add_parts(parts_.get() + first, step_.gradient_stride, step_.parts, count,
                        out_ + first);
   lap(thread, Pass::sum);
 }
@@ -329,7 +350,7 @@ void Plan::gradients(const Batch& batch, const Training& training, const float* 
   step_.seed = training.seed;
   step_.number = training.step;
   begin(batch, parameters, buffers);
-  for (int c = 0; c < step_.chunks; c++) claims_[c].store(0, std::memory_order_relaxed);
+  for (int p = 0; p < step_.parts; p++) claims_[p].store(0, std::memory_order_relaxed);
   pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->train(thread); }, this);
   *loss = 0.0;
   *correct = 0;
@@ -347,12 +368,14 @@ void Plan::evaluate(int thread) {
     const Chunk c = chunk(index, thread, thread);
     const long first = long(index) * kLanes;
     input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
-    for (auto& operation : operations_) {
+    for (std::size_t i = 0; i < operations_.size(); i++) {
       if (pool_.stopping(thread)) return;
-      if (operation->joins())
-        operation->finish_forward(step_, c);
+      Operation& operation = *operations_[i];
+      if (folded_[i]) continue;
+      if (operation.joins())
+        operation.finish_forward(step_, c);
       else
-        operation->forward(step_, c);
+        operation.forward(step_, c);
     }
     for (int lane = 0; lane < c.lanes; lane++)
       for (int i = 0; i < out.channels; i++)

@@ -37,13 +37,13 @@ struct Step {
   const float* parameters;
   float* buffers;
   bool update_buffers;
-  float* gradients;  // a part for each chunk
+  float* gradients;  // a part for each of a few runs of chunks
   long gradient_stride;
   float* scratch;  // a piece for each thread
   long scratch_stride;
   std::uint64_t seed;
   std::uint32_t number;
-  int images, chunks;
+  int images, chunks, parts;
   Profile* profile;  // none unless asked for
 };
 
@@ -51,6 +51,8 @@ struct Chunk {
   float* slab;
   int index, thread;
   int lanes;  // in use; fewer than kLanes in the last chunk alone
+  int part;    // of the gradients, where it adds its own
+  bool first;  // of its part: what is there is of no account
 };
 
 // One operation of the plan. Calls name the chunk they are for; what joins the chunks, a `join`, is
@@ -66,6 +68,11 @@ class Operation {
   virtual void finish_forward(const Step&, const Chunk&) {}
   virtual void join_backward(const Step&) {}
   virtual void finish_backward(const Step&, const Chunk&) {}
+  // In evaluation a batch norm is part of the convolution before it: `fold` tells the one, `take_in`
+  // asks the other what it adds and where the result belongs.
+  virtual bool folds() const { return false; }
+  virtual void fold(const Operation& /*after*/) {}
+  virtual void take_in(Finish*, long* /*out*/) const {}
   virtual void reserve(int /*chunks*/) {}
   virtual long scratch() const { return 0; }
 };
@@ -141,7 +148,8 @@ class Plan {
   void reserve(int chunks);
   void train(int thread);
   void evaluate(int thread);
-  bool claim(int thread, std::uint32_t phase, int* chunk);
+  bool claim(int thread, std::uint32_t phase, int* part);
+  int first_chunk(int part) const;
   Chunk chunk(int index, int slab, int thread) const;
   void begin(const Batch&, const float* parameters, float* buffers);
   void lap(int thread, Pass pass, int layer = -1) {
@@ -154,6 +162,7 @@ class Plan {
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
   std::vector<std::unique_ptr<Operation>> operations_;
+  std::vector<bool> folded_;  // into the operation before it, in evaluation
   std::vector<Phase> phases_;
   int output_ = 0;
   long parameters_ = 0, slab_floats_ = 0;

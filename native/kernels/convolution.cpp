@@ -27,17 +27,24 @@ int tile_outputs(int outputs, int first) {
 struct Place {
   const float* in;
   const float* weights;
-  const float* bias;
+  Finish finish;
   float* out;
   int valid;  // output channels that exist
-  Activation activation;
-  float slope;
-  bool add;
 };
+
+// Of the channels from `first` on.
+inline Finish from(const Finish& f, int first) {
+  Finish rest = f;
+  if (f.bias) rest.bias += first;
+  if (f.scale) rest.scale += first;
+  if (f.shift) rest.shift += first;
+  return rest;
+}
 
 template <int O, int X>
 inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X][kTileVectors],
                    float* out) {
+  const Finish& f = place.finish;
 #pragma GCC unroll 12
   for (int o = 0; o < O; o++) {
     if (o >= place.valid) break;
@@ -48,9 +55,10 @@ inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X
       for (int v = 0; v < kTileVectors; v++) {
         Floats y = sums[o][x][v];
         float* at = to + x * kLanes + v * kWidth;
-        if (place.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
-        if (place.activation == Activation::leaky_relu) y = y < 0.0f ? y * place.slope : y;
-        if (place.add) y += load(at);
+        if (f.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
+        if (f.activation == Activation::leaky_relu) y = y < 0.0f ? y * f.slope : y;
+        if (f.scale) y = y * f.scale[o] + f.shift[o];
+        if (f.add) y += load(at);
         store(at, y);
       }
   }
@@ -63,7 +71,7 @@ inline void tile(const Convolution& c, const Place& place, Taps rows, Taps colum
   Floats sums[O][X][kTileVectors];
 #pragma GCC unroll 12
   for (int o = 0; o < O; o++) {
-    Floats start = splat(place.bias && o < place.valid ? place.bias[o] : 0.0f);
+    Floats start = splat(place.finish.bias && o < place.valid ? place.finish.bias[o] : 0.0f);
 #pragma GCC unroll 8
     for (int x = 0; x < X; x++)
 #pragma GCC unroll 2
@@ -205,25 +213,22 @@ void pack(const Convolution& c, const float* weights, bool transposed, float* pa
 
 long convolve_scratch(const Convolution& c) { return c.winograd ? winograd_scratch(c) : 0; }
 
-void convolve(const Convolution& c, const float* in, const float* packed, const float* bias,
-              Activation activation, float slope, bool add, float* scratch, float* out) {
-  if (c.winograd)
-    return winograd_convolve(c, in, packed, bias, activation, slope, add, scratch, out);
+void convolve(const Convolution& c, const float* in, const float* packed, const Finish& finish,
+              float* scratch, float* out) {
+  if (c.winograd) return winograd_convolve(c, in, packed, finish, scratch, out);
   const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++) {
     for (int first = 0; first < c.outputs;) {
       const int size = tile_outputs(c.outputs, first);
       const int left = c.outputs - first;
-      const Place place = {in,  packed, bias ? bias + first : nullptr,
-                           out + first * c.out_plane * kLanes, left < size ? left : size,
-                           activation, slope, add};
+      const Place place = {in, packed, from(finish, g * c.outputs + first),
+                           out + first * c.out_plane * kLanes, left < size ? left : size};
       dispatch(size, c, place);
       packed += per_output * size;
       first += size;
     }
     in += c.inputs * c.in_plane * kLanes;
     out += c.outputs * c.out_plane * kLanes;
-    if (bias) bias += c.outputs;
   }
 }
 

@@ -7,10 +7,9 @@ namespace kilonet::KILONET_ISA {
 long packed_size(const Convolution&);
 void pack(const Convolution&, const float*, bool, float*);
 long convolve_scratch(const Convolution&);
-void convolve(const Convolution&, const float*, const float*, const float*, Activation, float, bool,
-              float*, float*);
+void convolve(const Convolution&, const float*, const float*, const Finish&, float*, float*);
 long weight_scratch(const WeightGradient&);
-void weight_gradient(const WeightGradient&, const float*, const float*, float*, float*);
+void weight_gradient(const WeightGradient&, const float*, const float*, float*, bool, float*);
 void channel_sums(const float*, int, int, long, float*);
 void activate(Activation, float, const float*, float*, int);
 void activate_backward(Activation, float, const float*, const float*, float*, int, bool);

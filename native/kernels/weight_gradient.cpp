@@ -179,12 +179,32 @@ bool linear(const WeightGradient& g) {
 
 long padded(int inputs) { return (inputs + kWidth - 1) / kWidth * kWidth; }
 
+// Vectors to and from where they need not be aligned, or the first `count` values of them.
+template <int T>
+inline void read(const float* from, int count, Floats* to) {
+  if (count == T * kWidth)
+    __builtin_memcpy(to, from, sizeof(Floats) * T);
+  else
+    __builtin_memcpy(to, from, sizeof(float) * count);
+}
+
+template <int T>
+inline void write(const Floats* from, int count, float* to) {
+  if (count == T * kWidth)
+    __builtin_memcpy(to, from, sizeof(Floats) * T);
+  else
+    __builtin_memcpy(to, from, sizeof(float) * count);
+}
+
 // gradient[o][i] of O outputs and T vectors of inputs, `count` of which are there.
 template <int O, int T>
-void outer(const WeightGradient& g, const float* images, const float* dout, int count,
+void outer(const WeightGradient& g, const float* images, const float* dout, int count, bool add,
            float* gradient) {
   const long image = padded(g.inputs), plane = g.out_plane * kLanes;
   Floats sums[O][T] = {};
+  if (add)
+#pragma GCC unroll 8
+    for (int o = 0; o < O; o++) read<T>(gradient + long(o) * g.inputs, count, sums[o]);
   for (int n = 0; n < kLanes; n++) {
     Floats a[T];
 #pragma GCC unroll 3
@@ -198,52 +218,52 @@ void outer(const WeightGradient& g, const float* images, const float* dout, int 
     }
   }
 #pragma GCC unroll 8
-  for (int o = 0; o < O; o++)
-    __builtin_memcpy(gradient + long(o) * g.inputs, sums[o], sizeof(float) * count);
+  for (int o = 0; o < O; o++) write<T>(sums[o], count, gradient + long(o) * g.inputs);
 }
 
 template <int O>
-void outer_inputs(const WeightGradient& g, const float* images, const float* dout,
+void outer_inputs(const WeightGradient& g, const float* images, const float* dout, bool add,
                   float* gradient) {
   for (int i = 0; i < g.inputs; i += kMostTaps * kWidth) {
     const int left = g.inputs - i;
     if (left > 2 * kWidth)
-      outer<O, 3>(g, images + i, dout, left < 3 * kWidth ? left : 3 * kWidth, gradient + i);
+      outer<O, 3>(g, images + i, dout, left < 3 * kWidth ? left : 3 * kWidth, add, gradient + i);
     else if (left > kWidth)
-      outer<O, 2>(g, images + i, dout, left, gradient + i);
+      outer<O, 2>(g, images + i, dout, left, add, gradient + i);
     else
-      outer<O, 1>(g, images + i, dout, left, gradient + i);
+      outer<O, 1>(g, images + i, dout, left, add, gradient + i);
   }
 }
 
 void outer_outputs(int size, const WeightGradient& g, const float* images, const float* dout,
-                   float* gradient) {
+                   bool add, float* gradient) {
   switch (size) {
-    case 1: return outer_inputs<1>(g, images, dout, gradient);
-    case 2: return outer_inputs<2>(g, images, dout, gradient);
-    case 3: return outer_inputs<3>(g, images, dout, gradient);
-    case 4: return outer_inputs<4>(g, images, dout, gradient);
+    case 1: return outer_inputs<1>(g, images, dout, add, gradient);
+    case 2: return outer_inputs<2>(g, images, dout, add, gradient);
+    case 3: return outer_inputs<3>(g, images, dout, add, gradient);
+    case 4: return outer_inputs<4>(g, images, dout, add, gradient);
 #if defined(__AVX512F__)
-    case 5: return outer_inputs<5>(g, images, dout, gradient);
-    case 6: return outer_inputs<6>(g, images, dout, gradient);
-    case 7: return outer_inputs<7>(g, images, dout, gradient);
-    case 8: return outer_inputs<8>(g, images, dout, gradient);
+    case 5: return outer_inputs<5>(g, images, dout, add, gradient);
+    case 6: return outer_inputs<6>(g, images, dout, add, gradient);
+    case 7: return outer_inputs<7>(g, images, dout, add, gradient);
+    case 8: return outer_inputs<8>(g, images, dout, add, gradient);
 #endif
   }
 }
 
 // `images`: what went in, turned around: (lanes, inputs).
-void linear_gradient(const WeightGradient& g, const float* in, const float* dout, float* images,
-                     float* gradient) {
-  const long image = padded(g.inputs);
+void linear_gradient(const WeightGradient& g, const float* in, const float* dout, bool add,
+                     float* images, float* gradient) {
+  const long image = padded(g.inputs), plane = g.in_plane * kLanes;
   for (int group = 0; group < g.groups; group++) {
-    for (int i = 0; i < g.inputs; i++)
-      for (int n = 0; n < kLanes; n++) images[n * image + i] = in[i * g.in_plane * kLanes + n];
-    for (int n = 0; n < kLanes; n++)
-      for (long i = g.inputs; i < image; i++) images[n * image + i] = 0.0f;
+    // A block at a time, whose lines of the cache are all at hand.
+    for (long first = 0; first < image; first += kWidth)
+      for (int n = 0; n < kLanes; n++)
+        for (long i = first; i < first + kWidth; i++)
+          images[n * image + i] = i < g.inputs ? in[i * plane + n] : 0.0f;
     for (int first = 0; first < g.outputs;) {
       const int size = tile_outputs(g.outputs, first);
-      outer_outputs(size, g, images, dout + first * g.out_plane * kLanes,
+      outer_outputs(size, g, images, dout + first * g.out_plane * kLanes, add,
                     gradient + long(first) * g.inputs);
       first += size;
     }
@@ -253,18 +273,32 @@ void linear_gradient(const WeightGradient& g, const float* in, const float* dout
   }
 }
 
-}  // namespace
+long weights(const WeightGradient& g) {
+  return long(g.groups) * g.outputs * g.inputs * g.kernel_h * g.kernel_w;
+}
 
-long weight_scratch(const WeightGradient& g) {
+// What the kernels of a chunk need, in floats.
+long sums_scratch(const WeightGradient& g) {
   if (g.winograd) return winograd_weight_scratch(g);
-  if (linear(g)) return kLanes * padded(g.inputs);
   return long(kMostOutputs) * g.inputs * g.kernel_h * g.kernel_w * kWidth;
 }
 
+}  // namespace
+
+long weight_scratch(const WeightGradient& g) {
+  return linear(g) ? kLanes * padded(g.inputs) : sums_scratch(g) + weights(g);
+}
+
 void weight_gradient(const WeightGradient& g, const float* in, const float* dout, float* scratch,
-                     float* gradient) {
+                     bool add, float* gradient) {
+  if (linear(g)) return linear_gradient(g, in, dout, add, scratch, gradient);
+  if (add) {
+    float* own = scratch + sums_scratch(g);
+    weight_gradient(g, in, dout, scratch, false, own);
+    for (long i = 0; i < weights(g); i++) gradient[i] += own[i];
+    return;
+  }
   if (g.winograd) return winograd_weight_gradient(g, in, dout, scratch, gradient);
-  if (linear(g)) return linear_gradient(g, in, dout, scratch, gradient);
   const long per_output = long(g.inputs) * g.kernel_h * g.kernel_w;
   for (int group = 0; group < g.groups; group++) {
     for (int first = 0; first < g.outputs;) {

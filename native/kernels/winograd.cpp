@@ -65,7 +65,7 @@ inline void transform_patch(const float* in, int height, int width, int y, int x
   for (int i = 0; i < 4; i++) rows[i] = unsigned(y + i) < unsigned(height) ? from + i * row : zeros;
   // The patch below is next but one: a tile's width is long enough to fetch it.
   for (int i = 4; i < 6; i++)
-    for (int j = 1; j < 3; j++) __builtin_prefetch(from + i * row + j * kLanes, 0, 2);
+    for (int j = 1; j < 3; j++) fetch(from + i * row + j * kLanes);
   Floats e[4][4];  // a column's four, transformed
   if (x >= 0 && x + 4 <= width) {
 #pragma GCC unroll 4
@@ -144,16 +144,9 @@ void multiply_outputs(int outputs, int tiles, int inputs, const float* weights,
   }
 }
 
-struct Output {
-  const float* bias;  // of the channel, or none
-  Activation activation;
-  float slope;
-  bool add;
-};
-
 // Aᵀ m A of one tile and channel, to the 2 × 2 cells at `to`, or as many as there are.
-inline void finish(const Output& out, const float* m, long stride, float* to, long row, int rows,
-                   int columns) {
+inline void finish(const Finish& f, int channel, const float* m, long stride, float* to, long row,
+                   int rows, int columns) {
   Floats s[2][4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; j++) {
@@ -161,7 +154,7 @@ inline void finish(const Output& out, const float* m, long stride, float* to, lo
     s[0][j] = load(m + j * stride) + m1 + m2;
     s[1][j] = m1 - m2 - load(m + (12 + j) * stride);
   }
-  const Floats bias = splat(out.bias ? *out.bias : 0.0f);
+  const Floats bias = splat(f.bias ? f.bias[channel] : 0.0f);
   // The tile below: a row of tiles is time enough.
   for (int i = 2; i < 4; i++)
     for (int j = 0; j < 2; j++) fetch_to_write(to + i * row + j * kLanes);
@@ -174,9 +167,10 @@ inline void finish(const Output& out, const float* m, long stride, float* to, lo
       if (j >= columns) break;
       Floats v = y[j];
       float* at = to + i * row + j * kLanes;
-      if (out.activation == Activation::relu) v = v < 0.0f ? Floats{} : v;
-      if (out.activation == Activation::leaky_relu) v = v < 0.0f ? v * out.slope : v;
-      if (out.add) v += load(at);
+      if (f.activation == Activation::relu) v = v < 0.0f ? Floats{} : v;
+      if (f.activation == Activation::leaky_relu) v = v < 0.0f ? v * f.slope : v;
+      if (f.scale) v = v * f.scale[channel] + f.shift[channel];
+      if (f.add) v += load(at);
       store(at, v);
     }
   }
@@ -344,8 +338,7 @@ long winograd_scratch(const Convolution& c) {
 }
 
 void winograd_convolve(const Convolution& c, const float* in, const float* packed,
-                       const float* bias, Activation activation, float slope, bool add,
-                       float* scratch, float* out) {
+                       const Finish& f, float* scratch, float* out) {
   const int across = (c.out_width + 1) / 2, tiles = across * ((c.out_height + 1) / 2);
   const long position = odd(long(c.inputs) * kTiles) * kWidth;
   const long row = long(c.out_width) * kLanes;
@@ -371,16 +364,15 @@ void winograd_convolve(const Convolution& c, const float* in, const float* packe
             const int rows = least(2, c.out_height - at.y), columns = least(2, c.out_width - at.x);
             float* to = out + lane + (long(at.y) * c.out_width + at.x) * kLanes;
             for (int o = 0; o < size; o++)
-              finish({bias ? bias + first + o : nullptr, activation, slope, add},
-                     m + (o * kTiles + t) * kWidth, odd(size * kTiles) * kWidth,
-                     to + (first + o) * c.out_plane * kLanes, row, rows, columns);
+              finish(f, group * c.outputs + first + o, m + (o * kTiles + t) * kWidth,
+                     odd(size * kTiles) * kWidth, to + (first + o) * c.out_plane * kLanes, row,
+                     rows, columns);
           }
         }
       }
     in += c.inputs * c.in_plane * kLanes;
     out += c.outputs * c.out_plane * kLanes;
     packed += long(kPositions) * c.inputs * c.outputs;
-    if (bias) bias += c.outputs;
   }
 }
 

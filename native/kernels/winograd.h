@@ -7,9 +7,8 @@ namespace kilonet::KILONET_ISA {
 
 void winograd_pack(const Convolution&, const float* weights, bool transposed, float* packed);
 long winograd_scratch(const Convolution&);
-void winograd_convolve(const Convolution&, const float* in, const float* packed,
-                       const float* bias, Activation, float slope, bool add, float* scratch,
-                       float* out);
+void winograd_convolve(const Convolution&, const float* in, const float* packed, const Finish&,
+                       float* scratch, float* out);
 long winograd_weight_scratch(const WeightGradient&);
 void winograd_weight_gradient(const WeightGradient&, const float* in, const float* dout,
                               float* scratch, float* gradient);

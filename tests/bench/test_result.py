@@ -54,6 +54,7 @@ def test_json_has_the_designs_keys() -> None:
     assert step["native_ms"] == pytest.approx(2.0)
     assert step["torch_ms"] == pytest.approx(30.0)
     assert step["torch_variant"] == "PyTorch eager"
+    assert step["contenders"]["PyTorch eager"]["turns"] == 3
     # Turn by turn: 15, 10 and 13.
     assert (step["ratio_low"], step["ratio"], step["ratio_high"]) == pytest.approx((10, 13, 15))
     # 0.6 GFLOP in 2 ms are 300 GFLOP/s of 600.

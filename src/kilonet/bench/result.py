@@ -52,11 +52,12 @@ class Comparison:
         return 1e-9 * self.flop / self.timings[name].median / self.ceiling
 
     def to_json(self) -> dict[str, Any]:
-        """Every contender's times, in milliseconds."""
+        """Every contender's times, in milliseconds, and how many turns they come from."""
         return {
             name: {
                 "median_ms": 1e3 * timing.median,
                 "quartiles_ms": [1e3 * quartile for quartile in timing.quartiles],
+                "turns": len(timing.rounds),
                 "share_of_ceiling": self.share_of_ceiling(name),
             }
             for name, timing in self.timings.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,7 @@ from rich.status import Status
 from kilonet.bench import BenchResult, Comparison
 from kilonet.bench.result import NATIVE, NOTEBOOK
 from kilonet.bench.timing import Timing
+from kilonet.engine.native.profile import ProfileRow
 from kilonet.table import Table
 
 _MEGABYTE = 1e6
@@ -73,9 +75,14 @@ def bench_text(result: BenchResult) -> str:
 
 
 def profile_text(result: BenchResult) -> str:
+    """Where a training step's time goes, for reading."""
+    return str(profile_table(result.profile, threads=result.step.threads))
+
+
+def profile_table(profile: Sequence[ProfileRow], *, threads: int) -> Table:
     """Where a training step's time goes: a row a layer, thread-milliseconds of one step."""
     cells: dict[str, dict[str, float]] = {}
-    for row in result.profile:
+    for row in profile:
         # What is joined and finished belongs to the pass that it ends.
         stage = row.stage.removesuffix("_join").removesuffix("_finish")
         name = f"{row.layer} {row.operation}" if row.layer else f"({row.stage})"
@@ -92,9 +99,9 @@ def profile_text(result: BenchResult) -> str:
         for name, layer in cells.items()
     )
     columns = ("Layer", "Forward", "Weight gradient", "Backward", "Share")
-    where = f"Where a step's {whole:.2f} ms go, {threads_text(result.step.threads)} added up"
+    where = f"Where a step's {whole:.2f} ms go, {threads_text(threads)} added up"
     title = f"{where}; what runs as one stands with the first"
-    return str(Table(columns=columns, rows=rows, left=frozenset({0}), title=title))
+    return Table(columns=columns, rows=rows, left=frozenset({0}), title=title)
 
 
 _STAGES = ("forward", "weight_gradient", "backward")
