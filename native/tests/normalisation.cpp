@@ -31,10 +31,12 @@ void moments_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     for (int lane = 0; lane < lanes; lane++)
       for (int i = 0; i < x.cells; i++) mean += x.at(0, i)[lane];
     mean /= double(x.cells) * lanes;
+    double origin = 0.0;
+    for (int lane = 0; lane < lanes; lane++) origin += double(x.at(0, 0)[lane]) / lanes;
     for (int lane = 0; lane < lanes; lane++)
       for (int i = 0; i < x.cells; i++) {
-        // What a sum about a lane's first value adds up.
-        const double d = x.at(0, i)[lane] - mean, way = double(x.at(0, i)[lane]) - x.at(0, 0)[lane];
+        // What a sum about the mean of the first cell adds up.
+        const double d = x.at(0, i)[lane] - mean, way = x.at(0, i)[lane] - origin;
         m2 += d * d;
         size += std::fabs(way);
         size2 += way * way;
