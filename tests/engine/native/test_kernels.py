@@ -58,6 +58,7 @@ def test_threads_do_not_show(build: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kernels_in_many_more_cases(build: Path) -> None:
     run([str(build / "kernel_tests"), "--scale", "20", "--seed", "2"])
 
