@@ -129,12 +129,14 @@ struct Pool::State {
       return;
     }
     const std::uint32_t round = rounds.count();
+    // Before arriving: once all have, the next run may begin and write its caller.
+    const bool calling = std::this_thread::get_id() == caller;
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
       if (join) join(argument);
       arrived.store(0, std::memory_order_relaxed);
       rounds.open();
     } else {
-      rounds.await(round, std::this_thread::get_id() == caller, [this] { look(); });
+      rounds.await(round, calling, [this] { look(); });
     }
   }
 

@@ -11,6 +11,13 @@
 #include <string>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 #include "../kernels.h"
 
 namespace kilonet::tests {
@@ -50,12 +57,14 @@ class Random {
 
 // Memory on a cache line's border, with a guard before and after it. All bytes begin as 0xFF: a
 // float that is not a number, so what was read without having been written shows in the results.
+// Under AddressSanitizer whatever touches the guards ends the program there and then.
 template <typename T>
 class Buffer {
  public:
   explicit Buffer(long count) : bytes_(sizeof(T) * count), whole_(padded(bytes_) + 2 * kGuard) {
     memory_.reset(static_cast<unsigned char*>(std::aligned_alloc(kGuard, whole_)));
     std::memset(memory_.get(), 0xFF, whole_);
+    close();
   }
 
   T* data() { return reinterpret_cast<T*>(memory_.get() + kGuard); }
@@ -68,14 +77,21 @@ class Buffer {
     for (long i = 0; i < size(); i++) data()[i] = random.uniform(low, high);
   }
   bool guarded() const {
-    for (std::size_t i = 0; i < whole_; i++) {
-      if (i >= kGuard && i < kGuard + bytes_) continue;
-      if (memory_[i] != 0xFF) return false;
-    }
-    return true;
+    ASAN_UNPOISON_MEMORY_REGION(memory_.get(), kGuard);
+    ASAN_UNPOISON_MEMORY_REGION(memory_.get() + kGuard + bytes_, whole_ - kGuard - bytes_);
+    bool whole = true;
+    for (std::size_t i = 0; i < whole_; i++)
+      whole = whole && ((i >= kGuard && i < kGuard + bytes_) || memory_[i] == 0xFF);
+    close();
+    return whole;
   }
 
  private:
+  void close() const {
+    ASAN_POISON_MEMORY_REGION(memory_.get(), kGuard);
+    ASAN_POISON_MEMORY_REGION(memory_.get() + kGuard + bytes_, whole_ - kGuard - bytes_);
+  }
+
   static constexpr std::size_t kGuard = 256;
   static std::size_t padded(std::size_t bytes) { return (bytes + kGuard - 1) / kGuard * kGuard; }
   struct Free {
@@ -91,7 +107,9 @@ class Buffer {
 class Cells {
  public:
   Cells(int channels, int cells, int gap)
-      : channels(channels), cells(cells), plane(cells + gap), buffer(channels * plane * kLanes) {}
+      : channels(channels), cells(cells), plane(cells + gap), buffer(channels * plane * kLanes) {
+    close();
+  }
 
   float* data() { return buffer.data(); }
   const float* data() const { return buffer.data(); }
@@ -112,17 +130,25 @@ class Cells {
   }
   // Whether nothing was written between the channels and around them.
   bool guarded() const {
+    bool whole = buffer.guarded();
     for (int c = 0; c < channels; c++) {
       const auto gap = reinterpret_cast<const unsigned char*>(at(c, cells));
-      for (std::size_t i = 0; i < sizeof(float) * (plane - cells) * kLanes; i++)
-        if (gap[i] != 0xFF) return false;
+      ASAN_UNPOISON_MEMORY_REGION(gap, gap_bytes());
+      for (std::size_t i = 0; i < gap_bytes(); i++) whole = whole && gap[i] == 0xFF;
     }
-    return buffer.guarded();
+    close();
+    return whole;
   }
 
   const int channels, cells;
   const long plane;
   Buffer<float> buffer;
+
+ private:
+  std::size_t gap_bytes() const { return sizeof(float) * (plane - cells) * kLanes; }
+  void close() const {
+    for (int c = 0; c < channels; c++) ASAN_POISON_MEMORY_REGION(at(c, cells), gap_bytes());
+  }
 };
 
 // One kernel of one instruction set: counts, and says what differed.
@@ -160,7 +186,7 @@ class Tally {
   // Prints a line; whether all was well.
   bool finish() const {
     const bool well = !failures_ && cases_ && values_;
-    std::printf("%-8s %-22s %s  %5ld cases  %10ld values  worst %.2f of its bound\n", kernels_,
+    std::printf("%-8s %-25s %s  %5ld cases  %10ld values  worst %.2f of its bound\n", kernels_,
                 name_, well ? "ok    " : "FAILED", cases_, values_, worst_);
     return well;
   }
@@ -189,7 +215,9 @@ std::vector<Test> pointwise_tests();
 std::vector<Test> dropout_tests();
 std::vector<Test> normalisation_tests();
 std::vector<Test> pooling_tests();
+std::vector<Test> norm_pool_tests();
 std::vector<Test> loss_tests();
 std::vector<Test> update_tests();
+std::vector<Test> ceiling_tests();
 
 }  // namespace kilonet::tests

@@ -1,4 +1,5 @@
-// Convolutions, their gradients to input and weights, and a channel's sums.
+// Convolutions and their gradients to input and weights, directly and by Winograd's algorithm, and a
+// channel's sums.
 
 #include <algorithm>
 
@@ -7,7 +8,9 @@
 namespace kilonet::tests {
 namespace {
 
-constexpr long kMostProducts = 400'000;  // of a case, in each lane
+constexpr long kMostProducts = 250'000;  // of a case, in each lane
+
+enum class Algorithm { direct, winograd };
 
 // A layer: what PyTorch's Conv2d says, and its sizes.
 struct Layer {
@@ -31,8 +34,9 @@ void begin(Tally& tally, const Layer& l, const char* more) {
 }
 
 // Channels 1 to 40, all of them in turn on both sides; kernels 1 to 7, strides 1 to 3, any padding
-// below the kernel's size, heights and widths 1 to 17. Sizes shrink until the plain loops can keep up.
-Layer layer(Random& random, int n) {
+// below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes 3 × 3 taps without
+// a stride; padding goes to 3 then. Sizes shrink until the plain loops can keep up.
+Layer layer(Random& random, int n, Algorithm algorithm) {
   for (;;) {
     Layer l = {};
     const int in = 1 + (n * 23 + n / 40) % 40, out = 1 + n % 40;
@@ -52,6 +56,12 @@ Layer layer(Random& random, int n) {
     l.pad_h = random.integer(0, l.kernel_h - 1);
     l.pad_w = random.integer(0, l.kernel_w - 1);
     if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // rows of the output that see padding alone
+    if (algorithm == Algorithm::winograd) {
+      l.kernel_h = l.kernel_w = 3;
+      l.stride_h = l.stride_w = 1;
+      l.pad_h = random.integer(0, 3);
+      l.pad_w = random.integer(0, 3);
+    }
     l.in_height = random.integer(1, 17);
     l.in_width = random.integer(1, 17);
     for (;;) {
@@ -129,10 +139,13 @@ std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad
 
 // What the kernel gave against Σ of products: `terms` of them at most, whose sizes are in `size`.
 // The bound is a channel's and lane's, not a value's: a kernel may well work on a few neighbouring
-// places at once (Winograd's does) and leave each the rounding of all.
+// places at once (Winograd's does) and leave each the rounding of all. Otherwise Winograd's needs no
+// wider one. Of n inputs the sum itself adds 9n products of size s one after the other: rounding
+// errors of about u·s·9n/√2 in all. Winograd's adds n products of size 2s at each of the 9 positions
+// that an output takes: u·2s·n/√2 each, whose signs are random, so that √9 of them come out: two
+// thirds of the above.
 void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
-             const std::vector<double>& size, double terms, int lanes, double gain,
-             const Cells* before) {
+             const std::vector<double>& size, double terms, int lanes, const Cells* before) {
   for (int c = 0; c < found.channels; c++)
     for (int lane = 0; lane < lanes; lane++) {
       double most = 0.0;
@@ -142,7 +155,7 @@ void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
         const long at = (long(c) * found.cells + i) * kLanes + lane;
         const double old = before ? before->at(c, i)[lane] : 0.0;
         tally.value(found.at(c, i)[lane], sum[at] + old,
-                    gain * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
+                    sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
       }
     }
   tally.holds(found.guarded(), "wrote beside the output");
@@ -162,9 +175,10 @@ struct Sums {
   std::vector<double> sum, size;
 };
 
+template <Algorithm algorithm>
 void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n);
+    const Layer l = layer(random, n, algorithm);
     const Activation activation = Activation(random.integer(0, 2));
     const float slope = random.uniform(0.0f, 1.0f);
     const bool biased = random.coin(), add = activation == Activation::none && random.coin();
@@ -179,10 +193,12 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
     Cells out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)), before(out.channels, out.cells, 0);
     const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_w,
+                           l.pad_h, l.pad_w, algorithm == Algorithm::winograd, l.in_height,
                            l.in_width, in.plane, l.out_height, l.out_width, out.plane, rows.data(),
                            columns.data()};
     in.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), bias(out.channels), packed(k.packed_size(c));
+    Buffer<float> scratch(k.convolve_scratch(c));
     weights.fill(random, -1.0f, 1.0f);
     bias.fill(random, -1.0f, 1.0f);
     if (add) out.fill(random, -1.0f, 1.0f);
@@ -190,7 +206,8 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     k.pack(c, weights.data(), false, packed.data());
     tally.holds(packed.guarded(), "packed beside the weights");
     k.convolve(c, in.data(), packed.data(), biased ? bias.data() : nullptr, activation, slope, add,
-               out.data());
+               scratch.data(), out.data());
+    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(out.channels) * out.cells);
     products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
@@ -204,14 +221,15 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
                              : activation == Activation::none ? 1.0 : double(slope);
         if (sums.sum[i] < 0.0) sums.sum[i] *= below;
       }
-    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), lanes, 1.0,
+    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), lanes,
             add ? &before : nullptr);
   }
 }
 
+template <Algorithm algorithm>
 void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n);
+    const Layer l = layer(random, n, algorithm);
     const bool add = random.coin();
     const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
     char more[60];
@@ -223,69 +241,98 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
     Cells din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)), before(din.channels, din.cells, 0);
     const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w, l.stride_h,
-                           l.stride_w, l.stride_w == 1 ? 1 : 0, l.out_width, dout.plane,
-                           l.in_height, l.in_width, din.plane, rows.data(), columns.data()};
+                           l.stride_w, l.stride_w == 1 ? 1 : 0, l.kernel_h - 1 - l.pad_h,
+                           l.kernel_w - 1 - l.pad_w, algorithm == Algorithm::winograd,
+                           l.out_height, l.out_width, dout.plane, l.in_height, l.in_width,
+                           din.plane, rows.data(), columns.data()};
     dout.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), packed(k.packed_size(c));
+    Buffer<float> scratch(k.convolve_scratch(c));
     weights.fill(random, -1.0f, 1.0f);
     if (add) din.fill(random, -1.0f, 1.0f);
     before.copy(din);
     k.pack(c, weights.data(), true, packed.data());
     tally.holds(packed.guarded(), "packed beside the weights");
-    k.convolve(c, dout.data(), packed.data(), nullptr, Activation::none, 0.0f, add, din.data());
+    k.convolve(c, dout.data(), packed.data(), nullptr, Activation::none, 0.0f, add,
+               scratch.data(), din.data());
+    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(din.channels) * din.cells);
     products(l, [&](long weight, int to, int to_cell, int from, int from_cell) {
       sums.add(long(to) * din.cells + to_cell, dout.at(from, from_cell), weights[weight]);
     });
-    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), lanes, 1.0,
+    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), lanes,
             add ? &before : nullptr);
   }
 }
 
+void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algorithm algorithm,
+                          int lanes, Tally& tally) {
+  char more[40];
+  std::snprintf(more, sizeof more, ", %d lanes", lanes);
+  begin(tally, l, more);
+
+  const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
+  const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+  Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
+  Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
+  const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
+                            l.stride_w, l.pad_h, l.pad_w, algorithm == Algorithm::winograd,
+                            l.in_height, l.in_width, in.plane, l.out_height, l.out_width,
+                            dout.plane, rows.data(), columns.data()};
+  in.fill(random, -1.0f, 1.0f);
+  // Lanes without an image hold zeros, from the loss's gradient on.
+  for (int c = 0; c < dout.channels; c++)
+    for (int i = 0; i < dout.cells; i++)
+      for (int lane = 0; lane < kLanes; lane++)
+        dout.at(c, i)[lane] = lane < lanes ? random.uniform(-1.0f, 1.0f) : 0.0f;
+  Buffer<float> scratch(k.weight_scratch(g)), gradient(l.weights());
+  k.weight_gradient(g, in.data(), dout.data(), scratch.data(), gradient.data());
+
+  std::vector<double> sum(l.weights()), size(l.weights());
+  std::vector<long> terms(l.weights());
+  products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
+    const float *x = in.at(from, from_cell), *d = dout.at(to, to_cell);
+    terms[weight] += kLanes;
+    for (int lane = 0; lane < lanes; lane++) {
+      sum[weight] += double(x[lane]) * d[lane];
+      size[weight] += std::fabs(double(x[lane]) * d[lane]);
+    }
+  });
+  // A tap's bound is its kernel's, as above a place's is its channel's.
+  for (long first = 0; first < l.weights(); first += l.kernel()) {
+    const double most = *std::max_element(&size[first], &size[first] + l.kernel());
+    const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
+    for (long i = first; i < first + l.kernel(); i++)
+      tally.value(gradient[i], sum[i], sum_bound(count, most), i);
+  }
+  tally.holds(gradient.guarded(), "wrote beside the gradient");
+  tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+}
+
+template <Algorithm algorithm>
 void weight_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n);
+    const Layer l = layer(random, n, algorithm);
     const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
-    char more[40];
-    std::snprintf(more, sizeof more, ", %d lanes", lanes);
-    begin(tally, l, more);
+    weight_gradient_case(k, random, l, algorithm, lanes, tally);
+  }
+}
 
-    const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
-    const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
-    Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
-    Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
-    const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
-                              l.stride_w, l.pad_h, l.pad_w, l.in_width, in.plane, l.out_height,
-                              l.out_width, dout.plane, rows.data(), columns.data()};
-    in.fill(random, -1.0f, 1.0f);
-    // Lanes without an image hold zeros, from the loss's gradient on.
-    for (int c = 0; c < dout.channels; c++)
-      for (int i = 0; i < dout.cells; i++)
-        for (int lane = 0; lane < kLanes; lane++)
-          dout.at(c, i)[lane] = lane < lanes ? random.uniform(-1.0f, 1.0f) : 0.0f;
-    Buffer<float> scratch(k.weight_scratch(g)), gradient(l.weights());
-    k.weight_gradient(g, in.data(), dout.data(), scratch.data(), gradient.data());
-
-    std::vector<double> sum(l.weights()), size(l.weights());
-    std::vector<long> terms(l.weights());
-    products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
-      const float *x = in.at(from, from_cell), *d = dout.at(to, to_cell);
-      terms[weight] += kLanes;
-      for (int lane = 0; lane < lanes; lane++) {
-        sum[weight] += double(x[lane]) * d[lane];
-        size[weight] += std::fabs(double(x[lane]) * d[lane]);
-      }
-    });
-    // A tap's bound is its kernel's, as above a place's is its channel's.
-    for (long first = 0; first < l.weights(); first += l.kernel()) {
-      const double most = *std::max_element(&size[first], &size[first] + l.kernel());
-      const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
-      for (long i = first; i < first + l.kernel(); i++)
-        tally.value(gradient[i], sum[i], sum_bound(count, most), i);
-    }
-    tally.holds(gradient.guarded(), "wrote beside the gradient");
-    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+// Linear layers: planes of one cell. All counts of inputs, outputs and lanes; some groups, and some
+// strides that leave a larger plane's first cell.
+void linear_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+  for (int n = 0; n < cases; n++) {
+    Layer l = {};
+    l.groups = random.integer(0, 4) ? 1 : random.integer(2, 3);
+    l.inputs = 1 + (n * 23 + n / 40) % 40;
+    l.outputs = 1 + n % 40;
+    l.kernel_h = l.kernel_w = l.out_height = l.out_width = 1;
+    const bool strided = random.integer(0, 4) == 0;
+    l.in_height = strided ? random.integer(1, 3) : 1;
+    l.in_width = strided ? random.integer(1, 3) : 1;
+    l.stride_h = l.stride_w = strided ? 3 : 1;
+    weight_gradient_case(k, random, l, Algorithm::direct, 1 + n % kLanes, tally);
   }
 }
 
@@ -311,9 +358,14 @@ void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tall
 }  // namespace
 
 std::vector<Test> convolution_tests() {
-  return {{"convolve", 160, convolve_tests},
-          {"convolve (transposed)", 160, input_gradient_tests},
-          {"weight_gradient", 160, weight_gradient_tests},
+  using enum Algorithm;
+  return {{"convolve", 160, convolve_tests<direct>},
+          {"convolve, Winograd", 120, convolve_tests<winograd>},
+          {"input gradient", 160, input_gradient_tests<direct>},
+          {"input gradient, Winograd", 120, input_gradient_tests<winograd>},
+          {"weight_gradient", 160, weight_gradient_tests<direct>},
+          {"weight_gradient, Winograd", 120, weight_gradient_tests<winograd>},
+          {"weight_gradient, linear", 160, linear_gradient_tests},
           {"channel_sums", 40, channel_sums_tests}};
 }
 

@@ -11,15 +11,20 @@
 namespace {
 
 using kilonet::Activation;
+using kilonet::Batch;
 using kilonet::Node;
 using kilonet::Plan;
 
-constexpr int kImages = 139;  // five chunks, the last ragged
+constexpr int kImages = 139;  // nine chunks, the last ragged
 constexpr int kClasses = 5;
 
-// A network with every kind of operation; weights and labels from a small generator.
+// A network with every kind of operation, images augmented by two transforms; weights and labels from
+// a small generator.
 struct Trained {
   explicit Trained(int threads) : plan(kilonet::baseline_kernels(), threads, 1, 9, 9) {
+    const kilonet::Size image = {9, 9, 1};
+    plan.input().append(kilonet::make_rotation(image, {-20.0, 20.0}, {true, 0}));
+    plan.input().append(kilonet::make_crop(image, 1, 0));
     int x = conv(0, 6, 3, 1, 9);
     x = activation(x, Activation::relu);
     x = norm(x);
@@ -30,28 +35,35 @@ struct Trained {
     add.other = identity;
     x = append(add, 6, 9, 9);
     x = activation(x, Activation::silu);
-    x = pool(Node::Kind::max_pool, x, 4);
+    x = pool(Node::Kind::average_pool, x, 3, 1);
+    x = pool(Node::Kind::max_pool, x, 4, 1);
     x = simple(Node::Kind::dropout, x);
-    x = pool(Node::Kind::average_pool, x, 2);
+    // By Winograd's algorithm, then batch norm, dropout and pool in one.
+    x = conv(x, 6, 3, 1, 4);
+    x = activation(x, Activation::relu);
+    x = norm(x);
+    x = simple(Node::Kind::dropout, x);
+    x = pool(Node::Kind::max_pool, x, 2, 2);
     x = plan.append(node(Node::Kind::flatten, x), 24, 1, 1);
     x = conv(x, kClasses, 1, 0, 1);
     plan.compile(x, parameters);
 
     weights.resize(parameters);
     gradients.resize(parameters);
-    buffers.assign(12, 1.0f);
     std::uint32_t state = 1;
     const auto next = [&] { return (state = state * 1664525u + 1013904223u) >> 8; };
     for (float& weight : weights) weight = float(next()) * 0x1p-24f - 0.5f;
     for (int i = 0; i < 256; i++) table.push_back(float(i) / 128.0f - 1.0f);
     for (int i = 0; i < kImages * 81; i++) images.push_back(std::uint8_t(next()));
     for (int i = 0; i < kImages; i++) labels.push_back(next() % kClasses);
+    for (int i = 0; i < kImages; i++) index.push_back(i);
     logits.resize(kImages * kClasses);
   }
 
   void train(int steps) {
-    const Plan::Batch batch = {images.data(), labels.data(), kImages, table.data()};
     for (int step = 0; step < steps; step++) {
+      const Batch batch = {images.data(), labels.data(), kImages, table.data(),
+                           index.data(),  7,             std::uint32_t(step)};
       double loss;
       int correct;
       plan.gradients(batch, {7, std::uint32_t(step), 0.1f, true}, weights.data(), buffers.data(),
@@ -105,23 +117,26 @@ struct Trained {
     n.momentum = 0.1f;
     n.weight = parameters;
     n.bias = parameters + in.channels;
-    n.running_mean = 0;
-    n.running_var = in.channels;
+    n.running_mean = long(buffers.size());
+    n.running_var = n.running_mean + in.channels;
+    buffers.resize(buffers.size() + 2 * in.channels, 1.0f);
     parameters += 2 * in.channels;
     return append(n, in.channels, in.height, in.width);
   }
-  int pool(Node::Kind kind, int input, int out) {
+  int pool(Node::Kind kind, int input, int kernel, int stride) {
+    const kilonet::Tensor in = plan.tensor(input);
     Node n = node(kind, input);
-    n.kernel_h = n.kernel_w = 3 - (out == 2);
-    n.stride_h = n.stride_w = 2;
-    return append(n, plan.tensor(input).channels, out, out);
+    n.kernel_h = n.kernel_w = kernel;
+    n.stride_h = n.stride_w = stride;
+    const int out = (in.height - kernel) / stride + 1;
+    return append(n, in.channels, out, out);
   }
 
   Plan plan;
   long parameters = 0;
   std::vector<float> weights, gradients, buffers, table, logits;
   std::vector<std::uint8_t> images;
-  std::vector<std::int64_t> labels;
+  std::vector<std::int64_t> labels, index;
 };
 
 }  // namespace

@@ -116,18 +116,24 @@ void lay_out_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
     const int lanes = 1 + n % kLanes, channels = random.integer(1, 4), cells = random.integer(1, 289);
     tally.begin("%d images of %d channels and %d pixels", lanes, channels, cells);
-    Buffer<std::uint8_t> images(long(lanes) * cells * channels);
-    for (long i = 0; i < images.size(); i++) images[i] = std::uint8_t(random.word());
+    // Images anywhere, as augmentation leaves them; lanes past the last hold it again.
+    std::vector<Buffer<std::uint8_t>> images;
+    const std::uint8_t* lane_images[kLanes];
+    for (int lane = 0; lane < lanes; lane++) {
+      const int offset = random.integer(0, 15);
+      Buffer<std::uint8_t>& image = images.emplace_back(long(offset) + long(cells) * channels);
+      for (long i = 0; i < image.size(); i++) image[i] = std::uint8_t(random.word());
+      lane_images[lane] = image.data() + offset;
+    }
+    for (int lane = lanes; lane < kLanes; lane++) lane_images[lane] = lane_images[lanes - 1];
     Buffer<float> table(256l * channels);
     table.fill(random, -3.0f, 3.0f);
     Cells out(channels, cells, random.integer(0, 2));
-    k.lay_out(images.data(), lanes, channels, cells, out.plane, table.data(), out.data());
+    k.lay_out(lane_images, channels, cells, out.plane, table.data(), out.data());
     for (int c = 0; c < channels; c++)
       for (int i = 0; i < cells; i++)
         for (int lane = 0; lane < kLanes; lane++) {
-          // Lanes past the last image hold it again.
-          const long image = lane < lanes ? lane : lanes - 1;
-          const int pixel = images[(image * cells + i) * channels + c];
+          const int pixel = lane_images[lane][long(i) * channels + c];
           tally.value(out.at(c, i)[lane], table[256l * c + pixel], 0.0, i);
         }
     tally.holds(out.guarded(), "wrote beside the chunk");
