@@ -182,10 +182,11 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     const Activation activation = Activation(random.integer(0, 2));
     const float slope = random.uniform(0.0f, 1.0f);
     const bool biased = random.coin(), add = activation == Activation::none && random.coin();
+    const bool scaled = !add && random.coin();
     const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
     char more[100];
-    std::snprintf(more, sizeof more, ", activation %d, bias %d, add %d, %d lanes", int(activation),
-                  biased, add, lanes);
+    std::snprintf(more, sizeof more, ", activation %d, bias %d, add %d, scaled %d, %d lanes",
+                  int(activation), biased, add, scaled, lanes);
     begin(tally, l, more);
 
     const auto rows = forward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
@@ -198,15 +199,19 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
                            columns.data()};
     in.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), bias(out.channels), packed(k.packed_size(c));
-    Buffer<float> scratch(k.convolve_scratch(c));
+    Buffer<float> scratch(k.convolve_scratch(c)), scale(out.channels), shift(out.channels);
     weights.fill(random, -1.0f, 1.0f);
     bias.fill(random, -1.0f, 1.0f);
+    scale.fill(random, -2.0f, 2.0f);
+    shift.fill(random, -1.0f, 1.0f);
     if (add) out.fill(random, -1.0f, 1.0f);
     before.copy(out);
     k.pack(c, weights.data(), false, packed.data());
     tally.holds(packed.guarded(), "packed beside the weights");
-    k.convolve(c, in.data(), packed.data(), biased ? bias.data() : nullptr, activation, slope, add,
-               scratch.data(), out.data());
+    const Finish finish = {biased ? bias.data() : nullptr,  activation,
+                           slope,                           scaled ? scale.data() : nullptr,
+                           scaled ? shift.data() : nullptr, add};
+    k.convolve(c, in.data(), packed.data(), finish, scratch.data(), out.data());
     tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(out.channels) * out.cells);
@@ -220,6 +225,8 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
         const double below = activation == Activation::relu ? 0.0
                              : activation == Activation::none ? 1.0 : double(slope);
         if (sums.sum[i] < 0.0) sums.sum[i] *= below;
+        if (scaled) sums.sum[i] = sums.sum[i] * scale[o] + shift[o];
+        if (scaled) sums.size[i] = sums.size[i] * std::fabs(scale[o]) + std::fabs(shift[o]);
       }
     compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), lanes,
             add ? &before : nullptr);
@@ -253,8 +260,9 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     before.copy(din);
     k.pack(c, weights.data(), true, packed.data());
     tally.holds(packed.guarded(), "packed beside the weights");
-    k.convolve(c, dout.data(), packed.data(), nullptr, Activation::none, 0.0f, add,
-               scratch.data(), din.data());
+    Finish finish;
+    finish.add = add;
+    k.convolve(c, dout.data(), packed.data(), finish, scratch.data(), din.data());
     tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(din.channels) * din.cells);
@@ -268,8 +276,9 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
 
 void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algorithm algorithm,
                           int lanes, Tally& tally) {
+  const bool add = random.coin();
   char more[40];
-  std::snprintf(more, sizeof more, ", %d lanes", lanes);
+  std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
   begin(tally, l, more);
 
   const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
@@ -287,10 +296,15 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algo
       for (int lane = 0; lane < kLanes; lane++)
         dout.at(c, i)[lane] = lane < lanes ? random.uniform(-1.0f, 1.0f) : 0.0f;
   Buffer<float> scratch(k.weight_scratch(g)), gradient(l.weights());
-  k.weight_gradient(g, in.data(), dout.data(), scratch.data(), gradient.data());
-
   std::vector<double> sum(l.weights()), size(l.weights());
   std::vector<long> terms(l.weights());
+  if (add) gradient.fill(random, -1.0f, 1.0f);
+  for (long i = 0; add && i < l.weights(); i++) {
+    sum[i] = gradient[i];
+    size[i] = std::fabs(sum[i]);
+  }
+  k.weight_gradient(g, in.data(), dout.data(), scratch.data(), add, gradient.data());
+
   products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
     const float *x = in.at(from, from_cell), *d = dout.at(to, to_cell);
     terms[weight] += kLanes;
