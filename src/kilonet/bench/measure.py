@@ -111,14 +111,14 @@ class _Bench:
             },
         )
         self.torch = self._optional("torch", "PyTorch")
-        self.jax = self._optional("jax", "JAX")
-        # Before this process has grown: children start with its size.
         if not quick:
+            # Before this process has grown: children start with its size.
             self._memory(threads)
+            # Before JAX is there: the DataLoader forks, which JAX's threads do not survive.
+            self._epoch(threads)
+        self.jax = self._optional("jax", "JAX")
         for count in dict.fromkeys((threads, 1)):
             self._steps(count, first=count == threads, evaluate=not quick and count == threads)
-        if not quick:
-            self._epoch(threads)
         return self.result
 
     def _optional(self, name: str, title: str) -> ModuleType | None:
