@@ -179,8 +179,8 @@ def compare(name: str, size: int, *, repeats: int, threads: int | None) -> dict[
         "torch": torch_step(net, images, labels),
     }
     for side, step in sides.items():
-        # Verify before timing: steps on one batch must come to fit it. A deep network takes more than
-        # five, PyTorch too.
+        # Verify before timing: steps on one batch must come to fit it. A deep network takes more
+        # than five of them, in PyTorch too.
         losses = [step() for _ in range(15)]
         if not all(map(math.isfinite, losses)) or min(losses[1:]) >= losses[0]:
             raise SystemExit(f"{name}, batch {size}: {side} does not learn: {losses}")
