@@ -15,8 +15,17 @@
 namespace kilonet {
 
 constexpr int kLanes = 16;
+constexpr int kFewLanes = 4;
 
 enum class Activation { none, relu, leaky_relu, silu, hardswish };
+
+// How a convolution's sums, or those of its weights' gradient, are done.
+enum class Method {
+  images,     // a vector holds one channel's values of several images
+  winograd2,  // so too, by Winograd's algorithm in tiles of 2 × 2: 3 × 3 taps without a stride
+  winograd4,  // or of 4 × 4
+  channels,   // a vector holds one image's values of several output channels
+};
 
 // What one row (or column) of the output takes from the input: `count` taps, from tap `k` on, which
 // read the rows from `position` on.
@@ -31,9 +40,9 @@ struct Convolution {
   int groups, inputs, outputs;
   int kernel_h, kernel_w;
   int k_step_h, k_step_w;  // between the taps of consecutive rows and columns
-  int x_step;              // columns of input from one output to the next; 0 where they vary
-  int pad_h, pad_w;        // without a stride: output 0's first tap reads row −pad_h
-  bool winograd;           // by Winograd's algorithm: 3 × 3 taps without a stride
+  int y_step, x_step;      // input from one output to the next; 0 where that varies
+  int pad_h, pad_w;        // where it does not: output 0's first tap reads row −pad_h
+  Method method;
   int in_height, in_width;
   long in_plane;
   int out_height, out_width;
@@ -62,7 +71,7 @@ struct Finish {
 struct WeightGradient {
   int groups, inputs, outputs;
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
-  bool winograd;
+  Method method;
   int in_height, in_width;
   long in_plane;
   int out_height, out_width;
@@ -118,17 +127,20 @@ struct Adam {
 
 struct Kernels {
   const char* name;
+  int width;  // floats in a vector
 
-  // Packed weights are in the order in which `convolve` reads them.
+  // Packed weights are in the order in which `convolve` reads them, and begin with a line of the
+  // cache; so does scratch memory.
   long (*packed_size)(const Convolution&);
   void (*pack)(const Convolution&, const float* weights, bool transposed, float* packed);
   long (*convolve_scratch)(const Convolution&);  // floats
+  // Of `lanes` images; by Method::channels of kFewLanes at most.
   void (*convolve)(const Convolution&, const float* in, const float* packed, const Finish&,
-                   float* scratch, float* out);
+                   int lanes, float* scratch, float* out);
 
   long (*weight_scratch)(const WeightGradient&);  // floats
-  // Written, or added to what is there.
-  void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout,
+  // Of `lanes` images, written or added to what is there. `dout` is zero in the other lanes.
+  void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout, int lanes,
                           float* scratch, bool add, float* gradient);
   // Sum of all cells and lanes of each channel.
   void (*channel_sums)(const float* x, int channels, int cells, long plane, float* sums);

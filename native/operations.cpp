@@ -4,39 +4,55 @@
 #include <cmath>
 #include <cstring>
 
+#include "methods.h"
 #include "plan.h"
 
 namespace kilonet {
 namespace {
 
-constexpr int kWinogradChannels = 6;
-
 class Conv final : public Operation {
  public:
   Conv(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
       : k_(k), n_(n), f_(f), in_(in), out_(out) {
-    forward_ = forward_of(&rows_, &columns_);
-    backward_ = backward_of(&back_rows_, &back_columns_);
+    const Convolution forward = forward_of(&rows_, &columns_);
+    const Convolution backward = backward_of(&back_rows_, &back_columns_);
     row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h);
     column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
-    gradient_ = {n.groups, forward_.inputs, forward_.outputs, n.kernel_h, n.kernel_w,
-                 n.stride_h, n.stride_w, n.pad_h, n.pad_w,
-                 winograd(forward_.inputs, forward_.outputs, out), in.height, in.width,
-                 in.plane(),
-                 out.height, out.width, out.plane(), row_spans_.data(), column_spans_.data()};
-    packed_.resize(k.packed_size(forward_));
-    if (in.needs_gradient) back_packed_.resize(k.packed_size(backward_));
+    const WeightGradient gradient = {
+        n.groups, forward.inputs, forward.outputs, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w,
+        n.pad_h, n.pad_w, Method::images, in.height, in.width, in.plane(), out.height, out.width,
+        out.plane(), row_spans_.data(), column_spans_.data()};
+    for (int few = 0; few < 2; few++) {
+      forward_[few] = by_quickest(forward, few);
+      backward_[few] = by_quickest(backward, few);
+    }
+    for (int lanes = 1; lanes <= kLanes; lanes++) {
+      gradients_[lanes] = gradient;
+      gradients_[lanes].method = quickest(gradient, lanes, k.width);
+    }
+    const auto room = [&](const Convolution* of) {
+      return std::max(k.packed_size(of[0]), k.packed_size(of[1]));
+    };
+    packed_ = allocate(room(forward_));
+    if (in.needs_gradient) back_packed_ = allocate(room(backward_));
   }
 
   long scratch() const override {
-    return std::max({k_.weight_scratch(gradient_), k_.convolve_scratch(forward_),
-                     k_.convolve_scratch(backward_), long(out_.channels)});
+    long most = out_.channels;
+    for (int few = 0; few < 2; few++)
+      most = std::max({most, k_.convolve_scratch(forward_[few]),
+                       k_.convolve_scratch(backward_[few])});
+    for (int lanes = 1; lanes <= kLanes; lanes++)
+      most = std::max(most, k_.weight_scratch(gradients_[lanes]));
+    return most;
   }
 
   void prepare(const Step& s) override {
+    few_ = s.images <= kFewLanes;
     const float* weights = s.parameters + n_.weight;
-    k_.pack(forward_, weights, false, packed_.data());
-    if (s.training && in_.needs_gradient) k_.pack(backward_, weights, true, back_packed_.data());
+    k_.pack(forward_[few_], weights, false, packed_.get());
+    if (s.training && in_.needs_gradient)
+      k_.pack(backward_[few_], weights, true, back_packed_.get());
   }
 
   void fold(const Operation& after) override { after_ = &after; }
@@ -48,7 +64,7 @@ class Conv final : public Operation {
     finish.slope = f_.slope;
     long out = out_.value;
     if (after_ && !s.training) after_->take_in(&finish, &out);
-    k_.convolve(forward_, c.slab + in_.value, packed_.data(), finish,
+    k_.convolve(forward_[few_], c.slab + in_.value, packed_.get(), finish, c.lanes,
                 s.scratch + c.thread * s.scratch_stride, c.slab + out);
   }
 
@@ -62,7 +78,8 @@ class Conv final : public Operation {
     }
     float* part = s.gradients + c.part * s.gradient_stride;
     float* scratch = s.scratch + c.thread * s.scratch_stride;
-    k_.weight_gradient(gradient_, c.slab + in_.value, dout, scratch, !c.first, part + n_.weight);
+    k_.weight_gradient(gradients_[c.lanes], c.slab + in_.value, dout, c.lanes, scratch, !c.first,
+                       part + n_.weight);
     if (n_.bias >= 0) {
       float* biases = c.first ? part + n_.bias : scratch;
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
@@ -71,17 +88,21 @@ class Conv final : public Operation {
     }
     if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
-      k_.convolve(backward_, dout, back_packed_.data(), {.add = f_.add}, scratch,
+      k_.convolve(backward_[few_], dout, back_packed_.get(), {.add = f_.add}, c.lanes, scratch,
                   c.slab + in_.gradient);
   }
 
  private:
+  Convolution by_quickest(Convolution c, bool few) const {
+    c.method = quickest(c, few ? kFewLanes : kLanes, k_.width);
+    return c;
+  }
+
   Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
     *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
     return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, 1, 1, n_.stride_w, n_.pad_h, n_.pad_w,
-            winograd(in_.channels / n_.groups, out_.channels / n_.groups, out_),
+            n_.kernel_w, 1, 1, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::images,
             in_.height, in_.width, in_.plane(), out_.height, out_.width, out_.plane(),
             rows->data(), columns->data()};
   }
@@ -90,18 +111,10 @@ class Conv final : public Operation {
     *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
     return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_w == 1 ? 1 : 0,
-            n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
-            winograd(out_.channels / n_.groups, in_.channels / n_.groups, in_),
-            out_.height, out_.width, out_.plane(), in_.height, in_.width, in_.plane(),
-            rows->data(), columns->data()};
-  }
-
-  // Where Winograd's algorithm pays: its transforms cost as much as a few channels' products.
-  bool winograd(int inputs, int outputs, const Tensor& out) const {
-    return n_.kernel_h == 3 && n_.kernel_w == 3 && n_.stride_h == 1 && n_.stride_w == 1 &&
-           inputs >= kWinogradChannels && outputs >= kWinogradChannels && out.height > 1 &&
-           out.width > 1;
+            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_h == 1 ? 1 : 0,
+            n_.stride_w == 1 ? 1 : 0, n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
+            Method::images, out_.height, out_.width, out_.plane(), in_.height, in_.width,
+            in_.plane(), rows->data(), columns->data()};
   }
 
   static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad) {
@@ -147,12 +160,13 @@ class Conv final : public Operation {
   const Node n_;
   const Fusion f_;
   const Tensor in_, out_;
-  Convolution forward_, backward_;
+  Convolution forward_[2], backward_[2];  // of a whole chunk, of few images
+  bool few_ = false;                      // in the step under way
   const Operation* after_ = nullptr;
-  WeightGradient gradient_;
+  WeightGradient gradients_[kLanes + 1];  // by how many lanes are in use
   std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
   std::vector<Span> row_spans_, column_spans_;
-  std::vector<float> packed_, back_packed_;
+  Memory packed_, back_packed_;
 };
 
 // A chunk's dropout masks: a word for each element of the tensor, channels slowest.

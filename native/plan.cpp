@@ -1,37 +1,13 @@
 #include "plan.h"
 
-#include <sys/mman.h>
-
-#include <cstdlib>
-#include <cstring>
-#include <new>
-
 namespace kilonet {
 namespace {
-
-constexpr long kAligned = 16;  // floats in a line of the cache
 
 // Runs of chunks that a batch is cut into at most. A thread takes a whole run, whose gradients are
 // summed as they come: memory and time for sums no longer grow with the batch.
 constexpr int kParts = 16;
 
-constexpr std::size_t kHugePage = std::size_t(1) << 21;
-
-long aligned(long floats) { return (floats + kAligned - 1) / kAligned * kAligned; }
-
 }  // namespace
-
-void Plan::Free::operator()(float* p) const { std::free(p); }
-
-Plan::Memory Plan::allocate(long floats) {
-  const std::size_t bytes = sizeof(float) * (floats + kAligned);
-  void* memory = nullptr;
-  if (posix_memalign(&memory, bytes < kHugePage ? 64 : kHugePage, bytes)) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-  return Memory(static_cast<float*>(memory));
-}
 
 Plan::Plan(const Kernels& kernels, int threads, int channels, int height, int width)
     : kernels_(kernels),

@@ -13,6 +13,7 @@
 
 #include "input.h"
 #include "kernels.h"
+#include "memory.h"
 #include "profile.h"
 #include "threads.h"
 
@@ -167,11 +168,6 @@ class Plan {
   int output_ = 0;
   long parameters_ = 0, slab_floats_ = 0;
 
-  struct Free {
-    void operator()(float* p) const;
-  };
-  using Memory = std::unique_ptr<float[], Free>;
-  static Memory allocate(long floats);
   Memory slabs_, parts_, scratch_;
   int reserved_ = 0;
 

@@ -4,6 +4,7 @@
 // while the kernel walks the input channels and taps: each input vector is loaded once for all the
 // tile's channels, each weight once for all its vectors.
 
+#include "channels.h"
 #include "vector.h"
 #include "winograd.h"
 
@@ -53,11 +54,8 @@ inline void finish(const Convolution& c, const Place& place, Floats (&sums)[O][X
     for (int x = 0; x < X; x++)
 #pragma GCC unroll 2
       for (int v = 0; v < kTileVectors; v++) {
-        Floats y = sums[o][x][v];
+        Floats y = finished(f, o, sums[o][x][v]);
         float* at = to + x * kLanes + v * kWidth;
-        if (f.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
-        if (f.activation == Activation::leaky_relu) y = y < 0.0f ? y * f.slope : y;
-        if (f.scale) y = y * f.scale[o] + f.shift[o];
         if (f.add) y += load(at);
         store(at, y);
       }
@@ -177,7 +175,8 @@ void dispatch(int size, const Convolution& c, const Place& place) {
 }  // namespace
 
 long packed_size(const Convolution& c) {
-  if (c.winograd) return 16l * c.groups * c.inputs * c.outputs;
+  if (c.method == Method::channels) return channels_packed_size(c);
+  if (c.method != Method::images) return winograd_packed_size(c);
   long channels = 0;
   for (int first = 0; first < c.outputs;) {
     int size = tile_outputs(c.outputs, first);
@@ -190,7 +189,8 @@ long packed_size(const Convolution& c) {
 // For each group and tile: (inputs, taps, outputs of the tile). Transposed, `weights` are those of
 // the convolution whose gradient this is: channels swapped and taps in reverse.
 void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
-  if (c.winograd) return winograd_pack(c, weights, transposed, packed);
+  if (c.method == Method::channels) return channels_pack(c, weights, transposed, packed);
+  if (c.method != Method::images) return winograd_pack(c, weights, transposed, packed);
   const int taps = c.kernel_h * c.kernel_w;
   const long each = long(c.inputs) * taps;
   for (int g = 0; g < c.groups; g++, weights += c.outputs * each)
@@ -211,11 +211,16 @@ void pack(const Convolution& c, const float* weights, bool transposed, float* pa
     }
 }
 
-long convolve_scratch(const Convolution& c) { return c.winograd ? winograd_scratch(c) : 0; }
+long convolve_scratch(const Convolution& c) {
+  if (c.method == Method::channels) return channels_scratch(c);
+  return c.method == Method::images ? 0 : winograd_scratch(c);
+}
 
 void convolve(const Convolution& c, const float* in, const float* packed, const Finish& finish,
-              float* scratch, float* out) {
-  if (c.winograd) return winograd_convolve(c, in, packed, finish, scratch, out);
+              int lanes, float* scratch, float* out) {
+  if (c.method == Method::channels)
+    return channels_convolve(c, in, packed, finish, lanes, scratch, out);
+  if (c.method != Method::images) return winograd_convolve(c, in, packed, finish, scratch, out);
   const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++) {
     for (int first = 0; first < c.outputs;) {

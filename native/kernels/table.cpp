@@ -7,9 +7,9 @@ namespace kilonet::KILONET_ISA {
 long packed_size(const Convolution&);
 void pack(const Convolution&, const float*, bool, float*);
 long convolve_scratch(const Convolution&);
-void convolve(const Convolution&, const float*, const float*, const Finish&, float*, float*);
+void convolve(const Convolution&, const float*, const float*, const Finish&, int, float*, float*);
 long weight_scratch(const WeightGradient&);
-void weight_gradient(const WeightGradient&, const float*, const float*, float*, bool, float*);
+void weight_gradient(const WeightGradient&, const float*, const float*, int, float*, bool, float*);
 void channel_sums(const float*, int, int, long, float*);
 void activate(Activation, float, const float*, float*, int);
 void activate_backward(Activation, float, const float*, const float*, float*, int, bool);
@@ -54,6 +54,7 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
   using namespace KILONET_ISA;
   static const Kernels table = {
       KILONET_TEXT(KILONET_ISA),
+      kWidth,
       packed_size,
       pack,
       convolve_scratch,

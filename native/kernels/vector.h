@@ -117,6 +117,69 @@ static inline void lane_sums(const float* from, long stride, float* out) {
 #endif
 }
 
+// Rows for columns of kWidth vectors.
+static inline void transpose(Floats (&v)[kWidth]) {
+#if defined(__AVX512F__)
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    a[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  const auto low = [](__m512 x, __m512 y) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  const auto high = [](__m512 x, __m512 y) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  // b[4 i + j]: column 4 k + j of rows 4 i to 4 i + 3 in quarter k.
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = low(a[i], a[i + 2]);
+    b[i + 1] = high(a[i], a[i + 2]);
+    b[i + 2] = low(a[i + 1], a[i + 3]);
+    b[i + 3] = high(a[i + 1], a[i + 3]);
+  }
+  for (int j = 0; j < 4; j++) {
+    const __m512 even = _mm512_shuffle_f32x4(b[j], b[4 + j], 0x88);
+    const __m512 odd = _mm512_shuffle_f32x4(b[j], b[4 + j], 0xDD);
+    const __m512 next_even = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0x88);
+    const __m512 next_odd = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0xDD);
+    v[j] = _mm512_shuffle_f32x4(even, next_even, 0x88);
+    v[8 + j] = _mm512_shuffle_f32x4(even, next_even, 0xDD);
+    v[4 + j] = _mm512_shuffle_f32x4(odd, next_odd, 0x88);
+    v[12 + j] = _mm512_shuffle_f32x4(odd, next_odd, 0xDD);
+  }
+#elif defined(__AVX2__)
+  __m256 a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    a[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
+  }
+  for (int j = 0; j < 4; j++) {
+    v[j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x20);
+    v[4 + j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x31);
+  }
+#else
+  float t[kWidth][kWidth];
+  for (int i = 0; i < kWidth; i++)
+    for (int j = 0; j < kWidth; j++) t[j][i] = v[i][j];
+  for (int i = 0; i < kWidth; i++) __builtin_memcpy(&v[i], t[i], sizeof v[i]);
+#endif
+}
+
+// A convolution's sums as `f` wants them, but for the bias and what they are added to.
+static inline Floats finished(const Finish& f, int channel, Floats y) {
+  if (f.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
+  if (f.activation == Activation::leaky_relu) y = y < 0.0f ? y * f.slope : y;
+  if (f.scale) y = y * f.scale[channel] + f.shift[channel];
+  return y;
+}
+
 // e^x within two units in the last place; 0 and infinity beyond float's range. x = n·log 2 + r with
 // |r| ≤ log 2 / 2, and the Taylor series to r⁷.
 static inline Floats exponential(Floats x) {

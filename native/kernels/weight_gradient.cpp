@@ -4,6 +4,7 @@
 // the output. Between them the sums wait in a scratch buffer, as vectors; their lanes are added at
 // the end. Few rows at a time, so that what they hold stays in the first-level cache for all tiles.
 
+#include "channels.h"
 #include "vector.h"
 #include "winograd.h"
 
@@ -279,26 +280,31 @@ long weights(const WeightGradient& g) {
 
 // What the kernels of a chunk need, in floats.
 long sums_scratch(const WeightGradient& g) {
-  if (g.winograd) return winograd_weight_scratch(g);
+  if (g.method != Method::images) return winograd_weight_scratch(g);
   return long(kMostOutputs) * g.inputs * g.kernel_h * g.kernel_w * kWidth;
 }
 
 }  // namespace
 
 long weight_scratch(const WeightGradient& g) {
-  return linear(g) ? kLanes * padded(g.inputs) : sums_scratch(g) + weights(g);
+  if (linear(g)) return kLanes * padded(g.inputs);
+  if (g.method == Method::channels) return channels_weight_scratch(g);
+  return sums_scratch(g) + weights(g);
 }
 
-void weight_gradient(const WeightGradient& g, const float* in, const float* dout, float* scratch,
-                     bool add, float* gradient) {
+void weight_gradient(const WeightGradient& g, const float* in, const float* dout, int lanes,
+                     float* scratch, bool add, float* gradient) {
   if (linear(g)) return linear_gradient(g, in, dout, add, scratch, gradient);
+  if (g.method == Method::channels)
+    return channels_weight_gradient(g, in, dout, lanes, scratch, add, gradient);
   if (add) {
     float* own = scratch + sums_scratch(g);
-    weight_gradient(g, in, dout, scratch, false, own);
+    weight_gradient(g, in, dout, lanes, scratch, false, own);
     for (long i = 0; i < weights(g); i++) gradient[i] += own[i];
     return;
   }
-  if (g.winograd) return winograd_weight_gradient(g, in, dout, scratch, gradient);
+  if (g.method != Method::images)
+    return winograd_weight_gradient(g, in, dout, scratch, gradient);
   const long per_output = long(g.inputs) * g.kernel_h * g.kernel_w;
   for (int group = 0; group < g.groups; group++) {
     for (int first = 0; first < g.outputs;) {

@@ -5,6 +5,7 @@
 
 namespace kilonet::KILONET_ISA {
 
+long winograd_packed_size(const Convolution&);
 void winograd_pack(const Convolution&, const float* weights, bool transposed, float* packed);
 long winograd_scratch(const Convolution&);
 void winograd_convolve(const Convolution&, const float* in, const float* packed, const Finish&,

@@ -1,5 +1,4 @@
-// Convolutions and their gradients to input and weights, directly and by Winograd's algorithm, and a
-// channel's sums.
+// Convolutions and their gradients to input and weights, by every method, and a channel's sums.
 
 #include <algorithm>
 
@@ -10,7 +9,7 @@ namespace {
 
 constexpr long kMostProducts = 250'000;  // of a case, in each lane
 
-enum class Algorithm { direct, winograd };
+bool is_winograd(Method m) { return m == Method::winograd2 || m == Method::winograd4; }
 
 // A layer: what PyTorch's Conv2d says, and its sizes.
 struct Layer {
@@ -36,7 +35,7 @@ void begin(Tally& tally, const Layer& l, const char* more) {
 // Channels 1 to 40, all of them in turn on both sides; kernels 1 to 7, strides 1 to 3, any padding
 // below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes 3 × 3 taps without
 // a stride; padding goes to 3 then. Sizes shrink until the plain loops can keep up.
-Layer layer(Random& random, int n, Algorithm algorithm) {
+Layer layer(Random& random, int n, Method method, bool no_stride = false) {
   for (;;) {
     Layer l = {};
     const int in = 1 + (n * 23 + n / 40) % 40, out = 1 + n % 40;
@@ -56,12 +55,13 @@ Layer layer(Random& random, int n, Algorithm algorithm) {
     l.pad_h = random.integer(0, l.kernel_h - 1);
     l.pad_w = random.integer(0, l.kernel_w - 1);
     if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // rows of the output that see padding alone
-    if (algorithm == Algorithm::winograd) {
+    if (is_winograd(method)) {
       l.kernel_h = l.kernel_w = 3;
       l.stride_h = l.stride_w = 1;
       l.pad_h = random.integer(0, 3);
       l.pad_w = random.integer(0, 3);
     }
+    if (no_stride) l.stride_h = l.stride_w = 1;
     l.in_height = random.integer(1, 17);
     l.in_width = random.integer(1, 17);
     for (;;) {
@@ -137,15 +137,19 @@ std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad
   return all;
 }
 
+double widening(Method m) { return m == Method::winograd4 ? 3.0 : 1.0; }
+
 // What the kernel gave against Σ of products: `terms` of them at most, whose sizes are in `size`.
 // The bound is a channel's and lane's, not a value's: a kernel may well work on a few neighbouring
-// places at once (Winograd's does) and leave each the rounding of all. Otherwise Winograd's needs no
+// places at once (Winograd's does) and leave each the rounding of all. Otherwise F(2 × 2) needs no
 // wider one. Of n inputs the sum itself adds 9n products of size s one after the other: rounding
 // errors of about u·s·9n/√2 in all. Winograd's adds n products of size 2s at each of the 9 positions
 // that an output takes: u·2s·n/√2 each, whose signs are random, so that √9 of them come out: two
-// thirds of the above.
+// thirds of the above. F(4 × 4) takes products several times as large, which cancel: the norm of its
+// error is about three times that of a plain sum, hence `widening`.
 void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
-             const std::vector<double>& size, double terms, int lanes, const Cells* before) {
+             const std::vector<double>& size, double terms, Method method, int lanes,
+             const Cells* before) {
   for (int c = 0; c < found.channels; c++)
     for (int lane = 0; lane < lanes; lane++) {
       double most = 0.0;
@@ -155,7 +159,7 @@ void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
         const long at = (long(c) * found.cells + i) * kLanes + lane;
         const double old = before ? before->at(c, i)[lane] : 0.0;
         tally.value(found.at(c, i)[lane], sum[at] + old,
-                    sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
+                    widening(method) * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
       }
     }
   tally.holds(found.guarded(), "wrote beside the output");
@@ -175,14 +179,30 @@ struct Sums {
   std::vector<double> sum, size;
 };
 
-template <Algorithm algorithm>
+int lanes_in_use(Random& random, Method method) {
+  const int most = method == Method::channels ? kFewLanes : kLanes;
+  return random.coin() ? most : random.integer(1, most);
+}
+
+// By channels, what lanes without an image held before must not stay: later passes read them.
+void lanes_without_image(Tally& tally, const Cells& found, Method method, int lanes) {
+  if (method != Method::channels) return;
+  bool numbers = true;
+  for (int c = 0; c < found.channels; c++)
+    for (int i = 0; i < found.cells; i++)
+      for (int lane = lanes; lane < kLanes; lane++)
+        numbers = numbers && std::isfinite(found.at(c, i)[lane]);
+  tally.holds(numbers, "a lane without an image holds no number");
+}
+
+template <Method method>
 void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, algorithm);
+    const Layer l = layer(random, n, method);
     const Activation activation = Activation(random.integer(0, 2));
     const float slope = random.uniform(0.0f, 1.0f);
     const bool biased = random.coin(), scaled = random.coin(), add = random.coin();
-    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
+    const int lanes = lanes_in_use(random, method);
     char more[100];
     std::snprintf(more, sizeof more, ", activation %d, bias %d, scale %d, add %d, %d lanes",
                   int(activation), biased, scaled, add, lanes);
@@ -192,10 +212,9 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     const auto columns = forward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
     Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
     Cells out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)), before(out.channels, out.cells, 0);
-    const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_w,
-                           l.pad_h, l.pad_w, algorithm == Algorithm::winograd, l.in_height,
-                           l.in_width, in.plane, l.out_height, l.out_width, out.plane, rows.data(),
-                           columns.data()};
+    const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_h,
+                           l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width, in.plane,
+                           l.out_height, l.out_width, out.plane, rows.data(), columns.data()};
     in.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), bias(out.channels), packed(k.packed_size(c));
     Buffer<float> scratch(k.convolve_scratch(c));
@@ -210,7 +229,8 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     tally.holds(packed.guarded(), "packed beside the weights");
     const Finish finish = {biased ? bias.data() : nullptr, activation, slope,
                            scaled ? scale.data() : nullptr, scaled ? shift.data() : nullptr, add};
-    k.convolve(c, in.data(), packed.data(), finish, scratch.data(), out.data());
+    k.convolve(c, in.data(), packed.data(), finish, lanes, scratch.data(), out.data());
+    if (!add) lanes_without_image(tally, out, method, lanes);
     tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(out.channels) * out.cells);
@@ -227,17 +247,17 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
         if (scaled) sums.sum[i] = scale[o] * sums.sum[i] + shift[o];
         if (scaled) sums.size[i] = std::fabs(scale[o]) * sums.size[i] + std::fabs(shift[o]);
       }
-    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), lanes,
-            add ? &before : nullptr);
+    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), method,
+            lanes, add ? &before : nullptr);
   }
 }
 
-template <Algorithm algorithm>
+template <Method method>
 void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, algorithm);
+    const Layer l = layer(random, n, method, method == Method::channels);
     const bool add = random.coin();
-    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
+    const int lanes = lanes_in_use(random, method);
     char more[60];
     std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
     begin(tally, l, more);
@@ -247,10 +267,10 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
     Cells din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)), before(din.channels, din.cells, 0);
     const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w, l.stride_h,
-                           l.stride_w, l.stride_w == 1 ? 1 : 0, l.kernel_h - 1 - l.pad_h,
-                           l.kernel_w - 1 - l.pad_w, algorithm == Algorithm::winograd,
-                           l.out_height, l.out_width, dout.plane, l.in_height, l.in_width,
-                           din.plane, rows.data(), columns.data()};
+                           l.stride_w, l.stride_h == 1 ? 1 : 0, l.stride_w == 1 ? 1 : 0,
+                           l.kernel_h - 1 - l.pad_h, l.kernel_w - 1 - l.pad_w, method, l.out_height,
+                           l.out_width, dout.plane, l.in_height, l.in_width, din.plane, rows.data(),
+                           columns.data()};
     dout.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), packed(k.packed_size(c));
     Buffer<float> scratch(k.convolve_scratch(c));
@@ -261,19 +281,20 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     tally.holds(packed.guarded(), "packed beside the weights");
     Finish finish;
     finish.add = add;
-    k.convolve(c, dout.data(), packed.data(), finish, scratch.data(), din.data());
+    k.convolve(c, dout.data(), packed.data(), finish, lanes, scratch.data(), din.data());
+    if (!add) lanes_without_image(tally, din, method, lanes);
     tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 
     Sums sums(long(din.channels) * din.cells);
     products(l, [&](long weight, int to, int to_cell, int from, int from_cell) {
       sums.add(long(to) * din.cells + to_cell, dout.at(from, from_cell), weights[weight]);
     });
-    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), lanes,
-            add ? &before : nullptr);
+    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), method,
+            lanes, add ? &before : nullptr);
   }
 }
 
-void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algorithm algorithm,
+void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Method method,
                           int lanes, Tally& tally) {
   const bool add = random.coin();
   char more[40];
@@ -285,9 +306,8 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algo
   Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
   Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
   const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
-                            l.stride_w, l.pad_h, l.pad_w, algorithm == Algorithm::winograd,
-                            l.in_height, l.in_width, in.plane, l.out_height, l.out_width,
-                            dout.plane, rows.data(), columns.data()};
+                            l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width,
+                            in.plane, l.out_height, l.out_width, dout.plane, rows.data(), columns.data()};
   in.fill(random, -1.0f, 1.0f);
   // Lanes without an image hold zeros, from the loss's gradient on.
   for (int c = 0; c < dout.channels; c++)
@@ -301,7 +321,7 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algo
     sum[i] = gradient[i];
     size[i] = std::fabs(sum[i]);
   }
-  k.weight_gradient(g, in.data(), dout.data(), scratch.data(), add, gradient.data());
+  k.weight_gradient(g, in.data(), dout.data(), lanes, scratch.data(), add, gradient.data());
   std::vector<long> terms(l.weights());
   products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
     const float *x = in.at(from, from_cell), *d = dout.at(to, to_cell);
@@ -316,18 +336,18 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Algo
     const double most = *std::max_element(&size[first], &size[first] + l.kernel());
     const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
     for (long i = first; i < first + l.kernel(); i++)
-      tally.value(gradient[i], sum[i], sum_bound(count, most), i);
+      tally.value(gradient[i], sum[i], widening(method) * sum_bound(count, most), i);
   }
   tally.holds(gradient.guarded(), "wrote beside the gradient");
   tally.holds(scratch.guarded(), "wrote beside the scratch memory");
 }
 
-template <Algorithm algorithm>
+template <Method method>
 void weight_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, algorithm);
+    const Layer l = layer(random, n, method);
     const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
-    weight_gradient_case(k, random, l, algorithm, lanes, tally);
+    weight_gradient_case(k, random, l, method, lanes, tally);
   }
 }
 
@@ -344,7 +364,7 @@ void linear_gradient_tests(const Kernels& k, Random& random, int cases, Tally& t
     l.in_height = strided ? random.integer(1, 3) : 1;
     l.in_width = strided ? random.integer(1, 3) : 1;
     l.stride_h = l.stride_w = strided ? 3 : 1;
-    weight_gradient_case(k, random, l, Algorithm::direct, 1 + n % kLanes, tally);
+    weight_gradient_case(k, random, l, Method::images, 1 + n % kLanes, tally);
   }
 }
 
@@ -370,14 +390,20 @@ void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tall
 }  // namespace
 
 std::vector<Test> convolution_tests() {
-  using enum Algorithm;
-  return {{"convolve", 160, convolve_tests<direct>},
-          {"convolve, Winograd", 120, convolve_tests<winograd>},
-          {"input gradient", 160, input_gradient_tests<direct>},
-          {"input gradient, Winograd", 120, input_gradient_tests<winograd>},
-          {"weight_gradient", 160, weight_gradient_tests<direct>},
-          {"weight_gradient, Winograd", 120, weight_gradient_tests<winograd>},
-          {"weight_gradient, linear", 160, linear_gradient_tests},
+  using enum Method;
+  return {{"convolve", 160, convolve_tests<images>},
+          {"convolve, F(2x2)", 120, convolve_tests<winograd2>},
+          {"convolve, F(4x4)", 120, convolve_tests<winograd4>},
+          {"convolve, channels", 160, convolve_tests<channels>},
+          {"input gradient", 160, input_gradient_tests<images>},
+          {"input gradient, F(2x2)", 120, input_gradient_tests<winograd2>},
+          {"input gradient, F(4x4)", 120, input_gradient_tests<winograd4>},
+          {"input gradient, channels", 160, input_gradient_tests<channels>},
+          {"weight gradient", 160, weight_gradient_tests<images>},
+          {"weight gradient, F(2x2)", 120, weight_gradient_tests<winograd2>},
+          {"weight gradient, F(4x4)", 120, weight_gradient_tests<winograd4>},
+          {"weight gradient, channels", 160, weight_gradient_tests<channels>},
+          {"weight gradient, linear", 160, linear_gradient_tests},
           {"channel_sums", 40, channel_sums_tests}};
 }
 
