@@ -51,7 +51,7 @@ Method quickest(const Convolution& c, int images, int width) {
   const double split = double(kLanes) / width;  // vectors of a cell
   Least least;
   least.offer(Method::images, split * products * c.outputs / kImages);
-  if (c.y_step && c.x_step && images <= kFewLanes) {
+  if (images <= kFewLanes) {
     const double vectors = over(c.outputs, width);
     least.offer(Method::channels, products * vectors * images / kChannels +
                                       cells * vectors * kTurn +

@@ -22,16 +22,18 @@ class Conv final : public Operation {
         n.groups, forward.inputs, forward.outputs, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w,
         n.pad_h, n.pad_w, Method::images, in.height, in.width, in.plane(), out.height, out.width,
         out.plane(), row_spans_.data(), column_spans_.data()};
-    for (int few = 0; few < 2; few++) {
-      forward_[few] = by_quickest(forward, few);
-      backward_[few] = by_quickest(backward, few);
+    for (int few = 0; few <= kFewLanes; few++) {
+      forward_[few] = by_quickest(forward, few ? few : kLanes);
+      backward_[few] = by_quickest(backward, few ? few : kLanes);
     }
     for (int lanes = 1; lanes <= kLanes; lanes++) {
       gradients_[lanes] = gradient;
       gradients_[lanes].method = quickest(gradient, lanes, k.width);
     }
     const auto room = [&](const Convolution* of) {
-      return std::max(k.packed_size(of[0]), k.packed_size(of[1]));
+      long most = 0;
+      for (int few = 0; few <= kFewLanes; few++) most = std::max(most, k.packed_size(of[few]));
+      return most;
     };
     packed_ = allocate(room(forward_));
     if (in.needs_gradient) back_packed_ = allocate(room(backward_));
@@ -39,7 +41,7 @@ class Conv final : public Operation {
 
   long scratch() const override {
     long most = out_.channels;
-    for (int few = 0; few < 2; few++)
+    for (int few = 0; few <= kFewLanes; few++)
       most = std::max({most, k_.convolve_scratch(forward_[few]),
                        k_.convolve_scratch(backward_[few])});
     for (int lanes = 1; lanes <= kLanes; lanes++)
@@ -48,7 +50,7 @@ class Conv final : public Operation {
   }
 
   void prepare(const Step& s) override {
-    few_ = s.images <= kFewLanes;
+    few_ = s.images <= kFewLanes ? s.images : 0;
     const float* weights = s.parameters + n_.weight;
     k_.pack(forward_[few_], weights, false, packed_.get());
     if (s.training && in_.needs_gradient)
@@ -93,8 +95,8 @@ class Conv final : public Operation {
   }
 
  private:
-  Convolution by_quickest(Convolution c, bool few) const {
-    c.method = quickest(c, few ? kFewLanes : kLanes, k_.width);
+  Convolution by_quickest(Convolution c, int images) const {
+    c.method = quickest(c, images, k_.width);
     return c;
   }
 
@@ -160,8 +162,9 @@ class Conv final : public Operation {
   const Node n_;
   const Fusion f_;
   const Tensor in_, out_;
-  Convolution forward_[2], backward_[2];  // of a whole chunk, of few images
-  bool few_ = false;                      // in the step under way
+  // By how many images a step has, if it has few; first those of any number.
+  Convolution forward_[kFewLanes + 1], backward_[kFewLanes + 1];
+  int few_ = 0;  // in the step under way
   const Operation* after_ = nullptr;
   WeightGradient gradients_[kLanes + 1];  // by how many lanes are in use
   std::vector<Taps> rows_, columns_, back_rows_, back_columns_;

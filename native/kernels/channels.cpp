@@ -24,32 +24,35 @@ constexpr long kCachedFloats = 6 << 10;  // of the gradient turned around, and o
 
 inline int least(int a, int b) { return a < b ? a : b; }
 
-// How a layer is cut up.
+// How a layer is cut up. What went in is copied, a few rows at a time, where it needs padding or most
+// lanes are idle.
 struct Blocks {
+  bool copied;
+  int cell;    // floats of one in what is read: lanes in use, or kLanes
   int rows;    // of the output at a time
-  int inputs;  // with padding, channels that are copied at a time; all without
-  long width, plane;  // of what is read, in cells: the input, or its padded copy
-  long turned, padded, sums;  // floats of each in the scratch memory
+  int inputs;  // channels that are copied at a time; all without
+  long width, plane;  // of what is read, in cells
+  long turned, copy, sums;  // floats of each in the scratch memory
 };
-
-bool is_padded(const WeightGradient& g) { return g.pad_h || g.pad_w; }
 
 int most(long a, long b) { return int(a > b ? a : b); }
 
-Blocks blocks_of(const WeightGradient& g) {
+Blocks blocks_of(const WeightGradient& g, int lanes) {
   Blocks b;
-  const long row = long(g.out_width) * kLanes * kMostVectors * kWidth;
+  b.copied = g.pad_h || g.pad_w || lanes <= kFewLanes;
+  b.cell = lanes <= kFewLanes ? lanes : kLanes;
+  const long row = long(g.out_width) * lanes * kMostVectors * kWidth;
   b.rows = least(g.out_height, most(1, kCachedFloats / row));
   b.turned = b.rows * row;
   b.inputs = g.inputs;
   b.width = g.in_width;
   b.plane = g.in_plane;
-  b.padded = 0;
-  if (is_padded(g)) {
+  b.copy = 0;
+  if (b.copied) {
     b.width = long(g.out_width - 1) * g.stride_w + g.kernel_w;
     b.plane = b.width * (long(b.rows - 1) * g.stride_h + g.kernel_h);
-    b.inputs = least(g.inputs, most(1, kCachedFloats / (b.plane * kLanes)));
-    b.padded = b.inputs * b.plane * kLanes;
+    b.inputs = least(g.inputs, most(1, kCachedFloats / (b.plane * b.cell)));
+    b.copy = (b.inputs * b.plane * b.cell + kWidth - 1) / kWidth * kWidth;
   }
   b.sums = long(g.inputs) * g.kernel_h * g.kernel_w * kMostVectors * kWidth;
   return b;
@@ -76,16 +79,20 @@ void turn(const float* dout, long plane, int valid, int places, int lanes, float
 }
 
 // A few rows of channels, with zeros where they reach past the image.
-void pad(const WeightGradient& g, const Blocks& b, const float* in, int channels, int first_row,
-         int rows, float* to) {
+void copy_rows(const WeightGradient& g, const Blocks& b, const float* in, int channels,
+               int first_row, int rows, float* to) {
   for (int i = 0; i < channels; i++, in += g.in_plane * kLanes) {
-    float* at = to + i * b.plane * kLanes;
+    float* at = to + i * b.plane * b.cell;
     for (int y = first_row; y < first_row + rows; y++)
-      for (int x = -g.pad_w; x < int(b.width) - g.pad_w; x++, at += kLanes) {
-        const bool inside = unsigned(y) < unsigned(g.in_height) && unsigned(x) < unsigned(g.in_width);
+      for (int x = -g.pad_w; x < int(b.width) - g.pad_w; x++, at += b.cell) {
+        const bool inside =
+            unsigned(y) < unsigned(g.in_height) && unsigned(x) < unsigned(g.in_width);
         const float* from = in + (long(y) * g.in_width + x) * kLanes;
-        for (int lane = 0; lane < kLanes; lane += kWidth)
-          store(at + lane, inside ? load(from + lane) : Floats{});
+        if (b.cell == kLanes)
+          for (int lane = 0; lane < kLanes; lane += kWidth)
+            store(at + lane, inside ? load(from + lane) : Floats{});
+        else
+          for (int n = 0; n < b.cell; n++) at[n] = inside ? from[n] : 0.0f;
       }
   }
 }
@@ -94,13 +101,14 @@ void pad(const WeightGradient& g, const Blocks& b, const float* in, int channels
 // read; the gradient turned around is one run of vectors.
 struct Walk {
   int rows, runs, run;
-  long row, step;
+  long row, step, cell;
 };
 
-// sums[r][k] += Σ of taps k of row r · dys.
-template <int V, int R, int K>
+// sums[r][k] += Σ of taps k of row r · dys. `Whole` where a cell is of kLanes.
+template <int V, int R, int K, bool Whole>
 void accumulate(const Walk& walk, const float* const* rows, const float* dys, bool first,
                 float* sums, long next) {
+  const long cell = Whole ? kLanes : walk.cell;
   Floats s[R][K][V];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
@@ -123,7 +131,7 @@ void accumulate(const Walk& walk, const float* const* rows, const float* dys, bo
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 3
           for (int k = 0; k < K; k++) {
-            Floats a = splat(at[r][n + k * kLanes]);
+            Floats a = splat(at[r][n + k * cell]);
             if (V > 1) keep(a);
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) s[r][k][v] += a * b[v];
@@ -152,10 +160,13 @@ void sweep(const WeightGradient& g, const Blocks& b, const Walk& walk, const flo
     const float* rows[kRows];
     const int some = least(kRows, count - r);
     for (int i = 0; i < some; i++)
-      rows[i] = in + ((r + i) / g.kernel_h * b.plane + (r + i) % g.kernel_h * b.width + k) * kLanes;
+      rows[i] = in + ((r + i) / g.kernel_h * b.plane + (r + i) % g.kernel_h * b.width + k) * b.cell;
     float* to = sums + r * next;
     const auto go = [&]<int R>() {
-      accumulate<V, R, K>(walk, rows, dys, first, to, next);
+      if (b.cell == kLanes)
+        accumulate<V, R, K, true>(walk, rows, dys, first, to, next);
+      else
+        accumulate<V, R, K, false>(walk, rows, dys, first, to, next);
       r += R;
     };
     if (kRows >= 8 && some >= 8)
@@ -174,21 +185,21 @@ template <int V>
 void outputs(const WeightGradient& g, const Blocks& b, const float* in, const float* dout,
              int valid, int lanes, float* scratch, bool add, float* gradient) {
   float* turned = scratch;
-  float* padded = turned + b.turned;
-  float* sums = padded + b.padded;
+  float* copy = turned + b.turned;
+  float* sums = copy + b.copy;
   const long plane = g.out_plane * kLanes;
   for (int y = 0; y < g.out_height; y += b.rows) {
     const int rows = least(b.rows, g.out_height - y), top = y * g.stride_h - g.pad_h;
     turn<V>(dout + long(y) * g.out_width * kLanes, plane, valid, rows * g.out_width, lanes, turned);
-    const bool one_run = g.stride_w == 1 && lanes == kLanes;
-    const Walk walk = {rows, one_run ? 1 : g.out_width, one_run ? g.out_width * kLanes : lanes,
-                       g.stride_h * b.width * kLanes, long(g.stride_w) * kLanes};
+    const bool one_run = g.stride_w == 1 && lanes == b.cell;
+    const Walk walk = {rows, one_run ? 1 : g.out_width, one_run ? g.out_width * lanes : lanes,
+                       g.stride_h * b.width * b.cell, long(g.stride_w) * b.cell, b.cell};
     for (int i = 0; i < g.inputs; i += b.inputs) {
       const int inputs = least(b.inputs, g.inputs - i);
       const float* from = in + i * g.in_plane * kLanes;
-      if (is_padded(g)) {
-        pad(g, b, from, inputs, top, (rows - 1) * g.stride_h + g.kernel_h, padded);
-        from = padded;
+      if (b.copied) {
+        copy_rows(g, b, from, inputs, top, (rows - 1) * g.stride_h + g.kernel_h, copy);
+        from = copy;
       } else {
         from += long(top) * g.in_width * kLanes;
       }
@@ -218,49 +229,73 @@ void outputs(const WeightGradient& g, const Blocks& b, const float* in, const fl
   }
 }
 
-// A convolution's input packed together: (lanes, channels, height, width) with the padding around it.
+// A convolution's input packed together: (lanes, channels, height, width). Where neighbouring outputs
+// take inputs a fixed step apart the padding is around it, and all outputs take all the taps.
 struct Packed {
+  bool padded;
   int height, width;
   long image;  // floats
 
   explicit Packed(const Convolution& c)
-      : height((c.out_height - 1) * c.y_step + c.kernel_h),
-        width((c.out_width - 1) * c.x_step + c.kernel_w), image(long(c.inputs) * height * width) {}
+      : padded(c.y_step && c.x_step),
+        height(padded ? (c.out_height - 1) * c.y_step + c.kernel_h : c.in_height),
+        width(padded ? (c.out_width - 1) * c.x_step + c.kernel_w : c.in_width),
+        image(long(c.inputs) * height * width) {}
+
+  Taps rows(const Convolution& c, int y) const {
+    return padded ? Taps{0, c.kernel_h, y * c.y_step} : c.rows[y];
+  }
+  Taps columns(const Convolution& c, int x) const {
+    return padded ? Taps{0, c.kernel_w, x * c.x_step} : c.columns[x];
+  }
 };
 
 void pack_input(const Convolution& c, const Packed& p, const float* in, int lanes, float* to) {
+  const int above = p.padded ? c.pad_h : 0, before = p.padded ? c.pad_w : 0;
   for (int i = 0; i < c.inputs; i++, in += c.in_plane * kLanes)
-    for (int y = 0; y < p.height; y++)
-      for (int x = 0; x < p.width; x++, to++) {
-        const int row = y - c.pad_h, column = x - c.pad_w;
-        const bool inside = unsigned(row) < unsigned(c.in_height) &&
-                            unsigned(column) < unsigned(c.in_width);
-        const float* from = in + (long(row) * c.in_width + column) * kLanes;
+    for (int y = -above; y < p.height - above; y++)
+      for (int x = -before; x < p.width - before; x++, to++) {
+        const bool inside =
+            unsigned(y) < unsigned(c.in_height) && unsigned(x) < unsigned(c.in_width);
+        const float* from = in + (long(y) * c.in_width + x) * kLanes;
         for (int n = 0; n < lanes; n++) to[n * p.image] = inside ? from[n] : 0.0f;
       }
 }
 
-// V vectors of outputs at X places side by side, of one image.
+// What the places of a tile have in common: the taps they take, and inputs `step` apart.
+struct Window {
+  Taps rows, columns;
+  long step;
+};
+
+// V vectors of outputs at X places, of one image.
 template <int V, int X>
-void places(const Convolution& c, const Packed& p, const float* in, const float* weights,
-            float* sums) {
+void places(const Convolution& c, const Packed& p, const Window& window, const float* in,
+            const float* weights, float* sums) {
   Floats s[X][V] = {};
-  const long plane = long(p.height) * p.width;
-  for (int i = 0; i < c.inputs; i++, in += plane)
-    for (int h = 0; h < c.kernel_h; h++)
-      for (int w = 0; w < c.kernel_w; w++, weights += V * kWidth) {
-        const float* at = in + h * p.width + w;
+  in += long(window.rows.position) * p.width + window.columns.position;
+  weights += (long(window.rows.k) * c.kernel_w + window.columns.k) * V * kWidth;
+  const long row = long(c.k_step_h) * c.kernel_w * V * kWidth, tap = long(c.k_step_w) * V * kWidth;
+  for (int i = 0; i < c.inputs; i++) {
+    for (int h = 0; h < window.rows.count; h++) {
+      const float* at = in + h * p.width;
+      const float* weight = weights + h * row;
+      for (int w = 0; w < window.columns.count; w++, at++, weight += tap) {
         Floats b[V];
 #pragma GCC unroll 2
-        for (int v = 0; v < V; v++) b[v] = load(weights + v * kWidth);
+        for (int v = 0; v < V; v++) b[v] = load(weight + v * kWidth);
 #pragma GCC unroll 8
         for (int x = 0; x < X; x++) {
-          Floats a = splat(at[x * c.x_step]);
+          Floats a = splat(at[x * window.step]);
           if (V > 1) keep(a);
 #pragma GCC unroll 2
           for (int v = 0; v < V; v++) s[x][v] += a * b[v];
         }
       }
+    }
+    in += long(p.height) * p.width;
+    weights += long(c.kernel_h) * c.kernel_w * V * kWidth;
+  }
 #pragma GCC unroll 8
   for (int x = 0; x < X; x++)
 #pragma GCC unroll 2
@@ -268,53 +303,72 @@ void places(const Convolution& c, const Packed& p, const float* in, const float*
 }
 
 template <int V>
-void places(int count, const Convolution& c, const Packed& p, const float* in,
+void places(int count, const Convolution& c, const Packed& p, const Window& window, const float* in,
             const float* weights, float* sums) {
   switch (count) {
-    case 1: return places<V, 1>(c, p, in, weights, sums);
-    case 2: return places<V, 2>(c, p, in, weights, sums);
-    case 3: return places<V, 3>(c, p, in, weights, sums);
-    case 4: return places<V, 4>(c, p, in, weights, sums);
-    case 5: return places<V, 5>(c, p, in, weights, sums);
-    case 6: return places<V, 6>(c, p, in, weights, sums);
+    case 1: return places<V, 1>(c, p, window, in, weights, sums);
+    case 2: return places<V, 2>(c, p, window, in, weights, sums);
+    case 3: return places<V, 3>(c, p, window, in, weights, sums);
+    case 4: return places<V, 4>(c, p, window, in, weights, sums);
+    case 5: return places<V, 5>(c, p, window, in, weights, sums);
+    case 6: return places<V, 6>(c, p, window, in, weights, sums);
 #if defined(__AVX512F__)
-    case 7: return places<V, 7>(c, p, in, weights, sums);
-    case 8: return places<V, 8>(c, p, in, weights, sums);
+    case 7: return places<V, 7>(c, p, window, in, weights, sums);
+    case 8: return places<V, 8>(c, p, window, in, weights, sums);
 #endif
   }
 }
 
 constexpr int kPlaces = kWidth == 16 ? 8 : 6;
 
+// How many places from x on, `apart` from each other, take the same taps, one input further each.
+int alike(const Convolution& c, const Packed& p, int x, int apart) {
+  int count = 1;
+  for (const Taps first = p.columns(c, x); count < kPlaces && x + count * apart < c.out_width;
+       count++) {
+    const Taps next = p.columns(c, x + count * apart);
+    if (next.k != first.k || next.count != first.count ||
+        (!p.padded && next.position != first.position + count))
+      break;
+  }
+  return count;
+}
+
+// The sums of one place turned around, `sums` being (lanes, vectors): to (channels, kLanes). Lanes of
+// no image are written too, or they would keep what they held.
+void turn_back(const Finish& f, const float* sums, long image, int lanes, int channel, int valid,
+               long plane, float* to) {
+  Floats block[kWidth] = {};
+  for (int n = 0; n < lanes; n++) block[n] = load(sums + n * image);
+  transpose(block);
+  for (int o = 0; o < least(valid, kWidth); o++, to += plane)
+    for (int lane = 0; lane < kLanes; lane += kWidth) {
+      const Floats sum = lane ? Floats{} : block[o];
+      const Floats value = finished(f, channel + o, sum + (f.bias ? f.bias[channel + o] : 0.0f));
+      store(to + lane, f.add ? load(to + lane) + value : value);
+    }
+}
+
 // Channels `first` to `first + valid` of the output.
 template <int V>
 void convolve(const Convolution& c, const Packed& p, const float* in, const float* weights,
               const Finish& f, int first, int valid, int lanes, float* out) {
   alignas(64) float sums[kFewLanes][kPlaces * V * kWidth];
+  const long image = kPlaces * V * kWidth, plane = c.out_plane * kLanes;
+  const int apart = p.padded ? 1 : c.k_step_w;
   for (int y = 0; y < c.out_height; y++)
-    for (int x = 0; x < c.out_width; x += kPlaces) {
-      const int count = least(kPlaces, c.out_width - x);
-      const float* from = in + long(y) * c.y_step * p.width + long(x) * c.x_step;
-      for (int n = 0; n < lanes; n++)
-        places<V>(count, c, p, from + n * p.image, weights, sums[n]);
-      // Turned around; the lanes of no image are written too, or they would keep what they held.
-      for (int i = 0; i < count; i++)
-        for (int v = 0; v < V; v++) {
-          Floats block[kWidth] = {};
-          for (int n = 0; n < lanes; n++) block[n] = load(sums[n] + (i * V + v) * kWidth);
-          transpose(block);
-          for (int o = v * kWidth; o < least(valid, (v + 1) * kWidth); o++) {
-            const int channel = first + o;
-            float* to = out + (o * c.out_plane + long(y) * c.out_width + x + i) * kLanes;
-            const float bias = f.bias ? f.bias[channel] : 0.0f;
-            for (int lane = 0; lane < kLanes; lane += kWidth) {
-              const Floats sum = lane ? Floats{} : block[o - v * kWidth];
-              const Floats value = finished(f, channel, sum + bias);
-              store(to + lane, f.add ? load(to + lane) + value : value);
-            }
-          }
-        }
-    }
+    for (int phase = 0; phase < apart; phase++)
+      for (int x = phase, count; x < c.out_width; x += count * apart) {
+        count = alike(c, p, x, apart);
+        const Window window = {p.rows(c, y), p.columns(c, x), p.padded ? c.x_step : 1};
+        for (int n = 0; n < lanes; n++)
+          places<V>(count, c, p, window, in + n * p.image, weights, sums[n]);
+        float* to = out + (long(y) * c.out_width + x) * kLanes;
+        for (int i = 0; i < count; i++, to += apart * kLanes)
+          for (int v = 0; v < V; v++)
+            turn_back(f, sums[0] + (i * V + v) * kWidth, image, lanes, first + v * kWidth,
+                      valid - v * kWidth, plane, to + v * kWidth * plane);
+      }
 }
 
 int vectors(int left) { return left > kWidth ? 2 : 1; }
@@ -367,13 +421,17 @@ void channels_convolve(const Convolution& c, const float* in, const float* packe
 }
 
 long channels_weight_scratch(const WeightGradient& g) {
-  const Blocks b = blocks_of(g);
-  return b.turned + b.padded + b.sums;
+  long floats = 0;
+  for (int lanes = 1; lanes <= kLanes; lanes++) {
+    const Blocks b = blocks_of(g, lanes);
+    if (b.turned + b.copy + b.sums > floats) floats = b.turned + b.copy + b.sums;
+  }
+  return floats;
 }
 
 void channels_weight_gradient(const WeightGradient& g, const float* in, const float* dout,
                               int lanes, float* scratch, bool add, float* gradient) {
-  const Blocks b = blocks_of(g);
+  const Blocks b = blocks_of(g, lanes);
   const long each = long(g.inputs) * g.kernel_h * g.kernel_w;
   for (int group = 0; group < g.groups; group++) {
     for (int first = 0; first < g.outputs;) {

@@ -5,6 +5,26 @@
 #include "vector.h"
 
 namespace kilonet::KILONET_ISA {
+namespace {
+
+// A vector from or to where it need not be aligned, or as much of it as is left.
+inline Floats read(const float* from, long left) {
+  Floats v = {};
+  if (left >= kWidth)
+    __builtin_memcpy(&v, from, sizeof v);
+  else
+    __builtin_memcpy(&v, from, left * sizeof(float));
+  return v;
+}
+
+inline void write(Floats v, long left, float* to) {
+  if (left >= kWidth)
+    __builtin_memcpy(to, &v, sizeof v);
+  else
+    __builtin_memcpy(to, &v, left * sizeof(float));
+}
+
+}  // namespace
 
 void add_parts(const float* partial, long stride, int parts, long count, float* gradient) {
   // A few vectors at a time, which stay in registers while the parts go by.
@@ -27,23 +47,32 @@ void add_parts(const float* partial, long stride, int parts, long count, float* 
 }
 
 void sgd(const Sgd& s, float* p, const float* g, float* buffer, long count) {
-  for (long i = 0; i < count; i++) {
-    float d = g[i] + s.weight_decay * p[i];
+  for (long i = 0; i < count; i += kWidth) {
+    const long left = count - i;
+    Floats weights = read(p + i, left);
+    Floats d = read(g + i, left) + s.weight_decay * weights;
     if (s.momentum != 0.0f) {
-      buffer[i] = s.momentum * buffer[i] + d;
-      d = s.nesterov ? d + s.momentum * buffer[i] : buffer[i];
+      const Floats mean = s.momentum * read(buffer + i, left) + d;
+      write(mean, left, buffer + i);
+      d = s.nesterov ? d + s.momentum * mean : mean;
     }
-    p[i] -= s.lr * d;
+    write(weights - s.lr * d, left, p + i);
   }
 }
 
 void adam(const Adam& a, float* p, const float* g, float* m, float* v, long count) {
-  for (long i = 0; i < count; i++) {
-    p[i] *= a.shrink;
-    const float d = g[i] + a.weight_decay * p[i];
-    m[i] += a.one_minus_beta1 * (d - m[i]);
-    v[i] = a.beta2 * v[i] + a.one_minus_beta2 * d * d;
-    p[i] -= a.rate * m[i] / (sqrtf(v[i]) / a.root + a.eps);
+  for (long i = 0; i < count; i += kWidth) {
+    const long left = count - i;
+    const Floats weights = a.shrink * read(p + i, left);
+    const Floats d = read(g + i, left) + a.weight_decay * weights;
+    Floats first = read(m + i, left), second = read(v + i, left);
+    first += a.one_minus_beta1 * (d - first);
+    second = a.beta2 * second + a.one_minus_beta2 * d * d;
+    write(first, left, m + i);
+    write(second, left, v + i);
+    Floats root;
+    for (int lane = 0; lane < kWidth; lane++) root[lane] = sqrtf(second[lane]);
+    write(weights - a.rate * first / (root / a.root + a.eps), left, p + i);
   }
 }
 

@@ -28,7 +28,7 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// Sums held in registers: 8 channels × 3 tiles of the 32 of AVX-512, 4 × 3 of the 16 of the others.
+// Sums held in registers: 8 channels × 2 tiles of the 32 of AVX-512, 4 × 2 of the 16 of the others.
 constexpr int kMostOutputs = kWidth == 16 ? 8 : 4;
 constexpr int kTiles = 2;
 // The weights' gradient holds 8 outputs × 3 inputs, and goes through so many tiles at a time that
@@ -190,13 +190,13 @@ void multiply(int positions, int inputs, const float* weights, const float* patc
     Floats sums[O][T] = {};
     for (int i = 0; i < inputs; i++) {
       Floats a[T];
-#pragma GCC unroll 3
+#pragma GCC unroll 2
       for (int t = 0; t < T; t++) a[t] = load(patch + t * kWidth);
 #pragma GCC unroll 8
       for (int o = 0; o < O; o++) {
         Floats b = splat(weights[o]);
         keep(b);
-#pragma GCC unroll 3
+#pragma GCC unroll 2
         for (int t = 0; t < T; t++) sums[o][t] += a[t] * b;
       }
       weights += O;
@@ -204,8 +204,9 @@ void multiply(int positions, int inputs, const float* weights, const float* patc
     }
 #pragma GCC unroll 8
     for (int o = 0; o < O; o++)
-#pragma GCC unroll 3
-      for (int t = 0; t < T; t++) store(m + (p * odd(O * kTiles) + o * kTiles + t) * kWidth, sums[o][t]);
+#pragma GCC unroll 2
+      for (int t = 0; t < T; t++)
+        store(m + (p * odd(O * kTiles) + o * kTiles + t) * kWidth, sums[o][t]);
   }
 }
 

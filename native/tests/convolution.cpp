@@ -35,7 +35,7 @@ void begin(Tally& tally, const Layer& l, const char* more) {
 // Channels 1 to 40, all of them in turn on both sides; kernels 1 to 7, strides 1 to 3, any padding
 // below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes 3 × 3 taps without
 // a stride; padding goes to 3 then. Sizes shrink until the plain loops can keep up.
-Layer layer(Random& random, int n, Method method, bool no_stride = false) {
+Layer layer(Random& random, int n, Method method) {
   for (;;) {
     Layer l = {};
     const int in = 1 + (n * 23 + n / 40) % 40, out = 1 + n % 40;
@@ -61,7 +61,6 @@ Layer layer(Random& random, int n, Method method, bool no_stride = false) {
       l.pad_h = random.integer(0, 3);
       l.pad_w = random.integer(0, 3);
     }
-    if (no_stride) l.stride_h = l.stride_w = 1;
     l.in_height = random.integer(1, 17);
     l.in_width = random.integer(1, 17);
     for (;;) {
@@ -255,7 +254,7 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
 template <Method method>
 void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, method, method == Method::channels);
+    const Layer l = layer(random, n, method);
     const bool add = random.coin();
     const int lanes = lanes_in_use(random, method);
     char more[60];
