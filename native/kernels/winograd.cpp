@@ -34,7 +34,7 @@ constexpr int kTiles = 2;
 // The weights' gradient holds 8 outputs × 3 inputs, and goes through so many tiles at a time that
 // what they are transformed to stays in the second-level cache.
 constexpr int kInputs = 3;
-constexpr long kCachedFloats = 1l << 16;
+constexpr long kCachedFloats = 1l << 17;
 
 // Vectors from one position to the next: an odd number, or the positions would compete for a few
 // sets of the cache.
