@@ -63,8 +63,8 @@ bool interrupted() {
 
 // Indexed by Pass.
 constexpr const char* kPassNames[] = {
-    "input",           "wait",     "loss",          "forward",         "forward_join", "forward_finish",
-    "weight_gradient", "backward", "backward_join", "backward_finish", "sum"};
+    "prepare",        "input",           "wait",     "loss",          "forward",        "forward_join",
+    "forward_finish", "weight_gradient", "backward", "backward_join", "backward_finish", "sum"};
 
 class Network {
  public:

@@ -221,7 +221,7 @@ void Plan::begin(const Batch& batch, const float* parameters, float* buffers) {
   step_.gradients = parts_.get();
   step_.gradient_stride = aligned(parameters_);
   step_.scratch = scratch_.get();
-  for (auto& operation : operations_) operation->prepare(step_);
+  next_.store(0, std::memory_order_relaxed);
 }
 
 Chunk Plan::chunk(int index, int slab, int thread) const {
@@ -254,10 +254,20 @@ bool Plan::claim(int thread, std::uint32_t phase, int* part) {
   return false;
 }
 
+// Each operation by whichever thread is free; all are ready when any goes on.
+void Plan::prepare() {
+  const int count = int(operations_.size());
+  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;)
+    operations_[i]->prepare(step_);
+  pool_.meet([](void* next) { static_cast<std::atomic<int>*>(next)->store(0); }, &next_);
+}
+
 void Plan::train(int thread) {
   const Tensor& in = tensors_[0];
   const Tensor& out = tensors_[output_];
   if (step_.profile) step_.profile->start(thread);
+  prepare();
+  lap(thread, Pass::prepare);
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
     for (int part, index = 0, end = 0;; index++) {
@@ -340,6 +350,7 @@ void Plan::gradients(const Batch& batch, const Training& training, const float* 
 void Plan::evaluate(int thread) {
   const Tensor& in = tensors_[0];
   const Tensor& out = tensors_[output_];
+  prepare();
   for (int index; (index = next_.fetch_add(1, std::memory_order_relaxed)) < step_.chunks;) {
     const Chunk c = chunk(index, thread, thread);
     const long first = long(index) * kLanes;
@@ -365,7 +376,6 @@ void Plan::logits(const Batch& batch, const float* parameters, const float* buff
   out_ = out;
   step_.training = false;
   step_.update_buffers = false;
-  next_.store(0, std::memory_order_relaxed);
   // Evaluation reads the running statistics and writes none.
   begin(batch, parameters, const_cast<float*>(buffers));
   pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->evaluate(thread); }, this);

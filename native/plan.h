@@ -147,6 +147,7 @@ class Plan {
   void build();
   void schedule();
   void reserve(int chunks);
+  void prepare();
   void train(int thread);
   void evaluate(int thread);
   bool claim(int thread, std::uint32_t phase, int* part);

@@ -6,8 +6,9 @@
 
 namespace kilonet {
 
-// What a stretch of time went into. The first two belong to no layer, nor does the loss.
+// What a stretch of time went into. The first three belong to no layer, nor does the loss.
 enum class Pass {
+  prepare,          // weights put in the order in which kernels read them
   input,            // images laid out
   wait,             // for the other threads
   loss,
