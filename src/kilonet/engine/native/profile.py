@@ -24,8 +24,8 @@ class ProfileRow:
         stage: ``forward``, ``forward_join`` (sums over the batch), ``forward_finish`` (what waits
             for them); ``weight_gradient`` and ``backward`` (the gradient to the input), their
             ``backward_join`` and ``backward_finish``; without a layer ``input`` (images laid out),
-            ``loss``, ``prepare`` (weights put in the kernels' order), ``wait`` (for other threads) and
-            ``sum`` (gradients of chunks added up).
+            ``loss``, ``prepare`` (weights put in the kernels' order), ``wait`` (for other threads)
+            and ``sum`` (gradients of chunks added up).
         seconds: by the clock, summed over the threads.
         calls: how often.
     """
