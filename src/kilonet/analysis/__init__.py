@@ -1,15 +1,11 @@
 """Rows → statistics → findings → sentences. Pure functions: nothing here reads or writes a file."""
 
-from kilonet.analysis.findings import Effect, Finding
+from kilonet.analysis.comparison import Difference, Effect, compare, correct
+from kilonet.analysis.findings import Finding
 from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
 from kilonet.analysis.measurements import Change, Measurements, measure
-from kilonet.analysis.statistics import (
-    Difference,
-    Statistics,
-    binomial_error,
-    compare,
-    describe,
-)
+from kilonet.analysis.power import Sensitivity
+from kilonet.analysis.statistics import Statistics, binomial_error, describe
 from kilonet.analysis.suggestions import Suggestion
 
 __all__ = [
@@ -19,12 +15,14 @@ __all__ = [
     "Finding",
     "Measurements",
     "RungAnalysis",
+    "Sensitivity",
     "Statistics",
     "StudyAnalysis",
     "Suggestion",
     "analyse",
     "binomial_error",
     "compare",
+    "correct",
     "describe",
     "measure",
 ]
