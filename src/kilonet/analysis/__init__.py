@@ -1,5 +1,9 @@
-"""Rows → statistics → findings → sentences. Pure functions: nothing here reads or writes a file."""
+"""Rows → statistics → findings → sentences.
 
+Pure functions, but for :func:`read_errors`, which reads the test logits that the runs have kept.
+"""
+
+from kilonet.analysis.doubtful import DoubtfulLabel, doubtful_labels
 from kilonet.analysis.errors import (
     Calibration,
     CalibrationBin,
@@ -11,6 +15,7 @@ from kilonet.analysis.errors import (
 from kilonet.analysis.findings import Effect, Finding
 from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
 from kilonet.analysis.measurements import Change, Measurements, measure
+from kilonet.analysis.predictions import read_errors, rung_errors
 from kilonet.analysis.statistics import (
     Difference,
     Statistics,
@@ -26,6 +31,7 @@ __all__ = [
     "Change",
     "ClassPair",
     "Difference",
+    "DoubtfulLabel",
     "Effect",
     "Errors",
     "Finding",
@@ -39,6 +45,9 @@ __all__ = [
     "binomial_error",
     "compare",
     "describe",
+    "doubtful_labels",
     "measure",
     "measure_errors",
+    "read_errors",
+    "rung_errors",
 ]

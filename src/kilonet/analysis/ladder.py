@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kilonet.analysis.capacity import regulariser, width
+from kilonet.analysis.curves import fit, fluctuation, gap, trend
+from kilonet.analysis.errors import Errors
 from kilonet.analysis.findings import (
     TARGET_EPOCHS,
     Effect,
     Finding,
     effect_of_step,
-    fit,
-    fluctuation,
-    gap,
     robustness,
     target_reached,
-    trend,
 )
+from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
+from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
 from kilonet.analysis.statistics import Statistics, binomial_error, compare, describe
 from kilonet.analysis.suggestions import Diagnosis, Suggestion, next_steps
 from kilonet.analysis.words import count, percent, points
 from kilonet.record import RunRecord
+from kilonet.spec import Run
 from kilonet.study import RungResult, StudyResult
 
 
@@ -41,6 +44,7 @@ class RungAnalysis:
             percentage points.
         measured: gap, movement and trend.
         effect: against the rung before; None for the first.
+        errors: what its seeds get wrong; None where the analysis was not given it.
         findings: in the order to be read.
         next_steps: what to try, the most promising first.
     """
@@ -56,6 +60,7 @@ class RungAnalysis:
     binomial: float
     measured: Measurements
     effect: Effect | None
+    errors: Errors | None
     findings: tuple[Finding, ...]
     next_steps: tuple[Suggestion, ...]
 
@@ -87,26 +92,34 @@ class StudyAnalysis:
     conclusions: tuple[str, ...]
 
 
-def analyse(result: StudyResult, *, test_images: int) -> StudyAnalysis:
+def analyse(
+    result: StudyResult, *, test_images: int, errors: Sequence[Errors] = ()
+) -> StudyAnalysis:
     """Statistics, findings and suggestions for each rung, and conclusions for the study.
 
     Args:
         result: the study, or the part of it that has run; each rung with at least one run.
         test_images: how many images the test accuracies are measured on.
+        errors: what each rung's seeds get wrong, as :func:`kilonet.analysis.read_errors` gives it;
+            left out: nothing is said of single classes and images.
 
     Raises:
-        ValueError: if there is no rung, a rung without runs, or no test image.
+        ValueError: if there is no rung, a rung without runs, no test image, or errors of more or
+            fewer rungs.
     """
     if not result.rungs or test_images < 1:
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
+    if errors and len(errors) != len(result.rungs):
+        raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
     rungs: list[RungAnalysis] = []
     before: RungResult | None = None
-    for rung in result.rungs:
+    for i, rung in enumerate(result.rungs):
         rungs.append(
             _analyse_rung(
                 rung,
                 before=before,
-                measured_before=rungs[-1].measured if rungs else None,
+                analysed_before=rungs[-1] if rungs else None,
+                errors=errors[i] if errors else None,
                 result=result,
                 test_images=test_images,
             )
@@ -124,7 +137,8 @@ def _analyse_rung(
     rung: RungResult,
     *,
     before: RungResult | None,
-    measured_before: Measurements | None,
+    analysed_before: RungAnalysis | None,
+    errors: Errors | None,
     result: StudyResult,
     test_images: int,
 ) -> RungAnalysis:
@@ -142,17 +156,21 @@ def _analyse_rung(
         fluctuation(measured),
     ]
     effect = None
-    if before is not None and measured_before is not None:
+    if before is not None and analysed_before is not None:
         effect = _effect(before, rung)
         findings.append(effect_of_step(effect))
-        robust = robustness(measured_before, measured, effect=effect)
+        robust = robustness(analysed_before.measured, measured, effect=effect)
         findings += [robust] if robust is not None else []
+    findings += _causes(
+        rung, before, analysed_before, target=study.target, measured=measured, findings=findings
+    )
+    findings += _mistakes(errors, run=run)
     diagnosis = Diagnosis(
         run=run,
         before=None if before is None else before.rung.run,
         step_change=rung.rung.step.change,
         measured=measured,
-        findings={finding.kind: finding for finding in findings},
+        findings=_by_kind(findings),
         study=study,
     )
     return RungAnalysis(
@@ -167,9 +185,50 @@ def _analyse_rung(
         binomial=binomial_error(final.mean, images=test_images),
         measured=measured,
         effect=effect,
+        errors=errors,
         findings=tuple(findings),
         next_steps=next_steps(diagnosis),
     )
+
+
+def _causes(
+    rung: RungResult,
+    before: RungResult | None,
+    analysed_before: RungAnalysis | None,
+    *,
+    target: float,
+    measured: Measurements,
+    findings: Sequence[Finding],
+) -> list[Finding]:
+    """What may lie behind the curves: the learning rate, a regulariser out of place, the width."""
+    run, told = rung.rung.run, _by_kind(findings)
+    found = [
+        learning_rate(rung.records, measured=measured, findings=told, run=run),
+        regulariser(
+            run,
+            before=None if before is None else before.rung.run,
+            measured=measured,
+            measured_before=None if analysed_before is None else analysed_before.measured,
+            findings=told,
+            fit_before=None
+            if analysed_before is None
+            else _by_kind(analysed_before.findings)["fit"],
+        ),
+        width(measured, target=target, run=run, findings=told),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _mistakes(errors: Errors | None, *, run: Run) -> list[Finding]:
+    """What the seeds get wrong, where the analysis was given it."""
+    if errors is None:
+        return []
+    found = [class_pairs(errors), hard_images(errors), doubtful(errors)]
+    return [finding for finding in [*found, calibration(errors, run=run)] if finding is not None]
+
+
+def _by_kind(findings: Sequence[Finding]) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in findings}
 
 
 def _effect(before: RungResult, after: RungResult) -> Effect:
