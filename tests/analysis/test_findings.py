@@ -290,7 +290,7 @@ class TestRobustness:
 
     def test_no_better_is_said_too(self) -> None:
         rung = second_rung([self.STILL], [self.STILL], train_before=99.4, train_after=99.1)
-        assert "more robustly, but no better" in finding(rung, "robustness").sentence
+        assert "(over-fits less), but no better" in finding(rung, "robustness").sentence
         rung = second_rung([self.STILL], [[99.2] * 10], train_before=99.4, train_after=99.3)
         assert "no better" not in finding(rung, "robustness").sentence
 

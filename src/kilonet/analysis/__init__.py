@@ -3,6 +3,7 @@
 Pure functions, but for :func:`read_errors`, which reads the test logits that the runs have kept.
 """
 
+from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.doubtful import DoubtfulLabel, doubtful_labels
 from kilonet.analysis.errors import (
     Calibration,
@@ -23,7 +24,6 @@ from kilonet.analysis.statistics import (
     compare,
     describe,
 )
-from kilonet.analysis.suggestions import Suggestion
 
 __all__ = [
     "Calibration",

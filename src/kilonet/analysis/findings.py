@@ -184,26 +184,29 @@ def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> 
     """``more robust``, ``less robust``, ``mixed``, ``alike`` or ``less accurate``.
 
     Against the rung before, more robust is over-fitting less by something material, or movement
-    between epochs at most :data:`STEADIER_RATIO` of what it was, over the second part of the
-    training, and neither the other way round. A gap below zero is no over-fitting, however far
-    below. A step that cost accuracy is not praised for either: a wrecked network over-fits nothing.
-    None where the runs are too short.
+    between epochs at most :data:`STEADIER_RATIO` of what it was, and neither the other way round.
+    Both are looked at over the second part of the training; over the last window alone where a
+    learning rate fell between the two, as the step it makes would pass for movement. A gap below
+    zero is no over-fitting, however far below. A step that cost accuracy is not praised for either:
+    a wrecked network over-fits nothing. None where the runs are too short.
     """
-    if before.second_half_movement is None or after.second_half_movement is None:
+    fell = any(rung.lr_last < rung.lr_before for rung in (before, after))
+    window = after.window if fell or after.test_change is None else 2 * after.window
+    gaps = [rung.gap if fell else rung.second_half_gap for rung in (before, after)]
+    old, new = (rung.movement if fell else rung.second_half_movement for rung in (before, after))
+    if old is None or new is None:
         return None
-    gap_change = max(after.second_half_gap, 0.0) - max(before.second_half_gap, 0.0)
-    old, new = before.second_half_movement, after.second_half_movement
-    gains = [gap_change < -after.material, new <= STEADIER_RATIO * old and new < old]
-    losses = [gap_change > after.material, old <= STEADIER_RATIO * new and old < new]
-    window = 2 * after.window if after.test_change is not None else after.window
+    gap_change = max(gaps[1], 0.0) - max(gaps[0], 0.0)
+    fits_less, fits_more = gap_change < -after.material, gap_change > after.material
+    steadier = new <= STEADIER_RATIO * old and new < old
+    unsteadier = old <= STEADIER_RATIO * new and old < new
     numbers = (
-        f"over the last {window} epochs the gap went from {signed(before.second_half_gap)} to "
-        f"{signed(after.second_half_gap)} points, the movement between epochs from "
-        f"{points(old)} to {points(new)}"
+        f"over the last {window} epochs the gap went from {signed(gaps[0])} to {signed(gaps[1])} "
+        f"points, the movement between epochs from {points(old)} to {points(new)}"
     )
     figures = {
-        "gap_before": before.second_half_gap,
-        "gap_after": after.second_half_gap,
+        "gap_before": gaps[0],
+        "gap_after": gaps[1],
         "movement_before": old,
         "movement_after": new,
     }
@@ -212,16 +215,20 @@ def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> 
     if mean is not None and effect.final.verdict != "better" and mean <= after.material:
         no_better = ", but no better"
     lost = -(mean or 0.0)
-    fell = effect.final.verdict == "worse" or lost > after.material
-    if fell and (any(gains) or not any(losses)):
+    fell_back = effect.final.verdict == "worse" or lost > after.material
+    gained, worsened = fits_less or steadier, fits_more or unsteadier
+    if fell_back and (gained or not worsened):
         verdict = "less accurate"
         word = f"Less accurate by {points(lost)} points, so nothing is gained in robustness"
-    elif any(gains) and not any(losses):
-        verdict, word = "more robust", f"Trains more robustly{no_better}"
-    elif any(losses) and not any(gains):
-        verdict, word = "less robust", "Trains less robustly"
-    elif any(gains):
-        verdict, word = "mixed", "Steadier in one way, less so in another"
+    elif gained and not worsened:
+        how = ["over-fits less"] * fits_less + ["is steadier"] * steadier
+        verdict, word = "more robust", f"Trains more robustly ({' and '.join(how)}){no_better}"
+    elif worsened and not gained:
+        how = ["over-fits more"] * fits_more + ["is less steady"] * unsteadier
+        verdict, word = "less robust", f"Trains less robustly ({' and '.join(how)})"
+    elif gained:
+        verdict = "mixed"
+        word = "Over-fits less, but is less steady" if fits_less else "Steadier, but over-fits more"
     else:
         verdict, word = "alike", "As robust as before"
     seeds = " (one seed)" if after.seeds == 1 else ""

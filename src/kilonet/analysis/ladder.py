@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kilonet.analysis.capacity import regulariser, width
+from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.curves import fit, fluctuation, gap, trend
 from kilonet.analysis.errors import Errors
 from kilonet.analysis.findings import (
@@ -20,7 +21,7 @@ from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
 from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
 from kilonet.analysis.statistics import Statistics, binomial_error, compare, describe
-from kilonet.analysis.suggestions import Diagnosis, Suggestion, next_steps
+from kilonet.analysis.suggestions import Diagnosis, next_steps
 from kilonet.analysis.words import count, percent, points
 from kilonet.record import RunRecord
 from kilonet.spec import Run

@@ -18,7 +18,8 @@ from kilonet.record import RunRecord
 from kilonet.spec import Run
 
 LOSS_RISE = 1.25
-"""Diverging: an epoch's training loss is at least this many times the lowest before it."""
+"""Diverging: an epoch's training loss and its training error are each at least this many times the
+lowest before it. Both, as either alone can rise a little in a sound training."""
 
 ERROR_JUMP = 2.0
 """Jumping: the test error is at least this many times what it was an epoch before …"""
@@ -99,7 +100,7 @@ def _signs_of_too_high(
         ratio, epoch = max(rises)
         signs.append(
             f"the training loss rose{_of_seeds(len(rises), len(records))}, to {ratio:.1f} times "
-            f"its lowest before, in epoch {epoch}"
+            f"its lowest before, in epoch {epoch}, and the training error with it"
         )
     jumps = [jump for record in records if (jump := _jump(record, measured)) is not None]
     if 2 * len(jumps) > len(records):
@@ -124,12 +125,16 @@ def _of_seeds(found: int, seeds: int) -> str:
 
 def _loss_rise(record: RunRecord) -> tuple[float, int] | None:
     """The largest rise over the lowest training loss before it, and its epoch."""
-    lowest, found = math.inf, None
+    found = None
+    lowest_loss = lowest_error = math.inf
     for row in record.rows:
-        # A loss of nought has no multiple, and what is learned that well does not diverge.
-        if 0 < lowest < math.inf and row.train_loss >= LOSS_RISE * lowest:
-            found = max(found or (0.0, 0), (row.train_loss / lowest, row.epoch))
-        lowest = min(lowest, row.train_loss)
+        loss, error = row.train_loss, 100 - row.train_accuracy
+        # What is learned to nought has no multiple, and does not diverge.
+        if min(lowest_loss, lowest_error) > 0:
+            rise = loss / lowest_loss
+            if rise >= LOSS_RISE and error / lowest_error >= LOSS_RISE:
+                found = max(found or (rise, row.epoch), (rise, row.epoch))
+        lowest_loss, lowest_error = min(lowest_loss, loss), min(lowest_error, error)
     return found
 
 

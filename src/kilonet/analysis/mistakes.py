@@ -107,17 +107,17 @@ def hard_images(errors: Errors) -> Finding | None:
         f"them, and make up {share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
     )
     if share > SHARED_SHARE:
-        sentence = f"The seeds fail on the same images: {what}."
+        sentence = f"The seeds mostly fail on the same images: {what}."
         return Finding(kind="hard images", verdict="shared", sentence=sentence, figures=figures)
-    sentence = f"The seeds fail on different images: {what}."
+    sentence = f"The seeds mostly fail on different images: {what}."
     return Finding(kind="hard images", verdict="scattered", sentence=sentence, figures=figures)
 
 
 def doubtful(errors: Errors) -> Finding | None:
     """``doubtful labels`` or ``worth a look``: errors that may be the data's.
 
-    Doubtful are labels that people were asked about and doubted. Worth a look is what every one of
-    several seeds gets wrong and is sure of. None where there is neither.
+    Doubtful are labels that most people would not give when asked. Worth a look is what every one
+    of several seeds gets wrong and is sure of. None where there is neither.
     """
     known = {label.index for label in errors.doubtful}
     found = sorted(image.index for image in errors.hard if image.index in known)
@@ -134,12 +134,12 @@ def doubtful(errors: Errors) -> Finding | None:
     if len(sure) > IMAGES_NAMED:
         look += f" and {len(sure) - IMAGES_NAMED} more"
     if found:
-        few = "the seed gets" if errors.seeds == 1 else "most seeds get"
+        where = "the seed" if errors.seeds == 1 else "most seeds"
         sentence = (
-            f"{len(found)} of the {len(known)} test images whose label most people doubted "
-            f"(Northcutt et al. 2021) are among those {few} wrong: {', '.join(map(str, found))}; "
-            f"all {len(known)} together are worth {signed(100 * len(known) / errors.images)[1:]} "
-            "points."
+            f"{where[0].upper()}{where[1:]} failed on {len(found)} of the {len(known)} test images "
+            f"whose label fewer than three of five people confirmed (Northcutt et al. 2021): "
+            f"{', '.join(map(str, found))}. All {len(known)} are worth "
+            f"{100 * len(known) / errors.images:.2f} points."
         )
         if look:
             sentence += f" Besides them, wrong and sure of it in every seed: {look}."
@@ -156,7 +156,7 @@ def doubtful(errors: Errors) -> Finding | None:
 def _described(image: HardImage, errors: Errors) -> str:
     return (
         f"{image.index} ({errors.classes[image.label]} taken for "
-        f"{errors.classes[image.predicted]}, {image.probability_predicted:.0%})"
+        f"{errors.classes[image.predicted]}, {image.probability_predicted:.1%})"
     )
 
 
