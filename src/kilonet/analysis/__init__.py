@@ -4,6 +4,7 @@ Pure functions, but for :func:`read_errors`, which reads the test logits that th
 """
 
 from kilonet.analysis.changes import Suggestion
+from kilonet.analysis.comparison import Difference, Effect, compare, correct
 from kilonet.analysis.doubtful import DoubtfulLabel, doubtful_labels
 from kilonet.analysis.errors import (
     Calibration,
@@ -13,17 +14,12 @@ from kilonet.analysis.errors import (
     HardImage,
     measure_errors,
 )
-from kilonet.analysis.findings import Effect, Finding
+from kilonet.analysis.findings import Finding
 from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
 from kilonet.analysis.measurements import Change, Measurements, measure
+from kilonet.analysis.power import Sensitivity
 from kilonet.analysis.predictions import read_errors, rung_errors
-from kilonet.analysis.statistics import (
-    Difference,
-    Statistics,
-    binomial_error,
-    compare,
-    describe,
-)
+from kilonet.analysis.statistics import Statistics, binomial_error, describe
 
 __all__ = [
     "Calibration",
@@ -38,12 +34,14 @@ __all__ = [
     "HardImage",
     "Measurements",
     "RungAnalysis",
+    "Sensitivity",
     "Statistics",
     "StudyAnalysis",
     "Suggestion",
     "analyse",
     "binomial_error",
     "compare",
+    "correct",
     "describe",
     "doubtful_labels",
     "measure",
