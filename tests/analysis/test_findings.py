@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,26 @@ class TestTrend:
         assert "epochs are spent" in finding(rung_of(rows), "trend").sentence
         free = STUDY.replace({"budget.epochs": 20})
         assert "spent" not in finding(rung_of(rows, study=free), "trend").sentence
+
+    # The rate fell with the last window: what it gained is not what more epochs would gain. Rising
+    # in a straight line the window has no error of its own; material is 0.05 points.
+    @pytest.mark.parametrize(
+        ("rise", "verdict"), [(0.0, "level"), (0.04, "level"), (0.06, "improving")]
+    )
+    def test_after_the_rate_fell(self, rise: float, verdict: str) -> None:
+        last = [99.2 + rise * i / 4 for i in range(5)]
+        before = made_rows([99.0] * 5)
+        after = (replace(row, epoch=row.epoch + 5, lr=0.001) for row in made_rows(last))
+        found = finding(rung_of((*before, *after)), "trend")
+        assert found.verdict == verdict
+        if verdict == "level":
+            assert found.sentence.startswith("On a plateau at the lowered learning rate: the mean")
+            moved = "0.00" if not rise else "+0.04"
+            assert f"over these last 5 it moved by {moved} points" in found.sentence
+        else:
+            assert "; the learning rate fell meanwhile" in found.sentence
+        # At a constant rate the same rows still improve.
+        assert finding(rung_of(made_rows([99.0] * 5 + last)), "trend").verdict == "improving"
 
     def test_too_short(self) -> None:
         found = finding(rung_of(made_rows([99.0] * 5)), "trend")
@@ -287,6 +308,38 @@ class TestRobustness:
         after = [99.0 + ratio * s for s in swing]
         rung = second_rung([before], [after], train_before=before, train_after=after)
         assert finding(rung, "robustness").verdict == verdict
+
+    def test_the_fall_of_the_rate_is_no_movement(self) -> None:
+        """Where it fell, the last window alone is looked at: there the accuracy has settled."""
+        swing = [0.1, -0.1, 0.1, -0.1, 0.1]
+        noisy = [99.0 + s for s in swing]
+        before = made_rows(noisy * 2, train=99.0)
+        settled = made_rows([*noisy, *[99.3 + s / 10 for s in swing]], train=99.0)
+        lowered = tuple(replace(row, lr=0.001) if row.epoch >= 5 else row for row in settled)
+        result = made_result(STUDY, [[before], [lowered]])
+        found = finding(analyse(result, test_images=TEST_IMAGES).rungs[1], "robustness")
+        assert found.sentence == (
+            "Trains more robustly (is steadier): over the last 5 epochs the gap went from -0.02 to "
+            "-0.30 points, the movement between epochs from 0.13 to 0.01 (one seed)."
+        )
+
+    def test_says_in_which_way(self) -> None:
+        def said(**trains: float) -> str:
+            return finding(second_rung([self.STILL], [self.STILL], **trains), "robustness").sentence
+
+        assert said(train_before=99.4, train_after=99.2).startswith(
+            "Trains more robustly (over-fits less), but no better:"
+        )
+        assert said(train_before=99.2, train_after=99.4).startswith(
+            "Trains less robustly (over-fits more):"
+        )
+        still, moving = [99.2] * 10, [99.1, 99.3] * 5
+        rung = second_rung([still], [moving], train_before=still, train_after=moving)
+        assert "less robustly (is less steady):" in finding(rung, "robustness").sentence
+        rung = second_rung([still], [moving], train_before=99.5, train_after=moving)
+        assert finding(rung, "robustness").sentence.startswith("Over-fits less, but is less steady")
+        rung = second_rung([moving], [[99.3] * 10], train_before=moving, train_after=99.6)
+        assert finding(rung, "robustness").sentence.startswith("Steadier, but over-fits more")
 
     def test_no_better_is_said_too(self) -> None:
         rung = second_rung([self.STILL], [self.STILL], train_before=99.4, train_after=99.1)

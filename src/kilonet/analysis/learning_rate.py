@@ -21,6 +21,13 @@ LOSS_RISE = 1.25
 """Diverging: an epoch's training loss and its training error are each at least this many times the
 lowest before it. Both, as either alone can rise a little in a sound training."""
 
+GUESSING_RATIO = 1.1
+"""Worse than guessing: over the first epoch the training loss is more than this many times that of
+equal probabilities. The margin is for the start: fresh weights are a little worse than that."""
+
+STUCK_RATIO = 0.98
+"""Stuck: no epoch's training loss is below this many times that of equal probabilities."""
+
 ERROR_JUMP = 2.0
 """Jumping: the test error is at least this many times what it was an epoch before …"""
 
@@ -44,12 +51,12 @@ def learning_rate(
     findings: Mapping[str, Finding],
     run: Run,
 ) -> Finding | None:
-    """``too high``, ``too low`` or None, where the rows show neither.
+    """``too high``, ``too low``, ``stuck`` or None, where the rows show none of them.
 
     Too high is what more than half of the seeds show by their loss or by a jump of their accuracy,
     or all together by their movement. Too low is a network that underfits and still improves, whose
     training loss falls in every epoch of the last window, and steeply, and whose rate was not
-    lowered meanwhile.
+    lowered meanwhile. Stuck is one that never did better than guessing.
 
     Args:
         records: the rung's runs.
@@ -59,10 +66,20 @@ def learning_rate(
     """
     rate = f"{measured.lr_peak:g}"
     signs = _signs_of_too_high(records, measured=measured, run=run)
+    figures: dict[str, Figure]
     if signs:
-        figures: dict[str, Figure] = {"lr_peak": measured.lr_peak, "movement": measured.movement}
+        figures = {"lr_peak": measured.lr_peak, "movement": measured.movement}
         sentence = f"The learning rate of {rate} looks too high: {'; '.join(signs)}."
         return Finding(kind="learning rate", verdict="too high", sentence=sentence, figures=figures)
+    guessing, lowest = math.log(run.net.classes), min(measured.losses)
+    if lowest > STUCK_RATIO * guessing:
+        sentence = (
+            f"Stuck at guessing: in {count(measured.epochs, 'epoch')} the training loss came down "
+            f"to {lowest:.2f}, where equal probabilities have {guessing:.2f}; the learning rate of "
+            f"{rate} is far off, or nothing passes through the network."
+        )
+        figures = {"lr_peak": measured.lr_peak, "lowest_loss": lowest}
+        return Finding(kind="learning rate", verdict="stuck", sentence=sentence, figures=figures)
     gain = measured.test_change
     learning = findings["fit"].verdict == "underfits" and findings["trend"].verdict == "improving"
     if not learning or gain is None or measured.lr_last < HELD_SHARE * measured.lr_peak:
@@ -90,7 +107,7 @@ def _signs_of_too_high(
 ) -> list[str]:
     signs = []
     guessing = math.log(run.net.classes)
-    if measured.losses[0] > guessing:
+    if measured.losses[0] > GUESSING_RATIO * guessing:
         signs.append(
             f"over the first epoch the training loss was {measured.losses[0]:.2f}, more than the "
             f"{guessing:.2f} of guessing"

@@ -138,6 +138,11 @@ def _mend_rate(diagnosis: Diagnosis) -> Iterator[Suggestion]:
             f"{diagnosis.measured.window} epochs, and the network underfits"
         )
         yield from changes.other_rate(run, reason, higher=True)
+    if diagnosis.says("learning rate", "stuck"):
+        reason = f"at {peak:g} the training never did better than guessing"
+        yield from changes.normalise(run, reason)
+        yield from changes.other_rate(run, reason, higher=True)
+        yield from changes.other_rate(run, reason, higher=False)
 
 
 def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -145,10 +150,8 @@ def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if not diagnosis.says("fit", "underfits"):
         return
     yield from _train_longer(diagnosis)
-    run, reason = (
-        diagnosis.run,
-        f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}",
-    )
+    run = diagnosis.run
+    reason = f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}"
     yield from changes.normalise(run, reason)
     yield from changes.without_dropout(run, f"{reason}, and dropout holds it back further")
     yield from changes.without_augmentation(run, f"{reason}, and augmentation makes it harder")
