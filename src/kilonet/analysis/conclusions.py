@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kilonet.analysis.findings import TARGET_EPOCHS
-from kilonet.analysis.power import PAIRED_SD_IN_BINOMIAL_ERRORS, POWER, Sensitivity
+from kilonet.analysis.power import (
+    MAX_SEEDS,
+    PAIRED_SD_IN_BINOMIAL_ERRORS,
+    POWER,
+    Sensitivity,
+)
 from kilonet.analysis.words import count, interval, percent, points
 
 if TYPE_CHECKING:
@@ -99,8 +104,9 @@ def _what_seeds_would_show(sensitivity: Sensitivity, *, seeds: int) -> str:
         else ""
     )
     spread = f"a standard deviation of {points(sensitivity.sd)}"
+    about = "about" if sensitivity.seeds_for_wanted < MAX_SEEDS else "more than"
     takes = (
-        f"a difference of {points(sensitivity.wanted)} points takes about "
+        f"a difference of {points(sensitivity.wanted)} points takes {about} "
         f"{count(sensitivity.seeds_for_wanted, 'seed')} a rung to be shown in {POWER:.0%} of "
         "studies"
     )
