@@ -93,14 +93,15 @@ def width(
     """``out of reach`` or None: short of the target, with nothing left to gain but by capacity.
 
     That is: no seed reached the target, the last epochs' mean is short of it by something material,
-    it lies on a plateau and has settled, so neither more epochs nor a lower rate would help, and
-    nothing is over-fitted, so neither would a regulariser.
+    it lies on a plateau and has settled, so neither more epochs nor a lower rate would help,
+    nothing is over-fitted, so neither would a regulariser, and the learning rate is not to blame.
 
     Args:
         measured: the rung's numbers.
         target: percent.
         run: the rung's.
-        findings: kind → finding of the rung: its target, trend, fluctuation and gap.
+        findings: kind → finding of the rung: its target, trend, fluctuation and gap, and learning
+            rate if there is one.
     """
     short = target - measured.test
     exhausted = (
@@ -108,6 +109,7 @@ def width(
         and findings["trend"].verdict == "level"
         and findings["fluctuation"].verdict == "settled"
         and findings["gap"].verdict in ("closed", "reversed")
+        and "learning rate" not in findings
     )
     if not exhausted or short <= measured.material:
         return None

@@ -233,17 +233,19 @@ def _causes(
 ) -> list[Finding]:
     """What may lie behind the curves: the learning rate, a regulariser out of place, the width."""
     run, told = rung.rung.run, _by_kind(findings)
+    rate = learning_rate(rung.records, measured=measured, findings=told, run=run)
+    if rate is not None:
+        told[rate.kind] = rate
+    was = analysed_before
     found = [
-        learning_rate(rung.records, measured=measured, findings=told, run=run),
+        rate,
         regulariser(
             run,
             before=None if before is None else before.rung.run,
             measured=measured,
-            measured_before=None if analysed_before is None else analysed_before.measured,
+            measured_before=None if was is None else was.measured,
             findings=told,
-            fit_before=None
-            if analysed_before is None
-            else _by_kind(analysed_before.findings)["fit"],
+            fit_before=None if was is None else _by_kind(was.findings)["fit"],
         ),
         width(measured, target=target, run=run, findings=told),
     ]

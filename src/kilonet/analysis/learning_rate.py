@@ -34,8 +34,11 @@ ERROR_JUMP = 2.0
 JUMP_IN_ERRORS = 4.0
 """… and higher by at least this many binomial errors."""
 
-MOVEMENT_IN_ERRORS = 1.5
-"""Jumping throughout: the movement over the last epochs is more than this many binomial errors."""
+MOVEMENT_IN_ERRORS = 2.0
+"""Jumping throughout: the movement over the last epochs is more than this many binomial errors …"""
+
+MOVEMENT_SHARE = 0.2
+"""… and more than this share of the test error, in a training that no longer climbs."""
 
 STEEP_FALL = 0.1
 """Still steep: over the last window the training loss fell by more than this share."""
@@ -65,7 +68,8 @@ def learning_rate(
         run: the rung's, for its classes.
     """
     rate = f"{measured.lr_peak:g}"
-    signs = _signs_of_too_high(records, measured=measured, run=run)
+    climbs = findings["trend"].verdict == "improving"
+    signs = _signs_of_too_high(records, measured=measured, run=run, climbs=climbs)
     figures: dict[str, Figure]
     if signs:
         figures = {"lr_peak": measured.lr_peak, "movement": measured.movement}
@@ -81,7 +85,7 @@ def learning_rate(
         figures = {"lr_peak": measured.lr_peak, "lowest_loss": lowest}
         return Finding(kind="learning rate", verdict="stuck", sentence=sentence, figures=figures)
     gain = measured.test_change
-    learning = findings["fit"].verdict == "underfits" and findings["trend"].verdict == "improving"
+    learning = climbs and findings["fit"].verdict == "underfits"
     if not learning or gain is None or measured.lr_last < HELD_SHARE * measured.lr_peak:
         return None
     losses = measured.losses[-measured.window :]
@@ -103,7 +107,7 @@ def learning_rate(
 
 
 def _signs_of_too_high(
-    records: Sequence[RunRecord], *, measured: Measurements, run: Run
+    records: Sequence[RunRecord], *, measured: Measurements, run: Run, climbs: bool
 ) -> list[str]:
     signs = []
     guessing = math.log(run.net.classes)
@@ -128,10 +132,13 @@ def _signs_of_too_high(
         )
     movement = measured.movement
     binomial = max(measured.binomial, 100 / measured.images)
-    if movement is not None and movement > MOVEMENT_IN_ERRORS * binomial:
+    least = max(MOVEMENT_IN_ERRORS * binomial, MOVEMENT_SHARE * (100 - measured.test))
+    # A curve that climbs is no straight line, and would pass for movement about one.
+    if movement is not None and movement > least and not climbs:
         signs.append(
             f"test accuracy moves by {points(movement)} points about its trend, "
-            f"{movement / binomial:.1f} times the test set's own error of {points(binomial)}"
+            f"{movement / binomial:.1f} times the test set's own error of {points(binomial)} and "
+            f"{movement / (100 - measured.test):.0%} of the test error"
         )
     return signs
 

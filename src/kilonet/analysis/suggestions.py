@@ -227,6 +227,9 @@ def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     movement = diagnosis.measured.movement
     if movement is None or not diagnosis.says("fluctuation", "fluctuates"):
         return
+    # What learns too slowly wants no lower rate yet.
+    if diagnosis.says("learning rate", "too low", "stuck"):
+        return
     reason = f"test accuracy fluctuates by {points(movement)} points from epoch to epoch"
     train = diagnosis.run.train
     if train.schedule.name == "constant":
@@ -296,7 +299,7 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if diagnosis.says("trend", "improving") and diagnosis.epochs_left:
         return
     train, measured = diagnosis.run.train, diagnosis.measured
-    if isinstance(train.schedule, OneCycle):
+    if isinstance(train.schedule, OneCycle) or diagnosis.says("learning rate", "too high", "stuck"):
         return
     peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
     reason = (
