@@ -90,50 +90,6 @@ class TestTarget:
         assert ("less than the test set's own error" in sentence) == within
 
 
-class TestEffect:
-    def test_one_seed_concludes_nothing(self) -> None:
-        found = finding(second_rung([[99.0] * 10], [[99.5] * 10]), "effect")
-        assert found.verdict == "one seed: nothing can be concluded"
-        assert "+0.50 points" in found.sentence
-        assert "One seed: nothing can be concluded about the step." in found.sentence
-
-    def test_paired_by_seed(self) -> None:
-        before = [[98.0] * 10, [98.5] * 10, [99.0] * 10]
-        after = [[98.2] * 10, [98.71] * 10, [99.19] * 10]
-        found = finding(second_rung(before, after), "effect")
-        assert found.verdict == "better"
-        assert found.sentence.count("better") == 2
-        assert "95% interval [+0.18, +0.22]" in found.sentence
-
-    def test_equal_differences_are_said_to_be_so(self) -> None:
-        found = finding(second_rung([[98.0] * 10] * 2, [[98.2] * 10] * 2), "effect")
-        assert found.verdict == "no difference shown"
-        assert "in every seed, so that the spread is unknown" in found.sentence
-
-    def test_seeds_without_a_partner(self) -> None:
-        rows = made_rows([99.0] * 10)
-        histories = [[rows, rows, rows], [rows, rows]]
-        seeds = [(1, 2, 3), (2, 4)]
-        result = made_result(STUDY, histories, seeds=seeds)
-        rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
-        assert rung.effect is not None
-        assert rung.effect.unpaired == 3
-        assert "3 seeds without a partner left out" in finding(rung, "effect").sentence
-
-    def test_short_runs_name_the_epochs_they_have(self) -> None:
-        found = finding(second_rung([[99.0] * 3], [[99.5] * 3]), "effect")
-        assert "in the mean of the last 3 epochs" in found.sentence
-        found = finding(second_rung([[99.0]], [[99.5]]), "effect")
-        assert "in the mean of the last epoch." in found.sentence
-
-    def test_no_seed_in_common(self) -> None:
-        rows = made_rows([99.0] * 10)
-        result = made_result(STUDY, [[rows], [rows]], seeds=[(1,), (2,)])
-        rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
-        found = finding(rung, "effect")
-        assert found.sentence == "Against rung 1: no seed in common: nothing can be concluded."
-
-
 class TestRobustness:
     STILL = [99.0] * 10
 

@@ -96,7 +96,34 @@ def test_seeds() -> None:
     assert rung.next_steps == ()
     text = " ".join(analysis.conclusions)
     assert "reached by every seed of rung 4 (Step scheduler)" in text
-    assert "not corrected for the number of steps" in text
+    assert "their intervals and p values corrected for 5 comparisons (Holm)" in text
+
+
+def test_seeds_at_the_target_epoch_by_epoch() -> None:
+    study = load_study("mnist-8k")
+    histories = [made_rows([99.4, *last]) for last in ((99.4, 99.3, 99.5), (99.4, 99.4, 99.4))]
+    [rung] = analyse(made_result(study, [histories]), test_images=TEST_IMAGES).rungs
+    assert (rung.at_target, rung.reached) == ((2, 1, 2), 1)
+    short = [made_rows([99.4, 99.3])]
+    [rung] = analyse(made_result(study, [short]), test_images=TEST_IMAGES).rungs
+    assert (rung.at_target, rung.reached) == ((1, 0), 0)
+
+
+def test_what_is_shown_in_part_of_a_study_stays_shown() -> None:
+    """The family is the planned ladder's, so that no word is taken back at a study's end."""
+    whole = seeded_result(seeds=5)
+    complete = analyse(whole, test_images=TEST_IMAGES)
+    shown = 0
+    for length in (2, 3, 4):
+        part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:length])
+        for early, late in zip(
+            analyse(part, test_images=TEST_IMAGES).rungs, complete.rungs, strict=False
+        ):
+            if early.effect is not None and early.effect.final.shown:
+                assert late.effect is not None
+                assert late.effect.final.verdict == early.effect.final.verdict
+                shown += 1
+    assert shown
 
 
 def test_a_target_that_some_seeds_reached() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -29,6 +29,8 @@ def test_power_is_scipys(effect: float, n: int, level: float) -> None:
     limit = stats.t.isf(level / 2, n - 1)
     shift = effect * np.sqrt(n)
     expected = stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift)
+    # Where the shift is far, SciPy has no number.
+    assume(np.isfinite(expected))
     assert power(0.1 * effect, sd=0.1, n=n, level=level) == pytest.approx(expected, rel=1e-5)
 
 

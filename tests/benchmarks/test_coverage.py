@@ -48,7 +48,7 @@ def test_intervals_hold_the_truth(population, seeds: int) -> None:
     found = simulation.coverage(population, seeds=seeds)
     assert 0.93 <= found.student <= 0.97
     assert 0.93 <= found.bootstrap <= 0.97
-    assert found.disagree <= 0.1
+    assert found.disagree <= 0.12
     if seeds <= 5:
         assert found.percentile < 0.9
 

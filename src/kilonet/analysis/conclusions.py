@@ -98,29 +98,24 @@ def _disagreements(rungs: Sequence[RungAnalysis]) -> list[str]:
 
 
 def _what_seeds_would_show(sensitivity: Sensitivity, *, seeds: int) -> str:
-    corrected = (
-        f" and {sensitivity.comparisons} comparisons are corrected for"
-        if sensitivity.comparisons > 1
-        else ""
-    )
-    spread = f"a standard deviation of {points(sensitivity.sd)}"
+    comparisons = sensitivity.comparisons
+    corrected = f"corrected for {comparisons} comparisons, " if comparisons > 1 else ""
     about = "about" if sensitivity.seeds_for_wanted < MAX_SEEDS else "more than"
     takes = (
-        f"a difference of {points(sensitivity.wanted)} points takes {about} "
+        f"{corrected}a difference of {points(sensitivity.wanted)} points takes {about} "
         f"{count(sensitivity.seeds_for_wanted, 'seed')} a rung to be shown in {POWER:.0%} of "
         "studies"
     )
+    spread = f"a standard deviation of {points(sensitivity.sd)} points"
     if sensitivity.assumed:
         return (
-            f"{takes[0].upper()}{takes[1:]}, if paired differences have {spread} points "
-            f"(assumed: {PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study)"
-            f"{corrected}."
+            f"{takes[0].upper()}{takes[1:]}; that assumes paired differences with {spread}, "
+            f"{PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study."
         )
     shows = ""
     if sensitivity.detectable is not None:
-        shows = f"{count(seeds, 'seed')} show {points(sensitivity.detectable)} points as often; "
+        shows = f"; {count(seeds, 'seed')} show {points(sensitivity.detectable)} points as often"
     return (
-        f"Paired differences have {spread} points, pooled over "
-        f"{count(sensitivity.steps, 'step')}: {takes}{corrected}; {shows}".rstrip("; ")
-        + "."
+        f"Paired differences have {spread}, pooled over {count(sensitivity.steps, 'step')}: "
+        f"{takes}{shows}."
     )

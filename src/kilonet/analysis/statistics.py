@@ -18,8 +18,8 @@ CONFIDENCE = 0.95
 
 AGREE_WITHIN = 0.3
 """Bootstrap and Student's t agree where no end is further from the other's than this share of
-Student's half width. Of normal samples at most 7 in 100 are further apart, of skewed ones of five
-seeds and more twice as many: see docs/statistics.md."""
+Student's half width. Of normal samples at most 9 in 100 are further apart: docs/statistics.md has
+the table."""
 
 ROUNDING = 1e-9
 """Accuracies are counts over a test set of far fewer than 10⁹ images, in floating point: spreads

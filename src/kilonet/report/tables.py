@@ -124,7 +124,7 @@ def result_lines(
     else:
         reached = f"{rung.reached} of {rung.seeds} seeds"
         in_turn = ", ".join(f"{seeds} of {rung.seeds}" for seeds in rung.at_target)
-        held_note = f"in one epoch after the other {in_turn}"
+        held_note = f"epoch by epoch {in_turn}"
     return (
         ResultLine(
             label="Parameters",
