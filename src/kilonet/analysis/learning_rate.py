@@ -17,7 +17,7 @@ from kilonet.analysis.words import count, percent, points
 from kilonet.record import RunRecord
 from kilonet.spec import Run
 
-LOSS_RISE = 1.25
+LOSS_RISE = 1.2
 """Diverging: an epoch's training loss and its training error are each at least this many times the
 lowest before it. Both, as either alone can rise a little in a sound training."""
 
@@ -43,6 +43,10 @@ MOVEMENT_SHARE = 0.2
 STEEP_FALL = 0.1
 """Still steep: over the last window the training loss fell by more than this share."""
 
+FALL_IN_ERRORS = 1.0
+"""Smoothly: from no epoch of the last window to the next did test accuracy fall by more than this
+many binomial errors. A small network without normalisation is steep and noisy at any rate."""
+
 HELD_SHARE = 0.5
 """Held: the last learning rate is at least this share of the highest."""
 
@@ -58,8 +62,8 @@ def learning_rate(
 
     Too high is what more than half of the seeds show by their loss or by a jump of their accuracy,
     or all together by their movement. Too low is a network that underfits and still improves, whose
-    training loss falls in every epoch of the last window, and steeply, and whose rate was not
-    lowered meanwhile. Stuck is one that never did better than guessing.
+    training loss falls in every epoch of the last window, steeply and smoothly, and whose rate was
+    not lowered meanwhile. Stuck is one that never did better than guessing.
 
     Args:
         records: the rung's runs.
@@ -91,6 +95,8 @@ def learning_rate(
     losses = measured.losses[-measured.window :]
     fall = 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
     if fall <= STEEP_FALL or not all(after < before for before, after in pairwise(losses)):
+        return None
+    if _largest_fall(records, measured) > FALL_IN_ERRORS * measured.binomial:
         return None
     sentence = (
         f"The learning rate of {rate} looks too low for {count(measured.epochs, 'epoch')}: "
@@ -160,6 +166,13 @@ def _loss_rise(record: RunRecord) -> tuple[float, int] | None:
                 found = max(found or (rise, row.epoch), (rise, row.epoch))
         lowest_loss, lowest_error = min(lowest_loss, loss), min(lowest_error, error)
     return found
+
+
+def _largest_fall(records: Sequence[RunRecord], measured: Measurements) -> float:
+    """Of the seeds' mean test accuracy, from one epoch of the last window to the next, points."""
+    runs = [[row.test_accuracy for row in record.rows[-measured.window :]] for record in records]
+    means = [math.fsum(epoch) / len(runs) for epoch in zip(*runs, strict=True)]
+    return max(before - after for before, after in pairwise(means))
 
 
 def _jump(record: RunRecord, measured: Measurements) -> tuple[float, int, float, float] | None:
