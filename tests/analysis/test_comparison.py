@@ -94,8 +94,8 @@ def test_sign_flips_by_hand() -> None:
     assert sign_flip_p([-1.0, 2.0, 4.0]) == 4 / 8
     # Sums of tenths differ by rounding from what they are.
     assert sign_flip_p([0.1, 0.2, -0.3]) == 1.0
-    with pytest.raises(ValueError, match="1 to 20"):
-        sign_flip_p([0.1] * 21)
+    with pytest.raises(ValueError, match="1 to 30"):
+        sign_flip_p([0.1] * 31)
 
 
 def test_sign_flips_speak_from_six_seeds_on() -> None:
@@ -104,8 +104,8 @@ def test_sign_flips_speak_from_six_seeds_on() -> None:
 
     assert found(5).p_sign_flip is None
     assert found(6).p_sign_flip == 2 / 64
-    assert found(20).p_sign_flip == 2 / 2**20
-    assert found(21).p_sign_flip is None
+    assert found(30).p_sign_flip == 2 / 2**30
+    assert found(31).p_sign_flip is None
 
 
 def test_tests_that_disagree() -> None:

@@ -85,7 +85,7 @@ def test_a_bootstrap_agrees_or_the_report_says_so() -> None:
     assert final.bootstrap95 is not None
     assert final.ci95 is not None
     assert ends == [f"{end:.2f}" for end in (*final.bootstrap95, *final.ci95)]
-    assert "Student's t is used, since" in text
+    assert "Student's t is used, which" in text
     assert "agrees" not in conclusion(apart, "10 seeds a rung")
 
 

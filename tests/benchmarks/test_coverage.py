@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kilonet.analysis.power import power
+
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "coverage.py"
 SPEC = importlib.util.spec_from_file_location("interval_coverage", PATH)
 assert SPEC is not None
@@ -70,5 +72,7 @@ def test_ladders_without_effect_get_few_wrong_words(seeds: int) -> None:
     # 5 % and three standard errors of a share of 2,000.
     assert found.corrected <= 0.05 + 3 * 0.0049
     assert found.alone > 0.15
+    # The step is worth one standard deviation of the differences; 4 standard errors are 0.045.
+    assert found.t_test == pytest.approx(power(1.0, sd=1.0, n=seeds), abs=0.045)
     if found.sign_flip is not None:
-        assert found.sign_flip <= found.t_test
+        assert found.sign_flip == pytest.approx(found.t_test, abs=0.045)

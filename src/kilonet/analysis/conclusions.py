@@ -90,8 +90,8 @@ def _disagreements(rungs: Sequence[RungAnalysis]) -> list[str]:
     return [
         f"Rung {rung.number}: a bootstrap puts the mean final accuracy in "
         f"{interval(*rung.final.bootstrap95)}, Student's t in {interval(*rung.final.ci95)}, "
-        "because the seeds lie unevenly about their mean; Student's t is used, since it is the "
-        "steadier of the two with few seeds, but take its ends with care."
+        "because the seeds lie unevenly about their mean; Student's t is used, which holds as well "
+        "in simulation and goes with the test of the steps, but take its ends with care."
         for rung in rungs
         if rung.final.intervals_disagree and rung.final.bootstrap95 and rung.final.ci95
     ]

@@ -301,9 +301,11 @@ def _effect(before: RungResult, after: RungResult) -> Effect:
 
 
 def _at_target(records: Sequence[RunRecord], *, target: float) -> tuple[int, ...]:
-    lasts = [record.rows[-TARGET_EPOCHS:] for record in records]
+    """Seeds at or above the target, epoch by epoch, as far back as every run has epochs."""
+    length = min(TARGET_EPOCHS, *(len(record.rows) for record in records))
     return tuple(
-        sum(row.test_accuracy >= target for row in rows) for rows in zip(*lasts, strict=True)
+        sum(record.rows[-back].test_accuracy >= target for record in records)
+        for back in range(length, 0, -1)
     )
 
 
