@@ -39,8 +39,8 @@ class TestTheNotebooksAuthor:
         """'More robustly', 'the accuracy did not improve much': augmentation."""
         rung = NOTEBOOK.rungs[1]
         assert finding(rung, "robustness").sentence.startswith(
-            "Trains more robustly, but no better: over the last 10 epochs the gap went from +0.15 "
-            "to +0.10 points"
+            "Trains more robustly (over-fits less and is steadier), but no better: over the last "
+            "10 epochs the gap went from +0.15 to +0.10 points"
         )
         assert finding(rung, "effect").sentence == (
             "Against rung 1: -0.01 points at the final epoch, -0.04 in the mean of the last 5 "
@@ -61,6 +61,10 @@ class TestTheNotebooksAuthor:
         fluctuation = finding(rung, "fluctuation")
         assert fluctuation.verdict == "fluctuates"
         assert "between 99.19% and 99.35%" in fluctuation.sentence
+        assert finding(rung, "robustness").sentence.startswith(
+            "Over-fits less, but is less steady: over the last 10 epochs the gap went from +0.10 "
+            "to -0.15 points, the movement between epochs from 0.08 to 0.10"
+        )
         assert rung.next_steps[0].change == load_study("mnist-8k").step[3].change
 
     def test_what_the_author_did_not_see(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.text import Text
 
-from kilonet.analysis import StudyAnalysis, analyse
+from kilonet.analysis import StudyAnalysis, analyse, read_errors
+from kilonet.errors import DataError
 from kilonet.record import RunRecord
 from kilonet.report.live import Live
 from kilonet.report.markdown import write_report
@@ -24,7 +25,12 @@ REPORT = "report.md"
 
 def _analyse(result: StudyResult) -> StudyAnalysis:
     data = result.rungs[0].records[0].environment["data"]
-    return analyse(result, test_images=data["test_images"])
+    try:
+        errors = read_errors(result)
+    except DataError:
+        # The records outlive the images: without these the rows alone are analysed.
+        errors = ()
+    return analyse(result, test_images=data["test_images"], errors=errors)
 
 
 class Climb(StudyObserver):
