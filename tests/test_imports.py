@@ -23,6 +23,7 @@ ORDER = [
     ["schedule"],
     ["engine"],
     ["record"],
+    ["sealed"],
     ["store"],
     ["run"],
     ["study"],

@@ -138,6 +138,7 @@ def train(
         steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
     else:
         engine.load_state(done.state)
+        store.bring_up_to_date()
         store.note_resumption(environment, after_epoch=done.epochs - 1)
         rows, steps = list(done.rows), done.steps
     observer = Silent() if observer is None else observer
