@@ -10,11 +10,11 @@ from typing import Self
 
 import numpy as np
 import pytest
-from test_store import ENVIRONMENT, RUN, checkpoint
 
 from kilonet.atomic import is_aside
 from kilonet.errors import StoreError
 from kilonet.store import RunFolder
+from test_store import ENVIRONMENT, RUN, checkpoint
 
 EPOCHS = RUN.train.epochs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -67,6 +68,15 @@ def run_command(arguments: list[str]) -> int:
         # The reader went away, as `head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return _fail(
+            "out of memory; finished epochs are kept: free some, or lower train.batch_size", 1
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        # Files have errors of their own; this is what is printed.
+        return _fail(f"standard output: cannot be written: {error.strerror}", 1)
     if code == INTERRUPTED:
         return _fail(_STOPPED.get(arguments[0], "stopped"), INTERRUPTED)
     return 0
@@ -152,7 +162,10 @@ def train(
     from kilonet.report.live import Live
     from kilonet.report.records import run_json
     from kilonet.spec import is_folder, load_run
+    from kilonet.store import RunFolder
 
+    if is_folder(name) and RunFolder(name).exists():
+        RunFolder(name).run()  # says what is wrong with a damaged one, not with its spec alone
     spec = load_run(name, settings=settings or [])
     if out is None and not settings and is_folder(name):
         out = Path(name)
