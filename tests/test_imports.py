@@ -26,7 +26,7 @@ ORDER = [
     ["sealed"],
     ["store"],
     ["run"],
-    ["study"],
+    ["range_test", "study"],
     ["analysis", "bench"],
     ["report", "search", "export"],
     ["cli"],

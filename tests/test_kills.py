@@ -97,7 +97,13 @@ def test_fifty_kills(small_mnist: Path, tmp_path: Path) -> None:
     were 50.
     """
     study = load_study("mnist-8k").replace(
-        {"data.name": str(small_mnist), "train.epochs": 15, "train.batch_size": 64, "seeds": 2}
+        {
+            "data.name": str(small_mnist),
+            "budget.epochs": 40,
+            "train.epochs": 40,
+            "train.batch_size": 64,
+            "seeds": 2,
+        }
     )
     study = study.replace({"step": study.to_dict()["step"][:2]})
     spec = tmp_path / "small.toml"
@@ -114,7 +120,7 @@ def test_fifty_kills(small_mnist: Path, tmp_path: Path) -> None:
         epochs = 0
         while True:
             # From before its first file to well into its work, so that it gets on in between.
-            after = draws.uniform(0.3 * start, start + 0.3 * seconds)
+            after = draws.uniform(0.5 * start, start + 0.2 * (seconds - start))
             if kills == KILLS:
                 after = 600.0
             if not run_and_kill(spec, folder, after=after):
