@@ -47,18 +47,65 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_removed_after_an_hour(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    old, young = tmp_path / ".file.0a.tmp", tmp_path / ".file.0b.tmp"
-    other = tmp_path / ".other.0a.tmp"
-    for aside in (old, young, other):
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    """By the lock that died with it, not by its age: a clock may jump."""
+    left = [tmp_path / f".{name}.{'0a' * 8}.tmp" for name in ("file", "other", "new")]
+    users_own = [tmp_path / name for name in (".file.0a.tmp", ".notes.tmp", "file.tmp")]
+    for aside in (*left, *users_own):
         aside.write_bytes(b"half")
-        assert is_aside(aside.name)
-    for aside in (old, other):
-        os.utime(aside, (1e9, 1e9))
+        assert is_aside(aside.name) == (aside in left)
+    os.utime(left[0], (1e9, 1e9))
+    os.utime(left[1], (9e9, 9e9))
+    path = tmp_path / "file"
     write_atomically(path, b"whole")
-    assert sorted(tmp_path.iterdir()) == sorted([young, other, path])
+    assert sorted(tmp_path.iterdir()) == sorted([*users_own, path])
     assert not is_aside(path.name)
+
+
+def test_what_a_living_writer_holds_is_left_alone(tmp_path: Path) -> None:
+    """However old it looks."""
+    with replacing(tmp_path / "slow") as file:
+        file.write(b"slow")
+        [aside] = tmp_path.iterdir()
+        os.utime(aside, (0, 0))
+        write_atomically(tmp_path / "quick", b"quick")
+        assert aside.exists()
+    assert (tmp_path / "slow").read_bytes() == b"slow"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_writer_whose_file_was_taken_for_abandoned_begins_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its locking somebody else may remove it."""
+    fcntl = pytest.importorskip("fcntl")
+    flock, tokens = fcntl.flock, []
+
+    def removed_first(file: object, operation: int) -> None:
+        if not tokens:
+            [aside] = tmp_path.iterdir()
+            tokens.append(aside.name)
+            aside.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    write_atomically(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert len(list(tmp_path.iterdir())) == 1
+    assert tokens
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def unsupported(file: object, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    left = tmp_path / f".file.{'0a' * 8}.tmp"
+    left.write_bytes(b"half")
+    write_atomically(tmp_path / "file", b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([left, tmp_path / "file"])
 
 
 def test_the_last_of_several_writers_stands(tmp_path: Path) -> None:

@@ -304,3 +304,42 @@ def test_bad_input_from_a_real_shell(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to try")
+def test_standard_output_on_a_full_disk() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kilonet", "summary", "interim", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == ("kilonet: standard output: cannot be written: No space left on device\n")
+
+
+def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def exhausted(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("kilonet.run.train", exhausted)
+    assert run_command(["train", "interim", "--out", "run"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("kilonet: out of memory; finished epochs are kept")
+
+
+def test_a_run_folder_whose_spec_was_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the folder that is damaged, not the user's spec that is wrong."""
+    from kilonet.spec import load_run
+    from kilonet.store import RunFolder
+
+    RunFolder("run").begin(load_run("interim"), {"engine": {}, "data": {}})
+    path = tmp_path / "run" / "run.toml"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert run_command(["train", "run"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("kilonet: run/run.toml: truncated or altered; restore it from a copy")

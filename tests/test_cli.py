@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,45 @@ def test_train_json_then_again_then_summary_of_the_folder(
     )
     assert run_command(["summary", "made", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == 7864
+
+
+def test_find_lr_json_and_nothing_but_a_picture(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(small_run))
+    assert run_command(["train", "run.toml", "--find-lr", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["picture"] == "run-learning-rate.png"
+    assert {path.name for path in tmp_path.iterdir()} == {"run.toml", found["picture"]}
+    assert found["steepest"] < found["minimum"]
+    assert found["suggestion"] <= found["best_validation"]
+    assert found["validation_images"] == 64
+    rates = [point["lr"] for point in found["points"]]
+    assert rates == sorted(rates)
+    assert "validation_loss" in found["points"][0]
+    assert "validation_loss" not in found["points"][1]
+    # The line is one that a study takes.
+    change = tomllib.loads(found["change"])["change"]
+    assert small_run.replace(change).train.optimizer.lr == found["suggestion"]
+    assert run_command(["train", "run.toml", "--find-lr", "--picture", "curve.png"]) == 0
+    assert f"--set train.optimizer.lr={found['suggestion']:g}" in capsys.readouterr().out
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--find-lr", "--out", "made"], "--find-lr keeps no run"),
+        (["--find-lr", "--resume"], "--find-lr keeps no run"),
+        (["--picture", "curve.png"], "--picture: only --find-lr draws one"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["train", "interim", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_study_prints_the_ladder_and_writes_the_report(

@@ -35,6 +35,7 @@ def test_the_docstring_draws_the_tree():
         (errors.BudgetError, errors.KilonetError, 1),
         (errors.DataError, errors.KilonetError, 1),
         (errors.EngineError, errors.KilonetError, 1),
+        (errors.DivergenceError, errors.EngineError, 1),
         (errors.StoreError, errors.KilonetError, 1),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from kilonet.errors import EngineError, StoreError
 from kilonet.report.markdown import environment_lines
 from kilonet.run import Silent, folder_name, train
+from kilonet.sealed import json_from_bytes, json_to_bytes
 from kilonet.spec import Run, load_run, load_study, to_toml
 from kilonet.store import RunFolder
 from kilonet.study import StudyObserver, run_study
@@ -87,9 +87,9 @@ def test_a_device_that_the_engine_has_not(small_run: Run, tmp_path: Path) -> Non
 def test_an_engine_that_kilonet_has_not(small_run: Run, tmp_path: Path) -> None:
     stopped(small_run, tmp_path)
     path = tmp_path / "environment.json"
-    environment = json.loads(path.read_text())
+    environment = json_from_bytes(path.read_bytes())
     environment["engine"]["name"] = "mine"
-    path.write_text(json.dumps(environment))
+    path.write_bytes(json_to_bytes(environment))
     with pytest.raises(StoreError, match="by the engine 'mine', which kilonet has not; name one"):
         train(small_run, folder=tmp_path, resume=True)
 

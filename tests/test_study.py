@@ -177,7 +177,7 @@ def test_too_many_epochs_are_told_before_anything_is_trained(study: Study, tmp_p
 
 
 def test_what_a_kill_left_of_the_first_write_is_no_stranger(study: Study, tmp_path: Path) -> None:
-    (tmp_path / ".study.toml.0123.tmp").write_text("half")
+    (tmp_path / ".study.toml.0123456789abcdef.tmp").write_text("half")
     tasks = Tasks()
     run_study(study.replace({"seeds": 1}), folder=tmp_path, observer=tasks)
     assert tasks.trained == [(1, 1), (2, 1)]

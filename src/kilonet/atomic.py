@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
-import time
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import BinaryIO
 
 from kilonet.errors import StoreError
 
-_ABANDONED_SECONDS = 3600.0
+if sys.platform != "win32":
+    import fcntl
+
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 @contextmanager
@@ -20,19 +24,23 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that becomes ``path`` when the block ends without an error.
 
     Readers see the old file or the new one, after a crash too, and of several writers at once the
-    last one stands. What writers that were killed left aside is removed after an hour.
+    last one stands. What killed writers left aside in the folder is removed.
 
     Raises:
         OSError: the folder cannot be written; ``path`` is as it was.
     """
-    _remove_abandoned(path)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    _remove_abandoned(path.parent)
+    aside, file = _open_aside(path)
     try:
-        with aside.open("xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+            if sys.platform != "win32":
+                # Renamed while it is still locked: nobody takes it for abandoned in between.
+                aside.replace(path)
+        if sys.platform == "win32":  # which renames no open file
+            aside.replace(path)
     except BaseException:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -47,7 +55,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         StoreError: if it cannot be written; what stood there before is untouched.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         with replacing(path) as file:
             file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
@@ -56,16 +64,54 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def is_aside(name: str) -> bool:
     """Whether a file of this name is one being written, or left by a writer that was killed."""
-    return name.startswith(".") and name.endswith(".tmp")
+    return _ASIDE.fullmatch(name) is not None
 
 
-def _remove_abandoned(path: Path) -> None:
-    oldest = time.time() - _ABANDONED_SECONDS
+def _open_aside(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside ``path``, locked for as long as its writer lives.
+
+    The lock, which the system takes from a process that dies, is what tells a file that is being
+    written from one that was abandoned; its age would not, where a clock jumps.
+    """
+    while True:
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        file = aside.open("xb")
+        if sys.platform == "win32":
+            return aside, file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # another writer found it not yet locked and is about to remove it
+        except OSError:
+            return aside, file  # a file system without locks; then nobody removes either
+        else:
+            if aside.exists():
+                return aside, file
+        file.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what writers that are dead left aside; where there are no locks it stays."""
+    if sys.platform == "win32":
+        return
     with suppress(OSError):
-        for aside in path.parent.iterdir():
-            ours = aside.name.startswith(f".{path.name}.") and is_aside(aside.name)
-            if ours and aside.stat().st_mtime < oldest:
+        for aside in [entry for entry in folder.iterdir() if is_aside(entry.name)]:
+            with suppress(OSError), aside.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 aside.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and flush their names to the disk."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        _flush_folder(new.parent)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from kilonet.environment import package_version
-from kilonet.errors import KilonetError
+from kilonet.errors import KilonetError, UsageError
+
+if TYPE_CHECKING:
+    from kilonet.spec import Run
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: what shells expect, 128 + SIGINT."""
@@ -67,6 +71,15 @@ def run_command(arguments: list[str]) -> int:
         # The reader went away, as `head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return _fail(
+            "out of memory; finished epochs are kept: free some, or lower train.batch_size", 1
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        # Files have errors of their own; this is what is printed.
+        return _fail(f"standard output: cannot be written: {error.strerror}", 1)
     if code == INTERRUPTED:
         return _fail(_STOPPED.get(arguments[0], "stopped"), INTERRUPTED)
     return 0
@@ -142,6 +155,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
     ] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option("--find-lr", help="Train nothing; sweep the learning rate and suggest one."),
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where --find-lr draws its curve, as PNG."),
+    ] = None,
     engine: _Engine = "auto",
     device: _Device = "auto",
     threads: _Threads = None,
@@ -152,8 +173,28 @@ def train(
     from kilonet.report.live import Live
     from kilonet.report.records import run_json
     from kilonet.spec import is_folder, load_run
+    from kilonet.store import RunFolder
 
+    if is_folder(name) and RunFolder(name).exists():
+        RunFolder(name).run()  # says what is wrong with a damaged one, not with its spec alone
     spec = load_run(name, settings=settings or [])
+    if find_lr:
+        if out is not None or resume:
+            raise UsageError(
+                "--find-lr keeps no run: leave out --out and --resume; "
+                "--picture says where its curve goes"
+            )
+        _find_lr(
+            spec,
+            picture or Path(f"{Path(name).resolve().stem}-learning-rate.png"),
+            engine=engine,
+            device=device,
+            threads=threads,
+            as_json=as_json,
+        )
+        return
+    if picture is not None:
+        raise UsageError("--picture: only --find-lr draws one")
     if out is None and not settings and is_folder(name):
         out = Path(name)
     console = _console(as_json)
@@ -172,6 +213,23 @@ def train(
         return
     _say(console, str(record.log_table))
     _say(console, f"Run folder: {record.path}")
+
+
+def _find_lr(
+    run: Run, picture: Path, *, engine: str, device: str, threads: int | None, as_json: bool
+) -> None:
+    from kilonet.range_test import find_lr
+    from kilonet.report.range_test import RangeProgress, range_figure, range_json, range_text
+
+    console = _console(as_json)
+    with RangeProgress(console) as bar:
+        found = find_lr(run, engine=engine, device=device, threads=threads, progress=bar.step)
+    range_figure(found, picture)
+    if as_json:
+        _print_json(range_json(found, picture=picture))
+        return
+    _say(console, range_text(found))
+    _say(console, f"Curve: {picture}")
 
 
 @app.command(epilog="Example: kilonet summary interim --json")

@@ -8,7 +8,8 @@
     ├── UsageError          exit 2   the call itself is wrong: an unknown name, clashing options
     ├── BudgetError         exit 1   the network is over the parameters it may have
     ├── DataError           exit 1   a data set that cannot be read, or does not fit the network
-    ├── EngineError         exit 1   no engine can train this here, or training diverged
+    ├── EngineError         exit 1   no engine can train this here
+    │   └── DivergenceError          the loss is no longer a number
     └── StoreError          exit 1   a run folder that cannot be read or written
 
 A message is one line: what is wrong, where, and what to do. Anything else that escapes is a
@@ -56,6 +57,10 @@ class DataError(KilonetError):
 
 class EngineError(KilonetError):
     """No engine can train this network here, or the training diverged."""
+
+
+class DivergenceError(EngineError):
+    """The training diverged: its loss is no longer a finite number."""
 
 
 class StoreError(KilonetError):

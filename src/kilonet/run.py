@@ -17,7 +17,7 @@ from kilonet.data import Dataset, load_dataset, normalisation, validation_split
 from kilonet.data.resize import resize
 from kilonet.engine import ENGINES, Batch, Engine, EvalResult, choose_engine, create_engine
 from kilonet.environment import describe_environment
-from kilonet.errors import DataError, EngineError, StoreError
+from kilonet.errors import DataError, DivergenceError, StoreError
 from kilonet.randomness import Purpose, permutation
 from kilonet.record import EpochRow, RunRecord
 from kilonet.schedule import Schedule, ValidationResult
@@ -138,6 +138,7 @@ def train(
         steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
     else:
         engine.load_state(done.state)
+        store.bring_up_to_date()
         store.note_resumption(environment, after_epoch=done.epochs - 1)
         rows, steps = list(done.rows), done.steps
     observer = Silent() if observer is None else observer
@@ -366,7 +367,7 @@ class _Loop:
         test = self.engine.evaluate(self.images.test_images, self.images.test_labels)
         # The loss of a step is of the weights before it: the last update shows only here.
         if not math.isfinite(test.loss):
-            raise EngineError(
+            raise DivergenceError(
                 f"epoch {epoch}, after its last step: the training diverged, its test loss is "
                 f"{test.loss}; lower train.optimizer.lr (it is {lr:g})"
             )

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from kilonet.atomic import is_aside, write_atomically
 from kilonet.data.npz import read_npz
 from kilonet.errors import DataError, StoreError
 from kilonet.record import EpochRow, RunRecord
+from kilonet.sealed import (
+    FORMAT,
+    FORMATS,
+    AlteredError,
+    Arrays,
+    arrays_to_bytes,
+    json_from_bytes,
+    json_to_bytes,
+    rows_from_bytes,
+    rows_to_bytes,
+    tensors_from_bytes,
+    tensors_to_bytes,
+)
 from kilonet.spec import Run, load_run, to_toml
-
-FORMAT = 1
-"""Of run folders; a folder of a newer format is refused, not guessed at."""
 
 _RUN = "run.toml"
 _ENVIRONMENT = "environment.json"
@@ -32,8 +37,6 @@ _STEPS = "steps.npz"
 _CHECKPOINT = "checkpoint.safetensors"
 _WEIGHTS = "weights.safetensors"
 _PREDICTIONS = "predictions.npz"
-
-Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,9 @@ class RunFolder:
     """One run's folder. Every file in it is replaced whole or not at all.
 
     The checkpoint is written last in an epoch and is what counts: rows and steps beyond it belong
-    to an epoch that was cut off, and are dropped on reading.
+    to an epoch that was cut off, and are dropped on reading. A file that was truncated or altered
+    is refused by whatever reads it (:mod:`kilonet.sealed` tells how it is noticed), and nothing is
+    written over it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -88,12 +93,26 @@ class RunFolder:
         """
         if not self.exists():
             self._refuse_strangers()
-        # The spec goes first and comes last: without it the folder counts as empty.
-        for name in (_RUN, _CHECKPOINT, _PREDICTIONS, _WEIGHTS, _STEPS, _EPOCHS):
+        # The spec goes last and comes last: without it the folder counts as empty, so there is
+        # no instant at which it counts as empty and still holds results.
+        for name in (_PREDICTIONS, _WEIGHTS, _CHECKPOINT, _STEPS, _EPOCHS, _RUN):
             self._remove(name)
-        record = {"format": FORMAT, **environment}
-        self._write(_ENVIRONMENT, json.dumps(record, indent=2) + "\n")
-        self._write(_RUN, to_toml(run))
+        spec = to_toml(run).encode()
+        record = {"format": FORMAT, "run_sha256": _sha256(spec), **environment}
+        self._write(_ENVIRONMENT, json_to_bytes(record))
+        self._write(_RUN, spec)
+
+    def bring_up_to_date(self) -> None:
+        """Rewrite an unfinished run of an older format in this one, before it goes on."""
+        environment = self.environment()
+        if environment["format"] == FORMAT:
+            return
+        checkpoint = self.checkpoint()
+        if checkpoint is not None:
+            self.save(checkpoint)
+        # Last: the environment's format says what the other files may be asked to hold.
+        seal = {"format": FORMAT, "run_sha256": _sha256(self._read(_RUN))}
+        self._write(_ENVIRONMENT, json_to_bytes(seal | environment | seal))
 
     def note_resumption(self, environment: Mapping[str, Any], *, after_epoch: int) -> None:
         """Record that the run goes on after an epoch, if the environment is no longer the same."""
@@ -102,7 +121,7 @@ class RunFolder:
         before = {**begun, **(resumed[-1] if resumed else {})}
         if any(before.get(key) != value for key, value in environment.items() if key != "started"):
             resumed.append({"after_epoch": after_epoch, **environment})
-            self._write(_ENVIRONMENT, json.dumps(begun, indent=2) + "\n")
+            self._write(_ENVIRONMENT, json_to_bytes(begun))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the steps, the rows and, last, the state of a run after an epoch."""
@@ -111,46 +130,51 @@ class RunFolder:
             "correct": checkpoint.steps.correct,
             "epochs": np.array(checkpoint.epochs),
         }
-        self._write_arrays(_STEPS, steps)
-        self._write(_EPOCHS, "".join(_row_to_json(row) + "\n" for row in checkpoint.rows))
-        metadata = {"format": str(FORMAT), "epochs": str(checkpoint.epochs)}
-        self._write_tensors(_CHECKPOINT, checkpoint.state, metadata)
+        self._write(_STEPS, arrays_to_bytes(steps))
+        self._write(_EPOCHS, rows_to_bytes(checkpoint.rows))
+        metadata = {"epochs": str(checkpoint.epochs)}
+        self._write(_CHECKPOINT, tensors_to_bytes(checkpoint.state, metadata))
 
     def finish(self, *, weights: Arrays, logits: NDArray[np.float32]) -> None:
         """Write the final weights and the test set's logits; from then on the run is finished."""
-        self._write_tensors(_WEIGHTS, weights, {"format": str(FORMAT)})
-        self._write_arrays(_PREDICTIONS, {"logits": logits})
+        self._write(_WEIGHTS, tensors_to_bytes(weights, {}))
+        self._write(_PREDICTIONS, arrays_to_bytes({"logits": logits}))
 
     def run(self) -> Run:
         """The spec.
 
         Raises:
-            StoreError: if there is none.
+            StoreError: if there is none, or it is not as it was written.
             SpecError: if it does not hold.
         """
         if not self.exists():
             raise StoreError(f"{self.path}: not a run folder: it has no {_RUN}")
+        environment = self.environment()
+        if environment["format"] > 1 and environment["run_sha256"] != _sha256(self._read(_RUN)):
+            raise self._altered(_RUN)
         return load_run(str(self.path / _RUN))
 
     def environment(self) -> dict[str, Any]:
-        """What ``environment.json`` holds; StoreError where it is damaged or of another format."""
+        """What ``environment.json`` holds; StoreError where it is damaged or of a newer format."""
         path = self.path / _ENVIRONMENT
         try:
-            environment = json.loads(self._read(_ENVIRONMENT))
-        except ValueError:
-            raise StoreError(f"{path}: not valid JSON; {self._anew}") from None
-        found = environment.get("format") if isinstance(environment, dict) else None
-        if found != FORMAT:
+            environment = json_from_bytes(self._read(_ENVIRONMENT))
+        except AlteredError as error:
+            raise self._altered(_ENVIRONMENT, str(error)) from None
+        found = environment.get("format")
+        if found not in FORMATS:
             raise StoreError(
-                f"{path}: format {found!r}, but this kilonet reads format {FORMAT}; "
-                "use the version that wrote it, or another folder"
+                f"{path}: format {found!r}, but this kilonet reads formats {FORMATS[0]} to "
+                f"{FORMATS[-1]}; use the version that wrote it, or another folder"
             )
         for table in ("engine", "data"):
             if not isinstance(environment.get(table), dict):
-                raise StoreError(f"{path}: {table!r} is damaged; {self._anew}")
+                raise self._altered(_ENVIRONMENT, f"{table!r} is no table")
         if not isinstance(environment.get("resumed", []), list):
-            raise StoreError(f"{path}: 'resumed' is damaged; {self._anew}")
-        return dict(environment)
+            raise self._altered(_ENVIRONMENT, "'resumed' is no list")
+        if found > 1 and "run_sha256" not in environment:
+            raise self._altered(_ENVIRONMENT, "'run_sha256' is missing")
+        return environment
 
     def last_engine(self) -> dict[str, Any]:
         """What ``environment.json`` tells of the engine that took the run as far as it is."""
@@ -162,19 +186,13 @@ class RunFolder:
 
     def rows(self) -> tuple[EpochRow, ...]:
         """The epochs' rows, none before the first one's end; StoreError where they are damaged."""
-        path = self.path / _EPOCHS
-        if not is_file(path):
+        if not is_file(self.path / _EPOCHS):
             return ()
-        rows = []
-        for number, line in enumerate(self._read(_EPOCHS).decode(errors="replace").splitlines()):
-            try:
-                row = EpochRow(**json.loads(line))
-            except (TypeError, ValueError):
-                row = None
-            if row is None or row.epoch != number or not _is_whole(row):
-                raise StoreError(f"{path}: line {number + 1} is damaged; {self._anew}")
-            rows.append(row)
-        return tuple(rows)
+        checks = self.environment()["format"] > 1
+        try:
+            return rows_from_bytes(self._read(_EPOCHS), checks=checks)
+        except AlteredError as error:
+            raise self._altered(_EPOCHS, str(error)) from None
 
     def finished(self) -> bool:
         """Whether the run trained to its end and all its results are here."""
@@ -184,9 +202,14 @@ class RunFolder:
         return len(self.rows()) == self.run().train.epochs
 
     def record(self) -> RunRecord:
-        """The run as far as it has come."""
+        """The run as far as it has come: to its end, or to its checkpoint."""
         run = self.run()
-        return RunRecord(path=self.path, run=run, rows=self.rows(), environment=self.environment())
+        if self.finished():
+            rows = self.rows()
+        else:
+            checkpoint = self.checkpoint()
+            rows = () if checkpoint is None else checkpoint.rows
+        return RunRecord(path=self.path, run=run, rows=rows, environment=self.environment())
 
     def checkpoint(self) -> Checkpoint | None:
         """Where to resume, or None where no epoch was finished.
@@ -195,11 +218,16 @@ class RunFolder:
             StoreError: if the checkpoint is truncated or altered, or does not fit the rows.
         """
         path = self.path / _CHECKPOINT
+        rows = self.rows()
         if not is_file(path):
+            # A kill in the first epoch's save leaves one row without it, never more.
+            if len(rows) > 1:
+                raise StoreError(
+                    f"{path}: missing, though {_EPOCHS} tells of {len(rows)} epochs; {self._anew}"
+                )
             return None
         state, metadata = self._read_tensors(_CHECKPOINT)
         epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
-        rows = self.rows()
         arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
         loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
         # Steps and rows run one epoch ahead if the run was cut off before its checkpoint.
@@ -223,7 +251,11 @@ class RunFolder:
 
     @property
     def _anew(self) -> str:
-        return f"remove {self.path} to train the run again"
+        return f"restore it from a copy, or remove {self.path} to train the run again"
+
+    def _altered(self, name: str, where: str = "") -> StoreError:
+        where = f" ({where})" if where else ""
+        return StoreError(f"{self.path / name}: truncated or altered{where}; {self._anew}")
 
     def _refuse_strangers(self) -> None:
         """A folder with a user's own files in it is not ours to write into."""
@@ -251,18 +283,6 @@ class RunFolder:
     def _write(self, name: str, content: bytes | str) -> None:
         write_atomically(self.path / name, content)
 
-    def _write_arrays(self, name: str, arrays: Arrays) -> None:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        self._write(name, buffer.getvalue())
-
-    def _write_tensors(self, name: str, arrays: Arrays, metadata: dict[str, str]) -> None:
-        tensors = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        # ascontiguousarray makes an array of a scalar; batch norm's count must stay one.
-        tensors = {key: array.reshape(arrays[key].shape) for key, array in tensors.items()}
-        content = safetensors.numpy.save(tensors, {**metadata, "sha256": _digest(tensors)})
-        self._write(name, _with_sorted_metadata(content))
-
     def _read(self, name: str) -> bytes:
         path = self.path / name
         try:
@@ -279,46 +299,26 @@ class RunFolder:
         try:
             return read_npz(path, names=keys)
         except DataError:
-            raise StoreError(f"{path}: truncated or altered; {self._anew}") from None
+            raise self._altered(name) from None
 
     def _read_tensors(self, name: str) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
-        path = self.path / name
-        content = self._read(name)
         try:
-            tensors = safetensors.numpy.load(content)
-            header = int.from_bytes(content[:8], "little")
-            metadata = json.loads(content[8 : 8 + header])["__metadata__"]
-        except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
-            tensors, metadata = {}, {}
-        if metadata.get("sha256") != _digest(tensors):
-            raise StoreError(f"{path}: truncated or altered; {self._anew}")
-        return dict(tensors), metadata
+            tensors, metadata = tensors_from_bytes(self._read(name))
+        except AlteredError:
+            raise self._altered(name) from None
+        if metadata.get("format") not in {str(known) for known in FORMATS}:
+            raise StoreError(
+                f"{self.path / name}: format {metadata.get('format')!r}, but this kilonet reads "
+                f"formats {FORMATS[0]} to {FORMATS[-1]}; use the version that wrote it"
+            )
+        return tensors, metadata
 
 
 _OURS = frozenset({_RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
 
 
-def _with_sorted_metadata(content: bytes) -> bytes:
-    """A safetensors file of which equal tensors make equal bytes.
-
-    safetensors writes metadata in the order of a hash table that is seeded anew in each process.
-    """
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + content[end:]
-
-
-def _digest(tensors: Arrays) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes: safetensors itself notices no flipped bit."""
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        array = tensors[key]
-        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def is_file(path: Path) -> bool:
@@ -327,16 +327,3 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from None
-
-
-def _row_to_json(row: EpochRow) -> str:
-    return json.dumps({k: v for k, v in asdict(row).items() if v is not None}, allow_nan=False)
-
-
-def _is_whole(row: EpochRow) -> bool:
-    """Whether every value that was read is a finite number."""
-    values = [value for value in asdict(row).values() if value is not None]
-    optional = {"validation_accuracy", "validation_loss"}
-    required = len(fields(EpochRow)) - len(optional)
-    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    return numbers and len(values) >= required

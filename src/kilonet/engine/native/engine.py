@@ -23,7 +23,7 @@ from kilonet.engine.native.machine import (
 from kilonet.engine.native.network import compile_network, pixel_table
 from kilonet.engine.native.profile import ProfileRow, profile_network
 from kilonet.environment import package_version
-from kilonet.errors import DataError, EngineError
+from kilonet.errors import DataError, DivergenceError, EngineError
 from kilonet.spec import SGD, AdamW, graph
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class NativeEngine:
         if self._average is not None:
             self._average_weights(self._average)
         if not math.isfinite(loss):
-            raise EngineError(
+            raise DivergenceError(
                 f"epoch {batch.epoch}, step {batch.step}: the training diverged, its loss is "
                 f"{loss}; lower train.optimizer.lr (this step's was {lr:g})"
             )

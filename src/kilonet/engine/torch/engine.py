@@ -19,7 +19,7 @@ from kilonet.engine.base import Batch, EvalResult, StepResult
 from kilonet.engine.init import initial_weights
 from kilonet.engine.torch.module import SeededDropout, build_module
 from kilonet.engine.torch.optimizer import build_optimizer
-from kilonet.errors import DataError, EngineError, UsageError, did_you_mean
+from kilonet.errors import DataError, DivergenceError, EngineError, UsageError, did_you_mean
 from kilonet.randomness import Purpose, philox4x32
 from kilonet.spec import SGD, graph
 
@@ -130,7 +130,7 @@ class TorchEngine:
         # Both in one transfer, and only now: each one makes the CPU wait for the GPU.
         loss_value, correct_value = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
         if not math.isfinite(loss_value):
-            raise EngineError(
+            raise DivergenceError(
                 f"epoch {batch.epoch}, step {batch.step}: the training diverged, its loss is "
                 f"{loss_value}; lower train.optimizer.lr (this step's was {lr:g})"
             )

@@ -1,0 +1,433 @@
+"""Provoke what goes wrong with disks, folders and machines, and print what came of it as Markdown.
+
+    sudo python scripts/fault_table.py
+
+Each fault is a real one, provoked on the command line in a process of its own: full and read-only
+disks are small file systems in memory, mounted for the purpose, hence root; where that is not
+allowed, the row says so. The training is a small real one, of 640 digits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kilonet.atomic import is_aside
+from kilonet.data import load_dataset
+from kilonet.sealed import json_from_bytes, json_to_bytes
+from kilonet.spec import load_run, load_study, to_toml
+
+EPOCHS = 3
+KILONET = [sys.executable, "-m", "kilonet"]
+# Clocks of the process go forward and back by days; what measures durations is left alone.
+JUMPING = """
+import sys, time
+real, calls = time.time, [0]
+def jumping():
+    calls[0] += 1
+    return real() + (-1) ** calls[0] * 86400 * calls[0]
+time.time = jumping
+from kilonet.cli import run_command
+sys.exit(run_command(sys.argv[1:]))
+"""
+READ_WEIGHTS = """
+import sys
+from kilonet.errors import KilonetError
+from kilonet.store import RunFolder
+try:
+    RunFolder(sys.argv[1]).weights(), RunFolder(sys.argv[1]).test_logits()
+except KilonetError as error:
+    sys.exit(f"kilonet: {error}")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command came to: its exit code and its last line on standard error."""
+
+    code: int
+    line: str
+
+
+class Bench:
+    """A folder to break things in, a small run, and what it comes to when nothing is broken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        mnist = load_dataset("mnist")
+        data = folder / "small.npz"
+        np.savez(
+            data,
+            train_images=mnist.train_images[:640],
+            train_labels=mnist.train_labels[:640],
+            test_images=mnist.test_images[:200],
+            test_labels=mnist.test_labels[:200],
+        )
+        changes = {"data.name": str(data), "train.epochs": EPOCHS, "train.batch_size": 64}
+        self.spec = folder / "small.toml"
+        self.spec.write_text(to_toml(load_run("interim").replace(changes)))
+        study = load_study("mnist-8k").replace({**changes, "seeds": 1})
+        self.study = folder / "study.toml"
+        self.study.write_text(to_toml(study.replace({"step": study.to_dict()["step"][:2]})))
+        self.whole = folder / "whole"
+        outcome = self.train(self.whole)
+        assert outcome.code == 0, outcome.line
+        self.weights = digest(self.whole / "weights.safetensors")
+
+    def train(self, out: Path, *options: str, **how: Callable[[], None]) -> Outcome:
+        """``kilonet train``, with ``before`` called in the new process before it begins."""
+        return self.run([*KILONET, "train", str(self.spec), "--out", str(out), *options], **how)
+
+    def run(self, command: list[str], *, before: Callable[[], None] | None = None) -> Outcome:
+        """Run a command and keep its last line."""
+        done = subprocess.run(
+            command, capture_output=True, text=True, preexec_fn=before, check=False, timeout=300
+        )
+        return outcome(done.returncode, done.stderr, folder=self.folder)
+
+    def finished_copy(self, name: str) -> Path:
+        """A whole, finished run of its own."""
+        return Path(shutil.copytree(self.whole, self.folder / name))
+
+    def stopped_copy(self, name: str) -> Path:
+        """A run that lost its results and goes on at its checkpoint."""
+        folder = self.finished_copy(name)
+        for result in ("weights.safetensors", "predictions.npz"):
+            (folder / result).unlink()
+        return folder
+
+    def state(self, folder: Path) -> str:
+        """What a folder holds, in words."""
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        debris = [name for name in names if is_aside(name)]
+        rows = folder / "epochs.jsonl"
+        epochs = len(rows.read_text().splitlines()) if rows.exists() else 0
+        told = f"{epochs} of {EPOCHS} epochs"
+        if "weights.safetensors" in names:
+            same = digest(folder / "weights.safetensors") == self.weights
+            told = f"all {EPOCHS} epochs; weights {'the same' if same else 'OTHER'} bits"
+        return told + (f"; DEBRIS {debris}" if debris else "")
+
+
+def outcome(code: int, stderr: str, *, folder: Path) -> Outcome:
+    """The last line, without the folder's own long name."""
+    lines = [line for line in stderr.splitlines() if line.strip()] or [""]
+    assert "Traceback" not in stderr, stderr
+    return Outcome(code=code, line=lines[-1].replace(f"{folder}/", ""))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def mounted(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
+    """A file system in memory; gives a function that mounts it anew with other options."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def again(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+    try:
+        yield again
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def obey_permissions() -> None:
+    """Let root be refused as anybody is: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def full_from_the_start(bench: Bench) -> list[str]:
+    """A disk with room for one page of 4 KiB."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="4k") as again:
+        out = disk / "run"
+        told = bench.train(out)
+        survived = bench.state(out)
+        again("size=4m")
+        then = bench.train(out, "--resume")
+        return row("disk full at the first write", told, survived, then, bench.state(out))
+
+
+def full_in_the_middle(bench: Bench) -> list[str]:
+    """A disk with room for two epochs and not for what comes after them."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="112k") as again:
+        out = disk / "run"
+        told = bench.train(out)
+        survived = bench.state(out)
+        again("size=4m")
+        then = bench.train(out, "--resume")
+        return row("disk full in a later epoch", told, survived, then, bench.state(out))
+
+
+def full_output(bench: Bench) -> list[str]:
+    """What is printed goes to a full disk; the run itself does not."""
+    with Path("/dev/full").open("w") as full:
+        command = [*KILONET, "train", str(bench.whole), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    told = outcome(done.returncode, done.stderr, folder=bench.folder)
+    then = bench.run(command)
+    state = bench.state(bench.whole)
+    return row("disk full under standard output", told, state, then, state)
+
+
+def read_only(bench: Bench) -> list[str]:
+    """The disk turns read-only before the run goes on."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="4m") as again:
+        out = Path(shutil.copytree(bench.stopped_copy("source-ro"), disk / "run"))
+        again("ro")
+        told = bench.train(out, "--resume")
+        survived = bench.state(out)
+        again("rw")
+        then = bench.train(out, "--resume")
+        return row("file system read-only", told, survived, then, bench.state(out))
+
+
+def permission(bench: Bench) -> list[str]:
+    """The folder may be read, not written into."""
+    out = bench.stopped_copy("denied")
+    out.chmod(0o555)
+    told = bench.train(out, "--resume", before=obey_permissions)
+    survived = bench.state(out)
+    out.chmod(0o755)
+    then = bench.train(out, "--resume")
+    return row("folder without write permission", told, survived, then, bench.state(out))
+
+
+def unreadable(bench: Bench) -> list[str]:
+    """The checkpoint may not be read."""
+    out = bench.stopped_copy("unreadable")
+    (out / "checkpoint.safetensors").chmod(0)
+    told = bench.train(out, "--resume", before=obey_permissions)
+    survived = bench.state(out)
+    (out / "checkpoint.safetensors").chmod(0o644)
+    then = bench.train(out, "--resume")
+    return row("checkpoint without read permission", told, survived, then, bench.state(out))
+
+
+def older(bench: Bench) -> list[str]:
+    """What the version before wrote goes on here."""
+    out = bench.stopped_copy("older")
+    environment = json_from_bytes((out / "environment.json").read_bytes())
+    environment |= {"format": 1}
+    del environment["run_sha256"]
+    (out / "environment.json").write_text(json.dumps(environment))
+    rows = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+    for each in rows:
+        del each["crc32"]
+    (out / "epochs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    told = bench.train(out, "--resume")
+    again = bench.train(out)
+    state = bench.state(out)
+    return row("unfinished run of the older format 1", told, state, again, state)
+
+
+def newer(bench: Bench) -> list[str]:
+    """What a later version wrote is left alone."""
+    out = bench.finished_copy("newer")
+    path = out / "environment.json"
+    ours = path.read_bytes()
+    path.write_bytes(json_to_bytes({**json_from_bytes(ours), "format": 3}))
+    told = bench.train(out, "--resume")
+    survived = bench.state(out)
+    path.write_bytes(ours)
+    then = bench.train(out)
+    return row("run of a newer format", told, survived, then, bench.state(out))
+
+
+def truncated(bench: Bench, name: str) -> list[str]:
+    """Half of a file."""
+    return damaged(bench, name, f"`{name}` truncated", lambda content: content[: len(content) // 2])
+
+
+def flipped(bench: Bench, name: str) -> list[str]:
+    """A bit in the middle of a file."""
+
+    def flip(content: bytes) -> bytes:
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+
+    return damaged(bench, name, f"`{name}`, one bit flipped", flip)
+
+
+def damaged(bench: Bench, name: str, fault: str, damage: Callable[[bytes], bytes]) -> list[str]:
+    """Damage a file of an unfinished run, or of a finished one where only that has it."""
+    result = name in ("weights.safetensors", "predictions.npz")
+    copy = bench.finished_copy if result else bench.stopped_copy
+    out = copy(f"run-{len(list(bench.folder.iterdir()))}")
+    path = out / name
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+
+    def read() -> Outcome:
+        if result:
+            return bench.run([sys.executable, "-c", READ_WEIGHTS, str(out)])
+        return bench.train(out, "--resume")
+
+    before = {file.name: digest(file) for file in out.iterdir()}
+    told = read()
+    after = {file.name: digest(file) for file in out.iterdir()}
+    survived = "every file as it was" if before == after else "FILES CHANGED"
+    path.write_bytes(content)
+    then = read()
+    return row(fault, told, survived, then, bench.state(out))
+
+
+def killed(bench: Bench) -> list[str]:
+    """SIGKILL as soon as rows are there, and what a write had left aside."""
+    out = bench.folder / "killed"
+    command = [*KILONET, "train", str(bench.spec), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (out / "epochs.jsonl").exists():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (out / f".epochs.jsonl.{'0a' * 8}.tmp").write_text("half")
+    survived = bench.state(out).partition("; DEBRIS")[0] + ", a half-written file beside them"
+    then = bench.train(out, "--resume")
+    told = Outcome(code=process.returncode, line="(nothing: SIGKILL)")
+    return row("killed in the middle of a save", told, survived, then, bench.state(out))
+
+
+def two_at_once(bench: Bench) -> list[str]:
+    """The same command twice at the same time."""
+    out = bench.folder / "two"
+    command = [*KILONET, "study", str(bench.study), "--out", str(out)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in both]
+    # The one that was refused tells more than the one that was not.
+    ended.sort(key=lambda end: -end[1])
+    told = outcome(ended[0][1], ended[0][0], folder=bench.folder)
+    survived = f"the other one ended with {ended[1][1]}"
+    then = bench.run(command)
+    runs = sorted((out / "runs").iterdir())
+    finished = sum((run / "weights.safetensors").exists() for run in runs)
+    return row("two studies at once in one folder", told, survived, then, f"{finished} whole runs")
+
+
+def out_of_memory(bench: Bench) -> list[str]:
+    """With as much address space as the program needs to begin, and not enough to train."""
+    for megabytes in range(100, 2000, 20):
+        out = bench.folder / f"memory-{megabytes}"
+
+        def limit(size: int = megabytes << 20) -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+        done = subprocess.run(
+            [*KILONET, "train", str(bench.spec), "--out", str(out)],
+            capture_output=True,
+            text=True,
+            preexec_fn=limit,
+            check=False,
+        )
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        if done.returncode == 1 and last.startswith("kilonet: out of memory"):
+            told = outcome(done.returncode, last, folder=bench.folder)
+            survived = bench.state(out)
+            then = bench.train(out, "--resume")
+            fault = f"out of memory ({megabytes} MiB of address space)"
+            return row(fault, told, survived, then, bench.state(out))
+        if done.returncode == 0:
+            break
+    return ["out of memory", "not provoked: less and it does not begin, more and it is enough"]
+
+
+def jumping_clock(bench: Bench) -> list[str]:
+    """Each look at the clock is days from the one before; so are the files' times."""
+    out = bench.folder / "clock"
+    options = ["train", str(bench.spec), "--out", str(out)]
+    told = bench.run([sys.executable, "-c", JUMPING, *options])
+    for age, path in enumerate(sorted(out.iterdir())):
+        os.utime(path, (age * 1e9, age * 1e9))
+    rows = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+    sane = all(0 < each["seconds"] < 60 for each in rows)
+    survived = f"{bench.state(out)}; seconds {'right' if sane else 'WRONG'}"
+    then = bench.train(out)
+    return row("clock jumps by days at every look", told, survived, then, bench.state(out))
+
+
+def row(fault: str, told: Outcome, survived: str, then: Outcome, after: str) -> list[str]:
+    """A line of the table."""
+    line = f"`{told.line}`" if told.line.startswith("kilonet:") else "(no complaint)"
+    if told.line.startswith("("):
+        line = told.line
+    mended = f"exit {then.code}: {after}"
+    return [fault, line, str(told.code), survived, mended]
+
+
+FAULTS: list[Callable[[Bench], list[str]]] = [
+    full_from_the_start,
+    full_in_the_middle,
+    full_output,
+    read_only,
+    permission,
+    unreadable,
+    older,
+    newer,
+    *(
+        (lambda bench, damage=damage, name=name: damage(bench, name))
+        for damage in (truncated, flipped)
+        for name in (
+            "run.toml",
+            "environment.json",
+            "epochs.jsonl",
+            "steps.npz",
+            "checkpoint.safetensors",
+            "weights.safetensors",
+            "predictions.npz",
+        )
+    ),
+    killed,
+    two_at_once,
+    out_of_memory,
+    jumping_clock,
+]
+
+
+def main() -> None:
+    """Print the table."""
+    columns = ["fault", "what it printed", "exit", "what survived", "mended, the same command"]
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        for provoke in FAULTS:
+            try:
+                cells = provoke(bench)
+            except (subprocess.CalledProcessError, PermissionError) as error:
+                cells = [provoke.__name__.replace("_", " "), f"not provoked here: {error}"]
+            cells += [""] * (len(columns) - len(cells))
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |", flush=True)
+            disk = bench.folder / "disk"
+            if disk.is_dir():
+                disk.rmdir()
+
+
+if __name__ == "__main__":
+    main()

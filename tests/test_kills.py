@@ -1,0 +1,159 @@
+"""A study that is killed again and again: SIGKILL to all its processes, at random instants."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kilonet.errors import StoreError
+from kilonet.spec import load_study, to_toml
+from kilonet.store import RunFolder
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+
+KILLS = 50
+TIMED = {"environment.json", "epochs.jsonl"}
+"""The files that tell of the machine and the time it took."""
+
+
+def command(spec: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "kilonet", "study", str(spec), "--out", str(folder)]
+
+
+def run_whole(spec: Path, folder: Path) -> float:
+    """Run the study undisturbed; returns the seconds it took."""
+    began = time.perf_counter()
+    done = subprocess.run(command(spec, folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return time.perf_counter() - began
+
+
+def run_and_kill(spec: Path, folder: Path, *, after: float) -> bool:
+    """Begin or go on with the study and kill it; False where it came to its end before."""
+    process = subprocess.Popen(
+        command(spec, folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, told = process.communicate(timeout=after)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    assert process.returncode == 0, told
+    return False
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Every run's files: bytes, but of the rows all except the seconds and the check over them."""
+    found: dict[str, object] = {}
+    for path in sorted((folder / "runs").rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.name not in TIMED:
+            found[name] = path.read_bytes()
+        elif path.name == "epochs.jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            assert all(row.pop("seconds") > 0 and row.pop("crc32") for row in rows)
+            found[name] = rows
+        elif path.name == "environment.json":
+            found[name] = "there"
+    found["study.toml"] = (folder / "study.toml").read_bytes()
+    return found
+
+
+def assert_records_are_whole(folder: Path) -> int:
+    """Read all that is there; a damaged file raises StoreError. Returns the epochs finished."""
+    epochs = 0
+    runs = sorted((folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
+    for run in map(RunFolder, runs):
+        if not run.exists():
+            continue
+        record = run.record()
+        epochs += len(record.rows)
+        if run.finished():
+            assert record.finished
+            assert run.weights()
+            assert run.test_logits().shape == (200, 10)
+    return epochs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_fifty_kills(small_mnist: Path, tmp_path: Path) -> None:
+    """Killed 50 times, resumed each time: the same bytes as undisturbed.
+
+    A study that comes to its end before its kill is compared, and another is begun, until there
+    were 50.
+    """
+    study = load_study("mnist-8k").replace(
+        {
+            "data.name": str(small_mnist),
+            "budget.epochs": 40,
+            "train.epochs": 40,
+            "train.batch_size": 64,
+            "seeds": 2,
+        }
+    )
+    study = study.replace({"step": study.to_dict()["step"][:2]})
+    spec = tmp_path / "small.toml"
+    spec.write_text(to_toml(study))
+    seconds = run_whole(spec, tmp_path / "whole")
+    start = run_whole(spec, tmp_path / "whole")  # all is done: the time it takes to begin and end
+    expected = results(tmp_path / "whole")
+    assert len(expected) == 1 + 4 * 7
+
+    draws = random.Random(0)
+    kills = in_training = studies = 0
+    while kills < KILLS or studies == 0:
+        folder = tmp_path / f"killed-{studies}"
+        epochs = 0
+        while True:
+            # From before its first file to well into its work, so that it gets on in between.
+            after = draws.uniform(0.5 * start, start + 0.2 * (seconds - start))
+            if kills == KILLS:
+                after = 600.0
+            if not run_and_kill(spec, folder, after=after):
+                break
+            kills += 1
+            found = assert_records_are_whole(folder)
+            assert found >= epochs, "what was finished stays finished"
+            in_training += found > epochs
+            epochs = found
+        assert results(folder) == expected
+        studies += 1
+    print(
+        f"\n{kills} kills, {in_training} of them after new epochs, over {studies} studies of "
+        f"{seconds:.1f} s; all ended in the bytes of the undisturbed one"
+    )
+    assert in_training >= KILLS // 5, "most kills came before any work was done"
+
+
+def test_the_comparison_sees_a_difference(small_mnist: Path, tmp_path: Path) -> None:
+    """The test above could not fail if these helpers looked away."""
+    study = load_study("mnist-8k").replace(
+        {"data.name": str(small_mnist), "train.epochs": 1, "seeds": 1}
+    )
+    study = study.replace({"step": study.to_dict()["step"][:1]})
+    spec = tmp_path / "small.toml"
+    spec.write_text(to_toml(study))
+    run_whole(spec, tmp_path / "whole")
+    expected = results(tmp_path / "whole")
+    assert assert_records_are_whole(tmp_path / "whole") == 1
+    [run] = (tmp_path / "whole" / "runs").iterdir()
+    weights = run / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    assert results(tmp_path / "whole") != expected
+    with pytest.raises(StoreError, match=r"weights.safetensors: truncated or altered"):
+        assert_records_are_whole(tmp_path / "whole")
