@@ -17,7 +17,7 @@ SOURCE = Path(kilonet.__file__).parent
 # Not every room need be built yet.
 ORDER = [
     ["errors"],
-    ["atomic", "environment", "randomness", "table"],
+    ["atomic", "environment", "lock", "randomness", "table"],
     ["spec"],
     ["summary", "data"],
     ["schedule"],
@@ -26,7 +26,9 @@ ORDER = [
     ["sealed"],
     ["store"],
     ["run"],
-    ["range_test", "study"],
+    ["range_test", "pool"],
+    ["tasks"],
+    ["study"],
     ["analysis", "bench"],
     ["report", "search", "export"],
     ["cli"],
