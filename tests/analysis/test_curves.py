@@ -41,8 +41,8 @@ class TestFit:
                 98.81,
                 "fits",
                 (
-                    "Fits the training images well: training accuracy 90.00% over the last 5 epochs "
-                    "(test accuracy is higher, 98.81%)."
+                    "Fits the training images well: training accuracy 90.00% over the last 5 "
+                    "epochs (test accuracy is higher, 98.81%)."
                 ),
             ),
             (
