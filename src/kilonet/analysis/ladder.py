@@ -256,8 +256,13 @@ def _mistakes(errors: Errors | None, *, run: Run) -> list[Finding]:
     """What the seeds get wrong, where the analysis was given it."""
     if errors is None:
         return []
-    found = [class_pairs(errors), hard_images(errors), doubtful(errors)]
-    return [finding for finding in [*found, calibration(errors, run=run)] if finding is not None]
+    found = [
+        class_pairs(errors),
+        hard_images(errors),
+        doubtful(errors),
+        calibration(errors, run=run),
+    ]
+    return [finding for finding in found if finding is not None]
 
 
 def _by_kind(findings: Sequence[Finding]) -> dict[str, Finding]:

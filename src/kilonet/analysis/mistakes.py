@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 from kilonet.analysis.errors import Errors, HardImage
@@ -10,9 +9,12 @@ from kilonet.analysis.findings import Finding
 from kilonet.analysis.words import count, percent, signed
 from kilonet.spec import Run
 
-PAIR_SIGMAS = 4.0
-"""Two classes stand out where they are confused this many standard deviations of a Poisson count
-more often than if the errors were spread evenly over all pairs."""
+PAIR_LEVEL = 0.05
+"""Two classes stand out where, were the errors spread evenly over all pairs, chance would give any
+pair as many in fewer than this share of studies: a Poisson tail times the number of pairs …"""
+
+PAIR_IMAGES = 3
+"""… and they are at least this many images a seed."""
 
 PAIRS_NAMED = 3
 """How many pairs of classes a sentence names at most."""
@@ -42,6 +44,8 @@ def class_pairs(errors: Errors) -> Finding | None:
     A pair of classes counts both ways: 4 taken for 9 and 9 for 4. None where nothing is wrong, or
     where there are fewer than three classes and so but one pair.
     """
+    from scipy.special import gammainc
+
     classes = len(errors.classes)
     if classes < 3 or not errors.pairs:
         return None
@@ -51,17 +55,21 @@ def class_pairs(errors: Errors) -> Finding | None:
         confused[first, second] += pair.mean_count  # type: ignore[assignment]
     pairs = classes * (classes - 1) // 2
     even = errors.mean_wrong / pairs
-    # With few errors one image in a pair would be many deviations; so at least those of one image.
-    threshold = even + PAIR_SIGMAS * math.sqrt(max(even, 1.0))
     ranked = confused.most_common()
-    outstanding = [(pair, wrong) for pair, wrong in ranked if wrong > threshold][:PAIRS_NAMED]
+    # P(count or more) of a Poisson variable; for a mean over seeds between two whole counts.
+    chance = [pairs * float(gammainc(wrong, even)) for _, wrong in ranked]
+    outstanding = [
+        found
+        for found, p in zip(ranked, chance, strict=True)
+        if p < PAIR_LEVEL and found[1] >= PAIR_IMAGES
+    ][:PAIRS_NAMED]
     named = outstanding or ranked[:1]
     share = sum(wrong for _, wrong in named) / errors.mean_wrong
     figures = {
         "wrong": errors.mean_wrong,
         "share": share,
         "even": even,
-        "threshold": threshold,
+        "chance": min(1.0, chance[0]),
         "pairs": len(outstanding),
     }
     listed = ", ".join(
@@ -80,7 +88,7 @@ def class_pairs(errors: Errors) -> Finding | None:
         )
     sentence = (
         f"Errors concentrate nowhere: of the {errors.mean_wrong:.1f} wrong images{whose} most lie "
-        f"between {listed}; {evenly}, and chance alone makes up to {threshold:.1f} of it."
+        f"between {listed}, no more than chance can make; {evenly}."
     )
     return Finding(kind="class pairs", verdict="spread", sentence=sentence, figures=figures)
 
@@ -102,9 +110,11 @@ def hard_images(errors: Errors) -> Finding | None:
     }
     hard = count(len(errors.hard), "image")
     verb = "is" if len(errors.hard) == 1 else "are"
+    seeds = f"more than half of the {errors.seeds} seeds, {in_all} in all of them,"
+    where = "both seeds" if errors.seeds == 2 else seeds
     what = (
-        f"{hard} {verb} wrong in more than half of the {errors.seeds} seeds, {in_all} in all of "
-        f"them, and make up {share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
+        f"{hard} {verb} wrong in {where} and {'makes' if len(errors.hard) == 1 else 'make'} up "
+        f"{share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
     )
     if share > SHARED_SHARE:
         sentence = f"The seeds mostly fail on the same images: {what}."
@@ -160,8 +170,13 @@ def _described(image: HardImage, errors: Errors) -> str:
     )
 
 
-def calibration(errors: Errors, *, run: Run) -> Finding:
-    """``over-confident``, ``under-confident`` or ``calibrated``: confidence against accuracy."""
+def calibration(errors: Errors, *, run: Run) -> Finding | None:
+    """``over-confident``, ``under-confident`` or ``calibrated``: confidence against accuracy.
+
+    None with a single test image.
+    """
+    if errors.images < 2:
+        return None
     measured = errors.calibration
     excess, error = 100 * measured.excess, 100 * measured.standard_error
     allowed = min(EXCESS_SHARE * 100 * (1 - measured.accuracy), EXCESS_POINTS)
