@@ -264,6 +264,36 @@ def test_a_checkpoint_that_is_gone(tmp_path: Path) -> None:
                 folder.checkpoint()
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "checkpoint.safetensors"])
+def test_results_whose_spec_is_lost_are_not_written_over(tmp_path: Path, name: str) -> None:
+    finished(tmp_path)
+    (tmp_path / "run.toml").unlink()
+    other = {"weights.safetensors", "checkpoint.safetensors"} - {name}
+    (tmp_path / other.pop()).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(StoreError, match=rf"run\.toml: missing, though {name} is there; restore"):
+        begun(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished(tmp_path)
+    opened = Path.open
+
+    def denied(path: Path, *arguments: str, **options: object) -> object:
+        if path.suffix in (".npz", ".safetensors"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: denied(path, "rb").read())
+    for read in (RunFolder.weights, RunFolder.test_logits, RunFolder.checkpoint):
+        with pytest.raises(StoreError, match="cannot be read: Permission denied"):
+            read(folder)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """A finished run, one stopped after two epochs, and one cut off before its checkpoint."""
