@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -280,15 +281,17 @@ def test_what_may_not_be_read_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = finished(tmp_path)
-    opened = Path.open
 
-    def denied(path: Path, *arguments: str, **options: object) -> object:
-        if path.suffix in (".npz", ".safetensors"):
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *arguments, **options)
+    def denied(real: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(path: Path, *arguments: str, **options: object) -> object:
+            if path.suffix in (".npz", ".safetensors"):
+                raise PermissionError(13, "Permission denied")
+            return real(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", denied)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: denied(path, "rb").read())
+        return wrapped
+
+    for name in ("open", "read_bytes"):
+        monkeypatch.setattr(Path, name, denied(getattr(Path, name)))
     for read in (RunFolder.weights, RunFolder.test_logits, RunFolder.checkpoint):
         with pytest.raises(StoreError, match="cannot be read: Permission denied"):
             read(folder)
