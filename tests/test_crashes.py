@@ -14,7 +14,7 @@ import pytest
 from kilonet.atomic import is_aside
 from kilonet.errors import StoreError
 from kilonet.store import RunFolder
-from test_store import ENVIRONMENT, RUN, checkpoint
+from run_folders import ENVIRONMENT, RUN, checkpoint
 
 EPOCHS = RUN.train.epochs
 

@@ -90,10 +90,17 @@ class RunFolder:
         """Write the spec and the environment; forget any earlier run here.
 
         Raises:
-            StoreError: if the folder cannot be written, or holds files that are not a run's.
+            StoreError: if the folder cannot be written, or holds files that are not a run's, or
+                results whose spec is lost.
         """
         if not self.exists():
             self._refuse_strangers()
+            for name in (_WEIGHTS, _CHECKPOINT):
+                if is_file(self.path / name):
+                    raise StoreError(
+                        f"{self.path / _RUN}: missing, though {name} is there; restore it from a "
+                        "copy, or name another folder"
+                    )
         # The spec goes last and comes last: without it the folder counts as empty, so there is
         # no instant at which it counts as empty and still holds results.
         for name in (_PREDICTIONS, _WEIGHTS, _CHECKPOINT, _STEPS, _EPOCHS, _RUN):
@@ -297,6 +304,10 @@ class RunFolder:
         path = self.path / name
         if not is_file(path):
             raise StoreError(f"{path}: missing; the run is unfinished or damaged")
+        try:
+            path.open("rb").close()
+        except OSError as error:  # whole, for all that is known
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
         try:
             return read_npz(path, names=keys)
         except DataError:
