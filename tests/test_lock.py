@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kilonet.errors import StoreError
-from kilonet.lock import LOCK, locked
+from kilonet.lock import LOCK, locked, sweep
 
 # Keeps the folder argv[1] until its input ends.
 KEEP = """
@@ -74,6 +74,18 @@ def test_a_killed_process_leaves_it_free(tmp_path: Path) -> None:
         with locked(tmp_path):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    with keeper(tmp_path) as process:
+        sweep(tmp_path)
+        assert (tmp_path / LOCK).exists()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    sweep(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
 
 
 def test_one_with_patience_waits_and_says_so_once(tmp_path: Path) -> None:

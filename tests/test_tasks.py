@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -143,6 +144,31 @@ def test_what_is_finished_is_read_and_equal_rungs_share_a_run(
     assert sorted(seen.trained) == [(1, 1), (1, 2)]
     assert len(list((tmp_path / "s" / "runs").iterdir())) == 2
     assert seen.rungs == [[1], [1, 2]]
+
+
+@pytest.mark.native
+def test_where_no_process_can_be_started_this_one_trains(
+    small_run: Run, in_turn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(load: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("kilonet.tasks.Worker", refuse)
+    seen = Seen()
+    run_study(study_of(small_run), folder=tmp_path / "s", threads=2, observer=seen)
+    assert seen.ended == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert set(seen.threads) == {"2 threads"}
+    assert contents(tmp_path / "s") == contents(in_turn)
+
+
+def test_a_process_that_may_start_none_plans_for_itself(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = tasks_of(study_of(small_run), tmp_path)
+    options = {"engine": "auto", "device": "auto", "threads": 2, "jobs": None}
+    assert make_plan(tasks, tasks, **options).jobs == 2
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    assert make_plan(tasks, tasks, **options).jobs == 1
 
 
 def test_a_failed_task_leaves_the_others_alone_and_is_tried_again(

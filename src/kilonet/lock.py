@@ -77,6 +77,14 @@ def locked(
                 path.rmdir()
 
 
+def sweep(folder: Path) -> None:
+    """Take away the file that a process which was killed left in ``folder``, if it did."""
+    with suppress(OSError, StoreError):
+        if (folder / LOCK).exists():
+            with locked(folder):
+                pass
+
+
 _UNLOCKED = -1
 """In place of a handle where there are no locks."""
 
