@@ -1,5 +1,13 @@
 """Rows → statistics → findings → sentences. Pure functions: nothing here reads or writes a file."""
 
+from kilonet.analysis.errors import (
+    Calibration,
+    CalibrationBin,
+    ClassPair,
+    Errors,
+    HardImage,
+    measure_errors,
+)
 from kilonet.analysis.findings import Effect, Finding
 from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
 from kilonet.analysis.measurements import Change, Measurements, measure
@@ -13,10 +21,15 @@ from kilonet.analysis.statistics import (
 from kilonet.analysis.suggestions import Suggestion
 
 __all__ = [
+    "Calibration",
+    "CalibrationBin",
     "Change",
+    "ClassPair",
     "Difference",
     "Effect",
+    "Errors",
     "Finding",
+    "HardImage",
     "Measurements",
     "RungAnalysis",
     "Statistics",
@@ -27,4 +40,5 @@ __all__ = [
     "compare",
     "describe",
     "measure",
+    "measure_errors",
 ]
