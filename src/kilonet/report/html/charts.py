@@ -42,13 +42,18 @@ def ladder_axis(analysis: StudyAnalysis) -> Scale:
     return Scale(low=low, high=high, start=0, end=100)
 
 
-def ladder_strip(rung: RungAnalysis, *, axis: Scale) -> Markup:
+def ladder_strip(rung: RungAnalysis, *, axis: Scale, error: float) -> Markup:
     """One rung of the ladder: the target and its band, each seed, their mean and its interval.
 
     Drawn in per cent of a width that the page decides, so that dots stay round and lines thin.
+
+    Args:
+        rung: what is drawn.
+        axis: of the whole ladder.
+        error: the test set's, percentage points: the band's half width, one for the whole ladder.
     """
     final, middle = rung.final, "50%"
-    band_low, band_high = axis(rung.target - rung.binomial), axis(rung.target + rung.binomial)
+    band_low, band_high = axis(rung.target - error), axis(rung.target + error)
     marks = [
         element(
             "rect",
@@ -62,9 +67,15 @@ def ladder_strip(rung: RungAnalysis, *, axis: Scale) -> Markup:
         element("line", x1="0", x2="100%", y1=middle, y2=middle, class_="rail"),
     ]
     if final.ci95 is not None:
-        low, high = (f"{number(axis(end))}%" for end in final.ci95)
-        marks.append(element("line", x1=low, x2=high, y1=middle, y2=middle, class_="interval"))
-        marks += [element("line", x1=x, x2=x, y1="34%", y2="66%", class_="cap") for x in (low, high)]
+        low, high = (axis(end) for end in final.ci95)
+        # One of two seeds can be wider than the ladder: cut there, and without a cap.
+        left, right = f"{number(max(low, 0))}%", f"{number(min(high, 100))}%"
+        marks.append(element("line", x1=left, x2=right, y1=middle, y2=middle, class_="interval"))
+        marks += [
+            element("line", x1=f"{number(x)}%", x2=f"{number(x)}%", y1="34%", y2="66%", class_="cap")
+            for x in (low, high)
+            if 0 <= x <= 100
+        ]
     if final.n > 1:
         # Above and below the line in turn, so that seeds of the same accuracy are seen.
         marks += [
@@ -106,11 +117,12 @@ def ladder_scale(analysis: StudyAnalysis, *, axis: Scale) -> Markup:
         x = f"{number(axis(value))}%"
         marks.append(element("line", x1=x, x2=x, y1="0", y2="5", class_="axis"))
         # What the target's own label would cover is left to it.
-        if abs(axis(value) - target) > 9 and 4 < axis(value) < 96:
+        if abs(axis(value) - target) > 9:
+            anchor = _anchor(axis(value), margin=3)
             marks.append(
-                element("text", f"{value:g}", x=x, y="19", text_anchor="middle", class_="tick")
+                element("text", f"{value:g}", x=x, y="19", text_anchor=anchor, class_="tick")
             )
-    anchor = "middle" if 15 < target < 85 else "start" if target <= 15 else "end"
+    anchor = _anchor(target, margin=12)
     marks.append(element("line", x1="0", x2="100%", y1="0", y2="0", class_="axis"))
     marks.append(
         element(
@@ -123,6 +135,11 @@ def ladder_scale(analysis: StudyAnalysis, *, axis: Scale) -> Markup:
         )
     )
     return element("svg", *marks, aria_hidden="true", class_="strip-axis")
+
+
+def _anchor(place: float, *, margin: float) -> str:
+    """Labels stay within the strip, 0 to 100: near an end they begin or end at their place."""
+    return "start" if place < margin else "end" if place > 100 - margin else "middle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +159,11 @@ _GAP = _Line(label="train − test", of=lambda row: row.gap, style="gap")
 _LR = _Line(label="learning rate", of=lambda row: row.lr, style="rate")
 
 
+def left_out(records: Sequence[RunRecord], *, target: float | None) -> str:
+    """What lies below the accuracy axis, as a sentence; "" where nothing does."""
+    return _accuracy_axis(_runs(records), target=target)[2]
+
+
 def curves(records: Sequence[RunRecord], *, target: float | None, name: str) -> list[Markup]:
     """Accuracy, the gap, loss and learning rate by epoch: mean of the seeds and their range.
 
@@ -150,8 +172,7 @@ def curves(records: Sequence[RunRecord], *, target: float | None, name: str) -> 
         target: test accuracy to reach, percent; None where there is none.
         name: unlike any other on the page.
     """
-    length = min(len(record.rows) for record in records)
-    runs = [record.rows[:length] for record in records]
+    runs = _runs(records)
     return [
         _accuracy(runs, target=target, name=f"{name}-accuracy"),
         _gap(runs, name=f"{name}-gap"),
@@ -163,11 +184,22 @@ def curves(records: Sequence[RunRecord], *, target: float | None, name: str) -> 
 _Runs = Sequence[Sequence[EpochRow]]
 
 
-def _accuracy(runs: _Runs, *, target: float | None, name: str) -> Markup:
+def _runs(records: Sequence[RunRecord]) -> _Runs:
+    length = min(len(record.rows) for record in records)
+    return [record.rows[:length] for record in records]
+
+
+def _accuracy_axis(runs: _Runs, *, target: float | None) -> tuple[float, float, str]:
     reach = max(row.test_accuracy for row in runs[0]) if target is None else target
-    low, high, left_out = accuracy_limits(runs, target=reach)
+    low, high, below = accuracy_limits(runs, target=reach)
+    return low, high, f"{below}." if below else ""
+
+
+def _accuracy(runs: _Runs, *, target: float | None, name: str) -> Markup:
+    low, high, below = _accuracy_axis(runs, target=target)
     y = _vertical(low, high)
-    marks = [*_grid(runs, y, ticks(low, high)), *_series(runs, _TRAIN, y), *_series(runs, _TEST, y)]
+    series = [*_series(runs, _TRAIN, y), *_series(runs, _TEST, y)]
+    marks = [*_grid(runs, y, ticks(low, high)), _within(series, name=name)]
     if target is not None:
         place = y(target)
         marks.append(_along(place, "target-line"))
@@ -177,7 +209,7 @@ def _accuracy(runs: _Runs, *, target: float | None, name: str) -> Markup:
         marks.append(element("text", label, x=_LEFT + 4, y=above, class_="tick target-label"))
     marks += _legend([_TRAIN, _TEST], unit="accuracy, %")
     ends = [f"{line.label} {_from_to(runs, line, percent)}" for line in (_TEST, _TRAIN)]
-    text = f"{'; '.join(ends)}. {left_out + '.' if left_out else ''}"
+    text = f"{'; '.join(ends)}. {below}"
     return _chart(marks, name=name, title="Accuracy by epoch", text=text)
 
 
@@ -190,10 +222,10 @@ def _gap(runs: _Runs, *, name: str) -> Markup:
     marks = [
         *_grid(runs, y, ticks(y.low, y.high)),
         _along(y(0), "zero"),
-        *_series(runs, _GAP, y),
+        _within(_series(runs, _GAP, y), name=name),
         *_legend([_GAP], unit="gap, points"),
     ]
-    text = f"Train minus test accuracy {_from_to(runs, _GAP, signed)} points."
+    text = f"Train minus test accuracy {_from_to(runs, _GAP, signed)}, percentage points."
     return _chart(marks, name=name, title="The gap by epoch", text=text)
 
 
@@ -313,6 +345,15 @@ def _series(runs: _Runs, line: _Line, y: Scale) -> list[Markup]:
         across, down = means[0]
         return [*marks, element("circle", cx=across, cy=down, r=4, class_=f"dot {line.style}")]
     return [*marks, element("path", d=path(means), class_=f"line {line.style}")]
+
+
+def _within(marks: Sequence[Markup], *, name: str) -> Markup:
+    """Marks cut off at the edges of the chart: its axis need not hold the first epochs."""
+    edges = element(
+        "rect", x=_LEFT, y=_TOP - 4, width=WIDTH - _LEFT - _RIGHT, height=HEIGHT - _TOP - _BOTTOM + 8
+    )
+    clip = element("clipPath", edges, id=f"{name}-edges")
+    return element("g", clip, *marks, clip_path=f"url(#{name}-edges)")
 
 
 def _legend(lines: Sequence[_Line], *, unit: str) -> list[Markup]:

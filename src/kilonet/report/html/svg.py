@@ -80,8 +80,8 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The place of a value; beyond the ends, an end."""
-        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
+        """The place of a value, beyond the ends too."""
+        low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return self.start + (self.end - self.start) * (value - low) / (high - low)
