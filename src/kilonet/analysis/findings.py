@@ -12,16 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kilonet.analysis.comparison import Effect
 from kilonet.analysis.measurements import Measurements
-from kilonet.analysis.statistics import Difference, Statistics
-from kilonet.analysis.words import (
-    count,
-    percent,
-    points,
-    probability,
-    signed,
-    signed_interval,
-)
+from kilonet.analysis.statistics import Statistics
+from kilonet.analysis.words import count, percent, points, signed
 from kilonet.spec import Run, graph
 
 UNDERFIT_ERROR_RATIO = 2.0
@@ -48,7 +42,7 @@ TARGET_EPOCHS = 3
 STEADIER_RATIO = 0.8
 """Steadier: the movement between epochs is at most this share of the rung before's."""
 
-Kind = Literal["fit", "gap", "trend", "fluctuation", "target", "effect", "robustness"]
+Kind = Literal["fit", "gap", "trend", "fluctuation", "target", "effect", "climb", "robustness"]
 Figure = float | int | None
 
 
@@ -67,25 +61,6 @@ class Finding:
     verdict: str
     sentence: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What a step did, against the rung before.
-
-    Attributes:
-        against: number of that rung.
-        final: difference of the final test accuracies.
-        last_five: difference of the means of the last five epochs' test accuracies: steadier.
-        unpaired: seeds that only one of the two rungs has, left out of the differences.
-        epochs: how many ``last_five`` is the mean of: fewer than five where runs are shorter.
-    """
-
-    against: int
-    final: Difference
-    last_five: Difference
-    unpaired: int
-    epochs: int
 
 
 def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
@@ -278,38 +253,6 @@ def target_reached(
     return Finding(kind="target", verdict="not reached", sentence=sentence, figures=figures)
 
 
-def effect_of_step(effect: Effect) -> Finding:
-    """The verdict of :class:`Difference`, on final accuracy; the last five's mean stands beside."""
-    final, steadier = effect.final, effect.last_five
-    left_out = ""
-    if effect.unpaired and final.n:
-        left_out = f" {count(effect.unpaired, 'seed')} without a partner left out."
-    figures: dict[str, Figure] = {
-        "difference": final.mean,
-        "difference_last_five": steadier.mean,
-        "p": final.p,
-        "p_last_five": steadier.p,
-        "pairs": final.n,
-    }
-    against = f"Against rung {effect.against}"
-    last = f"the last {count(effect.epochs, 'epoch')}" if effect.epochs > 1 else "the last epoch"
-    if final.mean is None or steadier.mean is None:
-        sentence = f"{against}: {final.verdict}."
-    elif final.n == 1:
-        sentence = (
-            f"{against}: {signed(final.mean)} points at the final epoch, {signed(steadier.mean)} "
-            f"in the mean of {last}. {final.verdict[0].upper()}{final.verdict[1:]} about "
-            f"the step.{left_out}"
-        )
-    else:
-        sentence = (
-            f"{against}, paired by seed: {final.verdict} at the final epoch "
-            f"({_difference(final)}); {steadier.verdict} in the mean of {last} "
-            f"({_difference(steadier)}).{left_out}"
-        )
-    return Finding(kind="effect", verdict=final.verdict, sentence=sentence, figures=figures)
-
-
 def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> Finding | None:
     """``more robust``, ``less robust``, ``mixed``, ``alike`` or ``less accurate``.
 
@@ -362,14 +305,6 @@ def robustness(before: Measurements, after: Measurements, *, effect: Effect) -> 
 def uses(run: Run, operation: type[object]) -> bool:
     """Whether an operation of :mod:`kilonet.spec.graph` stands in the network, however deep."""
     return any(isinstance(node.op, operation) for node in graph.walk(run.net.nodes))
-
-
-def _difference(difference: Difference) -> str:
-    mean = signed(difference.mean or 0.0)
-    if difference.ci95 is None or difference.p is None:
-        return f"{mean} points in every seed, so that the spread is unknown"
-    low, high = difference.ci95
-    return f"{mean} points, 95% interval {signed_interval(low, high)}, {probability(difference.p)}"
 
 
 def _epochs(measured: Measurements) -> str:

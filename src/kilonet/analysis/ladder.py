@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from kilonet.analysis.comparison import Effect, compare, correct
+from kilonet.analysis.conclusions import conclude
+from kilonet.analysis.effects import climb, effect_of_step
 from kilonet.analysis.findings import (
     TARGET_EPOCHS,
-    Effect,
     Finding,
-    effect_of_step,
     fit,
     fluctuation,
     gap,
@@ -17,9 +20,15 @@ from kilonet.analysis.findings import (
     trend,
 )
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
-from kilonet.analysis.statistics import Statistics, binomial_error, compare, describe
+from kilonet.analysis.power import (
+    PAIRED_SD_IN_BINOMIAL_ERRORS,
+    WANTED,
+    Sensitivity,
+    detectable_difference,
+    seeds_needed,
+)
+from kilonet.analysis.statistics import CONFIDENCE, Statistics, binomial_error, describe
 from kilonet.analysis.suggestions import Diagnosis, Suggestion, next_steps
-from kilonet.analysis.words import count, percent, points
 from kilonet.record import RunRecord
 from kilonet.study import RungResult, StudyResult
 
@@ -37,10 +46,14 @@ class RungAnalysis:
         best_test: test accuracy of each seed's best epoch: chosen on the test set, optimistic.
         best_train: training accuracy of each seed's best epoch.
         reached: seeds at or above the target in each of the last three epochs.
+        at_target: seeds at or above the target in the last epoch but two, but one, and the last;
+            fewer numbers where runs are shorter.
         binomial: standard error of the mean final accuracy that the test set carries by itself,
             percentage points.
         measured: gap, movement and trend.
         effect: against the rung before; None for the first.
+        effect_on_first: against the first rung; None for the first two, the second's being
+            ``effect``.
         findings: in the order to be read.
         next_steps: what to try, the most promising first.
     """
@@ -53,9 +66,11 @@ class RungAnalysis:
     best_test: Statistics
     best_train: Statistics
     reached: int
+    at_target: tuple[int, ...]
     binomial: float
     measured: Measurements
     effect: Effect | None
+    effect_on_first: Effect | None
     findings: tuple[Finding, ...]
     next_steps: tuple[Suggestion, ...]
 
@@ -78,12 +93,14 @@ class StudyAnalysis:
         target: percent.
         test_images: how many the accuracies are measured on.
         rungs: one a rung, in order.
+        sensitivity: what its seeds can tell.
         conclusions: sentences about the whole.
     """
 
     target: float
     test_images: int
     rungs: tuple[RungAnalysis, ...]
+    sensitivity: Sensitivity
     conclusions: tuple[str, ...]
 
 
@@ -99,25 +116,36 @@ def analyse(result: StudyResult, *, test_images: int) -> StudyAnalysis:
     """
     if not result.rungs or test_images < 1:
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
+    effects, effects_on_first = _effects(result)
     rungs: list[RungAnalysis] = []
-    before: RungResult | None = None
-    for rung in result.rungs:
+    for i, rung in enumerate(result.rungs):
         rungs.append(
             _analyse_rung(
                 rung,
-                before=before,
+                before=result.rungs[i - 1] if i else None,
                 measured_before=rungs[-1].measured if rungs else None,
+                effect=effects[i],
+                effect_on_first=effects_on_first[i],
                 result=result,
                 test_images=test_images,
             )
         )
-        before = rung
+    sensitivity = _sensitivity(rungs, comparisons=num_comparisons(len(result.study.rungs)))
     return StudyAnalysis(
         target=result.study.target,
         test_images=test_images,
         rungs=tuple(rungs),
-        conclusions=_conclude(rungs, test_images=test_images),
+        sensitivity=sensitivity,
+        conclusions=conclude(rungs, sensitivity=sensitivity, test_images=test_images),
     )
+
+
+def num_comparisons(rungs: int) -> int:
+    """How many comparisons a ladder makes: each rung against the one before and the first.
+
+    The second rung's two are one; a single rung's none counts as one, for its seeds' power.
+    """
+    return max(1, 2 * rungs - 3)
 
 
 def _analyse_rung(
@@ -125,6 +153,8 @@ def _analyse_rung(
     *,
     before: RungResult | None,
     measured_before: Measurements | None,
+    effect: Effect | None,
+    effect_on_first: Effect | None,
     result: StudyResult,
     test_images: int,
 ) -> RungAnalysis:
@@ -141,10 +171,9 @@ def _analyse_rung(
         trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
         fluctuation(measured),
     ]
-    effect = None
-    if before is not None and measured_before is not None:
-        effect = _effect(before, rung)
+    if effect is not None and measured_before is not None:
         findings.append(effect_of_step(effect))
+        findings += [climb(effect_on_first)] if effect_on_first is not None else []
         robust = robustness(measured_before, measured, effect=effect)
         findings += [robust] if robust is not None else []
     diagnosis = Diagnosis(
@@ -164,12 +193,32 @@ def _analyse_rung(
         best_test=best_test,
         best_train=_describe([record.best_train_accuracy for record in rung.records]),
         reached=reached,
+        at_target=_at_target(rung.records, target=study.target),
         binomial=binomial_error(final.mean, images=test_images),
         measured=measured,
         effect=effect,
+        effect_on_first=effect_on_first,
         findings=tuple(findings),
         next_steps=next_steps(diagnosis),
     )
+
+
+def _effects(result: StudyResult) -> tuple[list[Effect | None], list[Effect | None]]:
+    """Of each rung: against the one before, and from the third on against the first.
+
+    All are one family, as large as the planned ladder makes it, for the final epoch and again for
+    the mean of the last five: what is shown while a study runs is not taken back at its end.
+    """
+    rungs, size = result.rungs, num_comparisons(len(result.study.rungs))
+    pairs = [(i - 1, i) for i in range(1, len(rungs))] + [(0, i) for i in range(2, len(rungs))]
+    alone = [_effect(rungs[i], rungs[j]) for i, j in pairs]
+    final = correct([effect.final for effect in alone], comparisons=size)
+    last_five = correct([effect.last_five for effect in alone], comparisons=size)
+    effects: list[Effect | None] = [
+        replace(effect, final=final[i], last_five=last_five[i]) for i, effect in enumerate(alone)
+    ]
+    steps = max(0, len(rungs) - 1)
+    return [None, *effects[:steps]], [None, None, *effects[steps:]][: len(rungs)]
 
 
 def _effect(before: RungResult, after: RungResult) -> Effect:
@@ -190,6 +239,40 @@ def _effect(before: RungResult, after: RungResult) -> Effect:
     )
 
 
+def _at_target(records: Sequence[RunRecord], *, target: float) -> tuple[int, ...]:
+    lasts = [record.rows[-TARGET_EPOCHS:] for record in records]
+    return tuple(
+        sum(row.test_accuracy >= target for row in rows) for rows in zip(*lasts, strict=True)
+    )
+
+
+def _sensitivity(rungs: Sequence[RungAnalysis], *, comparisons: int) -> Sensitivity:
+    """From the steps' own spread, pooled, or from the documented default where there is none."""
+    finals = [rung.effect.final for rung in rungs if rung.effect is not None]
+    measured = [difference for difference in finals if difference.sd]
+    images = rungs[0].measured.images
+    if measured:
+        freedom = sum(difference.n - 1 for difference in measured)
+        squares = math.fsum((d.n - 1) * (d.sd or 0.0) ** 2 for d in measured)
+        sd = math.sqrt(squares / freedom)
+    else:
+        # Where not an image is wrong the binomial error is none; one image is the least.
+        sd = PAIRED_SD_IN_BINOMIAL_ERRORS * max(rungs[-1].binomial, 100 / images)
+    level = (1 - CONFIDENCE) / comparisons
+    wanted = max(WANTED, 100 / images)
+    seeds = min(rung.seeds for rung in rungs)
+    return Sensitivity(
+        sd=sd,
+        assumed=not measured,
+        steps=len(measured),
+        level=level,
+        comparisons=comparisons,
+        wanted=wanted,
+        seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
+        detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
+    )
+
+
 def _describe(values: list[float]) -> Statistics:
     """:func:`describe` within what an accuracy can be: wide intervals of few seeds end there."""
     return describe(values, limits=(0.0, 100.0))
@@ -198,55 +281,3 @@ def _describe(values: list[float]) -> Statistics:
 def _last_five(record: RunRecord) -> float:
     last = [row.test_accuracy for row in record.rows[-WINDOW:]]
     return sum(last) / len(last)
-
-
-def _conclude(rungs: list[RungAnalysis], *, test_images: int) -> tuple[str, ...]:
-    """The whole in a few sentences: how far, how sure, and what the numbers cannot tell."""
-    top = max(rungs, key=lambda rung: rung.final.mean)
-    seeds = min(rung.seeds for rung in rungs)
-    done = [rung for rung in rungs if rung.reached == rung.seeds]
-    in_part = [rung for rung in rungs if 0 < rung.reached < rung.seeds]
-    of = "final accuracy" if seeds == 1 else "mean final accuracy"
-    sentences = []
-    if done:
-        names = ", ".join(f"{rung.number} ({rung.name})" for rung in done)
-        sentences.append(
-            f"The target of {percent(top.target)} is reached by "
-            f"{'every seed' if seeds > 1 else 'the one seed'} of rung {names}."
-        )
-    elif in_part:
-        first, *more = (
-            (f"rung {rung.number} ({rung.name})", f"with {rung.reached} of {rung.seeds}")
-            for rung in in_part
-        )
-        some = ", ".join([" did ".join(first), *map(" ".join, more)])
-        sentences.append(
-            f"No rung reached the target of {percent(top.target)} with every seed; {some}."
-        )
-    elif all(rung.measured.epochs < TARGET_EPOCHS for rung in rungs):
-        sentences.append(
-            f"The runs are too short to tell whether the target of {percent(top.target)} is "
-            "reached: the rule needs three epochs."
-        )
-    else:
-        sentences.append(f"No rung reached the target of {percent(top.target)}.")
-    if len(rungs) > 1:
-        sentences.append(
-            f"The highest {of} is rung {top.number}'s ({top.name}), {percent(top.final.mean)}: "
-            "picked by test accuracy, so a little optimistic."
-        )
-    if seeds == 1:
-        sentences.append(
-            "One seed a rung: nothing can be concluded about the steps. More seeds: add "
-            "--set seeds=5; finished runs are kept."
-        )
-    else:
-        sentences.append(
-            f"{count(seeds, 'seed')} a rung; intervals are 95% Student-t over the seeds, effects "
-            "are paired by seed, and their p values are not corrected for the number of steps."
-        )
-    sentences.append(
-        f"All accuracies are measured on the same {test_images:,} test images; another such set "
-        f"would move them by {points(top.binomial)} points (one binomial standard error)."
-    )
-    return tuple(sentences)

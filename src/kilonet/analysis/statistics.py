@@ -1,30 +1,28 @@
-"""What a few seeds say about a mean, and about the difference that a step made.
+"""What a few seeds say about a mean, on one fixed test set.
 
-Intervals and tests are Student's t: Gosset, "The probable error of a mean", Biometrika 1908. They
-speak of seeds, on one fixed test set; :func:`binomial_error` is what that test set adds by itself.
+The interval is Student's t: Gosset, "The probable error of a mean", Biometrika 1908. A bootstrap
+stands beside it as a witness: see :mod:`kilonet.analysis.bootstrap`. :func:`binomial_error` is what
+the test set adds by itself. docs/statistics.md explains every number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+from kilonet.analysis.bootstrap import MIN_SEEDS, studentised_bootstrap
 
 CONFIDENCE = 0.95
 """Of every interval. A difference is shown where its interval leaves out zero."""
 
-Verdict = Literal[
-    "better",
-    "worse",
-    "no difference shown",
-    "one seed: nothing can be concluded",
-    "no seed in common: nothing can be concluded",
-]
+AGREE_WITHIN = 0.25
+"""Bootstrap and Student's t agree where no end is further from the other's than this share of
+Student's half width. Of normal samples, at most 1 in 100 disagrees."""
 
-# Accuracies are counts over a test set of far fewer than 10^9 images, in floating point: spreads
-# below this are rounding, not seeds.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
+"""Accuracies are counts over a test set of far fewer than 10⁹ images, in floating point: spreads
+below this are rounding, not seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,12 @@ class Statistics:
         values: in the order of the seeds.
         mean: of the values.
         sd: sample standard deviation (n − 1); None with one value.
-        ci95: 95 % Student-t interval of the mean; None with one value, and where all values are
-            equal, so that nothing is known of their spread.
+        ci95: 95 % Student-t interval of the mean: the headline. None with one value, and where all
+            values are equal, so that nothing is known of their spread.
+        bootstrap95: 95 % smoothed bootstrap-t interval of the mean; None where ``ci95`` is, and
+            with two values.
+        disagreement: how far the two are apart: the larger distance of their lower or upper ends,
+            before either is cut, as a share of Student's half width; None without a bootstrap.
         minimum, maximum: of the values.
     """
 
@@ -44,6 +46,8 @@ class Statistics:
     mean: float
     sd: float | None
     ci95: tuple[float, float] | None
+    bootstrap95: tuple[float, float] | None
+    disagreement: float | None
     minimum: float
     maximum: float
 
@@ -52,40 +56,20 @@ class Statistics:
         """How many seeds."""
         return len(self.values)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """After minus before, paired by seed, percentage points.
-
-    Attributes:
-        differences: one a seed that both have, in the order of the seeds.
-        mean: of the differences; None without a seed in common.
-        ci95: 95 % Student-t interval of the mean; None with fewer than two seeds, and where all
-            differences are equal but not zero, so that nothing is known of their spread.
-        p: of the paired t-test, two-sided; None where ``ci95`` is.
-        verdict: the plain word for it.
-    """
-
-    differences: tuple[float, ...]
-    mean: float | None
-    ci95: tuple[float, float] | None
-    p: float | None
-    verdict: Verdict
-
     @property
-    def n(self) -> int:
-        """How many seeds both have."""
-        return len(self.differences)
+    def intervals_disagree(self) -> bool:
+        """Whether bootstrap and Student's t are further apart than :data:`AGREE_WITHIN`."""
+        return self.disagreement is not None and self.disagreement > AGREE_WITHIN
 
 
 def describe(
     values: Sequence[float], *, limits: tuple[float, float] = (-math.inf, math.inf)
 ) -> Statistics:
-    """Mean, standard deviation and interval of one number a seed.
+    """Mean, standard deviation and intervals of one number a seed.
 
     Args:
         values: at least one.
-        limits: what the mean can be at all; the interval is cut there, which costs no coverage.
+        limits: what the mean can be at all; intervals are cut there, which costs no coverage.
 
     Raises:
         ValueError: if there is none.
@@ -93,63 +77,27 @@ def describe(
     if not values:
         raise ValueError("no values to describe")
     mean = math.fsum(values) / len(values)
-    sd = ci95 = None
+    sd = ci95 = bootstrap95 = disagreement = None
     if len(values) > 1:
-        sd = _standard_deviation(values)
+        sd = standard_deviation(values)
         # Equal values have no width to take an interval from; none at all would be certainty.
-        if sd >= _ROUNDING:
-            half = _half_width(sd, n=len(values))
-            ci95 = (max(mean - half, limits[0]), min(mean + half, limits[1]))
+        if sd >= ROUNDING:
+            half = half_width(sd, n=len(values), confidence=CONFIDENCE)
+            student = (mean - half, mean + half)
+            ci95 = _cut(student, limits)
+            if len(values) >= MIN_SEEDS:
+                drawn = studentised_bootstrap(values, confidence=CONFIDENCE)
+                bootstrap95 = _cut(drawn, limits)
+                disagreement = max(abs(drawn[end] - student[end]) for end in (0, 1)) / half
     return Statistics(
         values=tuple(values),
         mean=mean,
         sd=sd,
         ci95=ci95,
+        bootstrap95=bootstrap95,
+        disagreement=disagreement,
         minimum=min(values),
         maximum=max(values),
-    )
-
-
-def compare(before: Mapping[int, float], after: Mapping[int, float]) -> Difference:
-    """The difference between two rungs: seed → accuracy of each, paired by the seeds in common."""
-    differences = tuple(after[seed] - before[seed] for seed in sorted(before.keys() & after.keys()))
-    n = len(differences)
-    if n == 0:
-        return Difference(
-            differences=(),
-            mean=None,
-            ci95=None,
-            p=None,
-            verdict="no seed in common: nothing can be concluded",
-        )
-    mean = math.fsum(differences) / n
-    if n == 1:
-        return Difference(
-            differences=differences,
-            mean=mean,
-            ci95=None,
-            p=None,
-            verdict="one seed: nothing can be concluded",
-        )
-    sd = _standard_deviation(differences)
-    if sd < _ROUNDING:
-        # Equal differences: all zero, the step changed nothing; else a t-test has no spread to
-        # hold the mean against, and would call two equal seeds certainty.
-        same = abs(mean) < _ROUNDING
-        return Difference(
-            differences=differences,
-            mean=0.0 if same else mean,
-            ci95=(0.0, 0.0) if same else None,
-            p=1.0 if same else None,
-            verdict="no difference shown",
-        )
-    half = _half_width(sd, n=n)
-    p = _two_sided_p(mean / (sd / math.sqrt(n)), df=n - 1)
-    verdict: Verdict = "no difference shown"
-    if p < 1 - CONFIDENCE:
-        verdict = "better" if mean > 0 else "worse"
-    return Difference(
-        differences=differences, mean=mean, ci95=(mean - half, mean + half), p=p, verdict=verdict
     )
 
 
@@ -163,18 +111,18 @@ def binomial_error(accuracy: float, *, images: int) -> float:
     return 100 * math.sqrt(max(0.0, p * (1 - p)) / images)
 
 
-def _standard_deviation(values: Sequence[float]) -> float:
+def standard_deviation(values: Sequence[float]) -> float:
+    """Of a sample: n − 1 in the denominator. At least two values."""
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def _half_width(sd: float, *, n: int) -> float:
+def half_width(sd: float, *, n: int, confidence: float) -> float:
+    """Half of Student's t interval of the mean of ``n`` values with this standard deviation."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)
 
 
-def _two_sided_p(t: float, *, df: int) -> float:
-    from scipy.special import stdtr
-
-    return 2 * float(stdtr(df, -abs(t)))
+def _cut(ends: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float]:
+    return max(ends[0], limits[0]), min(ends[1], limits[1])

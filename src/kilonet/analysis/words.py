@@ -40,3 +40,8 @@ def count(number: int, noun: str) -> str:
 def probability(p: float) -> str:
     """A p value as papers print it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def level(confidence: float) -> str:
+    """An interval's level in percent, to three digits: corrected ones are 98.3% and the like."""
+    return f"{100 * confidence:.3g}%"

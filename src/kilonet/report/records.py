@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from kilonet.analysis import Difference, RungAnalysis, StudyAnalysis
+from kilonet.analysis import Difference, Effect, RungAnalysis, Statistics, StudyAnalysis
 from kilonet.record import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 
@@ -23,7 +23,8 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
     Keys: ``study``, ``target``, ``steps`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
     [low, high], both null with one seed and where the seeds are equal, ``reached``, ``seeds``
     (each: ``seed``, ``run``, ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)); and
-    beyond the promise the folder, the effect of each step, findings and suggestions.
+    beyond the promise the folder, the rest of the statistics (docs/statistics.md names each), the
+    effect of each step, what the seeds can tell, findings and suggestions.
     """
     return _rounded_values(
         {
@@ -35,6 +36,7 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
             "steps": [
                 _step(ran, rung) for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
             ],
+            "sensitivity": vars(analysis.sensitivity),
             "conclusions": list(analysis.conclusions),
         }
     )
@@ -71,7 +73,6 @@ def engine_name(environment: Mapping[str, Any]) -> str | None:
 
 def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
     final = rung.final
-    effect = rung.effect
     return {
         "number": rung.number,
         "name": rung.name,
@@ -81,20 +82,19 @@ def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
         "mean": final.mean,
         "sd": final.sd,
         "ci95": _interval(final.ci95),
+        "bootstrap95": _interval(final.bootstrap95),
+        "intervals_disagree": final.intervals_disagree,
         "minimum": final.minimum,
         "maximum": final.maximum,
+        "best": _statistics(rung.best_test),
         "binomial_error": rung.binomial,
         "mean_last_five": rung.last_five.mean,
         "best_train_accuracy": rung.best_train.mean,
         "reached": rung.reached,
+        "share_at_target": [seeds / rung.seeds for seeds in rung.at_target],
         "seeds": [_seed(record, target=rung.target) for record in ran.records],
-        "effect": None
-        if effect is None
-        else {
-            "against": effect.against,
-            "final": _difference(effect.final),
-            "last_five": _difference(effect.last_five),
-        },
+        "effect": _effect(rung.effect),
+        "effect_on_first": _effect(rung.effect_on_first),
         "findings": [
             {
                 "kind": finding.kind,
@@ -123,12 +123,39 @@ def _seed(record: RunRecord, *, target: float) -> dict[str, Any]:
     }
 
 
+def _statistics(statistics: Statistics) -> dict[str, Any]:
+    return {
+        "mean": statistics.mean,
+        "sd": statistics.sd,
+        "ci95": _interval(statistics.ci95),
+        "bootstrap95": _interval(statistics.bootstrap95),
+        "minimum": statistics.minimum,
+        "maximum": statistics.maximum,
+    }
+
+
+def _effect(effect: Effect | None) -> dict[str, Any] | None:
+    if effect is None:
+        return None
+    return {
+        "against": effect.against,
+        "final": _difference(effect.final),
+        "last_five": _difference(effect.last_five),
+    }
+
+
 def _difference(difference: Difference) -> dict[str, Any]:
     return {
         "pairs": difference.n,
         "mean": difference.mean,
+        "sd": difference.sd,
         "ci95": _interval(difference.ci95),
         "p": difference.p,
+        "p_sign_flip": difference.p_sign_flip,
+        "comparisons": difference.comparisons,
+        "p_adjusted": difference.p_adjusted,
+        "confidence": difference.confidence,
+        "interval": _interval(difference.interval),
         "verdict": difference.verdict,
     }
 

@@ -9,9 +9,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kilonet.analysis import RungAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis import Effect, RungAnalysis, Statistics, StudyAnalysis
 from kilonet.analysis.toml import inline
-from kilonet.analysis.words import EQUAL, interval, percent, signed, signed_interval
+from kilonet.analysis.words import (
+    EQUAL,
+    count,
+    interval,
+    percent,
+    points,
+    signed,
+    signed_interval,
+)
 from kilonet.record import RunRecord
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
@@ -30,9 +38,16 @@ LADDER_NOTE = f"* Best epoch's test accuracy: {OPTIMISTIC}. Headlines use the fi
 NUM_SUGGESTIONS = 3
 """How many of a rung's next steps people are shown; the JSON has them all."""
 
+NUM_RUNG_COLUMNS = 6
+"""The ladder's columns that tell of a rung alone; those after them tell of its effects, which have
+their place elsewhere where a line is too short for them."""
+
 
 def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
-    """The ladder at a glance, a rung a row; :data:`LADDER_NOTE` belongs under it."""
+    """The ladder at a glance, a rung a row; :data:`LADDER_NOTE` belongs under it.
+
+    Effects come with the intervals that decide their words: corrected for all comparisons.
+    """
     rows = tuple(
         (
             str(rung.number),
@@ -41,7 +56,8 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
             _mean_with_interval(rung.final),
             percent(rung.best_test.mean),
             f"{rung.reached} of {rung.seeds}",
-            _effect(rung),
+            _effect(rung.effect),
+            _effect(rung.effect_on_first),
         )
         for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
     )
@@ -53,8 +69,11 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
         "Best*",
         "Reached",
         "Against the rung before",
+        "Since the first rung",
     )
-    return Table(columns=columns, rows=rows, left=frozenset({1, 6}))
+    if not any(rung.effect_on_first for rung in analysis.rungs):
+        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
+    return Table(columns=columns, rows=rows, left=frozenset({1, 6, 7}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +108,23 @@ def result_lines(
     elif final.ci95 is None:
         spread = f"{EQUAL}, so that the spread is unknown"
     else:
-        spread = f"95% interval {interval(*final.ci95)} over {final.n} seeds; {_range(final)}"
-    best = f"epoch {_best_epoch(ran.records[0])}" if one else f"mean; {_range(rung.best_test)}"
+        drawn = f", by bootstrap {interval(*final.bootstrap95)}" if final.bootstrap95 else ""
+        spread = (
+            f"95% interval {interval(*final.ci95)} over {final.n} seeds{drawn}; {_spread(final)}"
+        )
+    if one:
+        best = f"epoch {_best_epoch(ran.records[0])}"
+    else:
+        ci95 = rung.best_test.ci95
+        within = f"95% interval {interval(*ci95)}; " if ci95 else ""
+        best = f"mean; {within}{_spread(rung.best_test)}"
     if one:
         reached = "yes" if rung.reached else "no"
-        held = last_epochs(ran.records[0], target=rung.target)
+        held_note = last_epochs(ran.records[0], target=rung.target)
     else:
-        reached, held = f"{rung.reached} of {rung.seeds} seeds", ""
+        reached = f"{rung.reached} of {rung.seeds} seeds"
+        in_turn = ", ".join(f"{seeds} of {rung.seeds}" for seeds in rung.at_target)
+        held_note = f"in one epoch after the other {in_turn}"
     return (
         ResultLine(
             label="Parameters",
@@ -120,7 +149,12 @@ def result_lines(
         ResultLine(
             label=f"{percent(rung.target)} in each of the last three epochs",
             value=reached,
-            note=held,
+            note=held_note,
+        ),
+        ResultLine(
+            label="The test set's own error",
+            value=f"{points(rung.binomial)} points",
+            note=f"binomial standard error of {count(rung.measured.images, 'image')}",
         ),
     )
 
@@ -184,21 +218,26 @@ def _mean_with_interval(statistics: Statistics) -> str:
     return f"{mean} {interval(*statistics.ci95)}"
 
 
+def _spread(statistics: Statistics) -> str:
+    """Standard deviation and range of several seeds."""
+    return f"standard deviation {points(statistics.sd or 0.0)}, {_range(statistics)}"
+
+
 def _range(statistics: Statistics) -> str:
     return f"from {percent(statistics.minimum)} to {percent(statistics.maximum)}"
 
 
-def _effect(rung: RungAnalysis) -> str:
-    """The step's effect on final accuracy and the word for it, short enough for a table."""
-    if rung.effect is None:
+def _effect(effect: Effect | None) -> str:
+    """An effect on final accuracy and the word for it, short enough for a table."""
+    if effect is None:
         return ""
-    difference = rung.effect.final
+    difference = effect.final
     word = difference.verdict.partition(":")[0]
     if difference.mean is None:
         return word
-    if difference.ci95 is None:
+    if difference.interval is None:
         return f"{signed(difference.mean)} ({word})"
-    return f"{signed(difference.mean)} {signed_interval(*difference.ci95)} {word}"
+    return f"{signed(difference.mean)} {signed_interval(*difference.interval)} {word}"
 
 
 def _folder(record: RunRecord, links_from: Path | None) -> str:

@@ -95,21 +95,21 @@ class _Ladder:
     notes: tuple[str, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # Where there is no room for each step's effect beside its rung, it stands below.
-        wide = _width(self.table) <= options.max_width
-        table = self.table if wide else _without_last_column(self.table)
+        # Where there is no room for effects beside their rungs, they stand below.
+        table = self.table
+        while _width(table) > options.max_width and len(table.columns) > tables.NUM_RUNG_COLUMNS:
+            table = _without_last_column(table)
         if options.is_terminal:
             yield self._drawn(table)
         else:
             yield Text(
                 f"{self.title}\n{_fitted(table, width=options.max_width)}", overflow="ignore"
             )
-        effects = (
-            [] if wide else [f"{row[0]}. {row[1]}: {row[-1]}" for row in self.table.rows if row[-1]]
-        )
-        if effects:
-            yield Text(f"{self.table.columns[-1]}:")
-            yield _indented(_bullets(effects))
+        for i in range(len(table.columns), len(self.table.columns)):
+            yield Text(f"{self.table.columns[i]}:")
+            yield _indented(
+                _bullets([f"{row[0]}. {row[1]}: {row[i]}" for row in self.table.rows if row[i]])
+            )
         yield from map(Text, self.notes)
 
     def _drawn(self, table: Table) -> RichTable:

@@ -1,0 +1,120 @@
+"""A study's conclusions, in sentences: how far, how sure, and what the numbers cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kilonet.analysis.findings import TARGET_EPOCHS
+from kilonet.analysis.power import PAIRED_SD_IN_BINOMIAL_ERRORS, POWER, Sensitivity
+from kilonet.analysis.words import count, interval, percent, points
+
+if TYPE_CHECKING:
+    from kilonet.analysis.ladder import RungAnalysis
+
+
+def conclude(
+    rungs: Sequence[RungAnalysis], *, sensitivity: Sensitivity, test_images: int
+) -> tuple[str, ...]:
+    """The whole in a few sentences: how far, how sure, and what the numbers cannot tell."""
+    top = max(rungs, key=lambda rung: rung.final.mean)
+    seeds = min(rung.seeds for rung in rungs)
+    done = [rung for rung in rungs if rung.reached == rung.seeds]
+    in_part = [rung for rung in rungs if 0 < rung.reached < rung.seeds]
+    of = "final accuracy" if seeds == 1 else "mean final accuracy"
+    sentences = []
+    if done:
+        names = ", ".join(f"{rung.number} ({rung.name})" for rung in done)
+        sentences.append(
+            f"The target of {percent(top.target)} is reached by "
+            f"{'every seed' if seeds > 1 else 'the one seed'} of rung {names}."
+        )
+    elif in_part:
+        first, *more = (
+            (f"rung {rung.number} ({rung.name})", f"with {rung.reached} of {rung.seeds}")
+            for rung in in_part
+        )
+        some = ", ".join([" did ".join(first), *map(" ".join, more)])
+        sentences.append(
+            f"No rung reached the target of {percent(top.target)} with every seed; {some}."
+        )
+    elif all(rung.measured.epochs < TARGET_EPOCHS for rung in rungs):
+        sentences.append(
+            f"The runs are too short to tell whether the target of {percent(top.target)} is "
+            "reached: the rule needs three epochs."
+        )
+    else:
+        sentences.append(f"No rung reached the target of {percent(top.target)}.")
+    if len(rungs) > 1:
+        sentences.append(
+            f"The highest {of} is rung {top.number}'s ({top.name}), {percent(top.final.mean)}: "
+            "picked by test accuracy, so a little optimistic."
+        )
+    if seeds == 1:
+        sentences.append(
+            "One seed a rung: nothing can be concluded about the steps. More seeds: add "
+            "--set seeds=5; finished runs are kept."
+        )
+    else:
+        sentences.append(_what_is_shown(rungs, seeds=seeds, comparisons=sensitivity.comparisons))
+        sentences += _disagreements(rungs)
+    sentences.append(_what_seeds_would_show(sensitivity, seeds=seeds))
+    sentences.append(
+        f"All accuracies are measured on the same {test_images:,} test images; another such set "
+        f"would move them by {points(top.binomial)} points (one binomial standard error)."
+    )
+    return tuple(sentences)
+
+
+def _what_is_shown(rungs: Sequence[RungAnalysis], *, seeds: int, comparisons: int) -> str:
+    of_means = "intervals of means are 95% Student-t over the seeds"
+    if all(rung.final.bootstrap95 for rung in rungs) and not any(
+        rung.final.intervals_disagree for rung in rungs
+    ):
+        of_means += ", and a bootstrap agrees with them"
+    corrected = (
+        f", their intervals and p values corrected for {comparisons} comparisons (Holm)"
+        if comparisons > 1
+        else ""
+    )
+    return f"{count(seeds, 'seed')} a rung; {of_means}; effects are paired by seed{corrected}."
+
+
+def _disagreements(rungs: Sequence[RungAnalysis]) -> list[str]:
+    """A sentence for each rung whose two intervals are apart: which is used, and why."""
+    return [
+        f"Rung {rung.number}: a bootstrap puts the mean final accuracy in "
+        f"{interval(*rung.final.bootstrap95)}, Student's t in {interval(*rung.final.ci95)}, "
+        "because the seeds lie unevenly about their mean; Student's t is used, since it is the "
+        "steadier of the two with few seeds, but take its ends with care."
+        for rung in rungs
+        if rung.final.intervals_disagree and rung.final.bootstrap95 and rung.final.ci95
+    ]
+
+
+def _what_seeds_would_show(sensitivity: Sensitivity, *, seeds: int) -> str:
+    corrected = (
+        f" and {sensitivity.comparisons} comparisons are corrected for"
+        if sensitivity.comparisons > 1
+        else ""
+    )
+    spread = f"a standard deviation of {points(sensitivity.sd)}"
+    takes = (
+        f"a difference of {points(sensitivity.wanted)} points takes about "
+        f"{count(sensitivity.seeds_for_wanted, 'seed')} a rung to be shown in {POWER:.0%} of "
+        "studies"
+    )
+    if sensitivity.assumed:
+        return (
+            f"{takes[0].upper()}{takes[1:]}, if paired differences have {spread} points "
+            f"(assumed: {PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study)"
+            f"{corrected}."
+        )
+    shows = ""
+    if sensitivity.detectable is not None:
+        shows = f"{count(seeds, 'seed')} show {points(sensitivity.detectable)} points as often; "
+    return (
+        f"Paired differences have {spread} points, pooled over "
+        f"{count(sensitivity.steps, 'step')}: {takes}{corrected}; {shows}".rstrip("; ")
+        + "."
+    )
