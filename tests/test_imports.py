@@ -17,7 +17,7 @@ SOURCE = Path(kilonet.__file__).parent
 # Not every room need be built yet.
 ORDER = [
     ["errors"],
-    ["atomic", "environment", "randomness", "table"],
+    ["atomic", "environment", "lock", "randomness", "table"],
     ["spec"],
     ["summary", "data"],
     ["schedule"],
@@ -25,6 +25,8 @@ ORDER = [
     ["record"],
     ["store"],
     ["run"],
+    ["pool"],
+    ["tasks"],
     ["study"],
     ["analysis", "bench"],
     ["report", "search", "export"],

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from kilonet.environment import package_version
-from kilonet.errors import KilonetError
+from kilonet.errors import KilonetError, StudyError
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: what shells expect, 128 + SIGINT."""
@@ -57,6 +58,8 @@ def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is one line on standard error."""
     try:
         code = app(arguments, prog_name="kilonet", standalone_mode=False)
+    except StudyError as error:
+        return _fail_each(error.failures, error.exit_code)
     except KilonetError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -74,6 +77,12 @@ def run_command(arguments: list[str]) -> int:
 
 def _fail(message: str, code: int) -> int:
     print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _fail_each(messages: Iterable[object], code: int) -> int:
+    for message in messages:
+        _fail(str(message), code)
     return code
 
 
@@ -107,26 +116,49 @@ def study(
     out: _Out = None,
     engine: _Engine = "auto",
     device: _Device = "auto",
-    threads: _Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of all runs together. Default: all.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once, at most. Default: one a thread.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another process's study in the folder.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
     """Train every step of a ladder with every seed, and report.
 
-    Steps that are finished are not trained again; stopped ones go on where they stopped.
+    Steps that are finished are not trained again; stopped ones go on where they stopped, and failed
+    ones are tried again.
     """
     from kilonet.report.climb import Climb
     from kilonet.spec import load_study
-    from kilonet.study import run_study
+    from kilonet.study import IncompleteStudyError, run_study
 
     spec = load_study(name, settings=settings or [])
     console = _console(as_json)
+    failed = None
     with Climb(spec, console) as climb:
-        result = run_study(
-            spec, folder=out, engine=engine, device=device, threads=threads, observer=climb
-        )
+        try:
+            result = run_study(
+                spec,
+                folder=out,
+                engine=engine,
+                device=device,
+                threads=threads,
+                jobs=jobs,
+                wait=wait,
+                observer=climb,
+            )
+        except IncompleteStudyError as error:
+            failed, result = error, error.result
         summary = climb.conclude(result)
     if as_json:
-        _print_json(summary)
+        failures = [] if failed is None else [str(failure) for failure in failed.failures]
+        _print_json({**summary, "failures": failures})
+    if failed is not None:
+        raise failed
 
 
 @app.command(

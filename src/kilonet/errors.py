@@ -9,7 +9,8 @@
     ├── BudgetError         exit 1   the network is over the parameters it may have
     ├── DataError           exit 1   a data set that cannot be read, or does not fit the network
     ├── EngineError         exit 1   no engine can train this here, or training diverged
-    └── StoreError          exit 1   a run folder that cannot be read or written
+    ├── StoreError          exit 1   a run folder that cannot be read or written
+    └── StudyError          exit 1   runs of a study that failed; the others are finished
 
 A message is one line: what is wrong, where, and what to do. Anything else that escapes is a
 bug in kilonet and keeps its traceback.
@@ -60,6 +61,18 @@ class EngineError(KilonetError):
 
 class StoreError(KilonetError):
     """A run folder that cannot be read, written, or resumed."""
+
+
+class StudyError(KilonetError):
+    """Runs of a study failed; the others are finished.
+
+    Attributes:
+        failures: each prints as its own line.
+    """
+
+    def __init__(self, failures: Iterable[object]) -> None:
+        self.failures = tuple(failures)
+        super().__init__("; ".join(map(str, self.failures)))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from kilonet.data.resize import resize
 from kilonet.engine import ENGINES, Batch, Engine, EvalResult, choose_engine, create_engine
 from kilonet.environment import describe_environment
 from kilonet.errors import DataError, EngineError, StoreError
+from kilonet.lock import locked
 from kilonet.randomness import Purpose, permutation
 from kilonet.record import EpochRow, RunRecord
 from kilonet.schedule import Schedule, ValidationResult
@@ -25,6 +26,9 @@ from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, walk
 from kilonet.store import Checkpoint, RunFolder, StepLog
 from kilonet.summary import check_data
+
+# For a process that trains in the folder to end: one whose study was killed needs a moment.
+_PATIENCE = 2.0
 
 
 class Observer(Protocol):
@@ -106,44 +110,51 @@ def train(
         DataError: if the images cannot be read or do not fit the network.
         EngineError: if no engine can train it here, or the loss is no longer a number.
         StoreError: if the folder cannot be written, holds another run, or an unfinished one
-            and ``resume`` is off.
+            and ``resume`` is off; or if another process is training in it.
     """
     store = RunFolder(default_folder(run) if folder is None else folder)
     dataset = load_dataset(run.data.name) if dataset is None else dataset
     images = Images.of(run, dataset)
-    done = _standing(store, run, dataset, resume=resume)
-    if isinstance(done, _Finished):
+    # What is finished is read without a lock, so in folders that cannot be written too.
+    if isinstance(_standing(store, run, dataset, resume=True), _Finished):
         return store.record()
-    told = ""
-    if isinstance(engine, str):
-        if done is not None:
-            engine = engine_to_resume(store, engine)
-            last = store.last_engine()
-            if threads is None and last.get("name") == engine:
-                threads = last.get("threads")
-        choice = choose_engine(run.net, engine=engine, device=device)
-        engine = create_engine(
-            run,
-            engine=choice.engine,
-            device=device,
-            threads=threads,
-            mean=images.mean,
-            std=images.std,
+    with locked(store.path, patience=_PATIENCE):
+        # Another process may have gone on with it, or finished it, up to now.
+        done = _standing(store, run, dataset, resume=resume)
+        if isinstance(done, _Finished):
+            return store.record()
+        told = ""
+        if isinstance(engine, str):
+            if done is not None:
+                engine = engine_to_resume(store, engine)
+                last = store.last_engine()
+                if threads is None and last.get("name") == engine:
+                    threads = last.get("threads")
+            choice = choose_engine(run.net, engine=engine, device=device)
+            engine = create_engine(
+                run,
+                engine=choice.engine,
+                device=device,
+                threads=threads,
+                mean=images.mean,
+                std=images.std,
+            )
+            told = choice.told(engine.description)
+        environment = _environment(engine, dataset)
+        if done is None:
+            store.begin(run, environment)
+            rows: list[EpochRow] = []
+            steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
+        else:
+            engine.load_state(done.state)
+            store.note_resumption(environment, after_epoch=done.epochs - 1)
+            rows, steps = list(done.rows), done.steps
+        observer = Silent() if observer is None else observer
+        observer.begin(
+            run, engine=told or engine.description, folder=store.path, epochs_done=len(rows)
         )
-        told = choice.told(engine.description)
-    environment = _environment(engine, dataset)
-    if done is None:
-        store.begin(run, environment)
-        rows: list[EpochRow] = []
-        steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
-    else:
-        engine.load_state(done.state)
-        store.note_resumption(environment, after_epoch=done.epochs - 1)
-        rows, steps = list(done.rows), done.steps
-    observer = Silent() if observer is None else observer
-    observer.begin(run, engine=told or engine.description, folder=store.path, epochs_done=len(rows))
-    _Loop(run, images, engine, store, observer).go(rows, steps)
-    return store.record()
+        _Loop(run, images, engine, store, observer).go(rows, steps)
+        return store.record()
 
 
 def engine_to_resume(store: RunFolder, engine: str) -> str:

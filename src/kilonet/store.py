@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kilonet.atomic import is_aside, write_atomically
 from kilonet.data.npz import read_npz
 from kilonet.errors import DataError, StoreError
+from kilonet.lock import LOCK
 from kilonet.record import EpochRow, RunRecord
 from kilonet.spec import Run, load_run, to_toml
 
@@ -295,7 +296,7 @@ class RunFolder:
         return dict(tensors), metadata
 
 
-_OURS = frozenset({_RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
+_OURS = frozenset({LOCK, _RUN, _ENVIRONMENT, _EPOCHS, _STEPS, _CHECKPOINT, _WEIGHTS, _PREDICTIONS})
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kilonet.atomic import is_aside, write_atomically
 from kilonet.data import Dataset, load_dataset
-from kilonet.engine import describe_engine
-from kilonet.errors import StoreError
+from kilonet.errors import StoreError, StudyError
+from kilonet.lock import LOCK, locked
 from kilonet.record import RunRecord
-from kilonet.run import Images, Observer, engine_to_resume, folder_name, train
+from kilonet.run import Images, Observer, folder_name
 from kilonet.spec import Rung, Study, load_study, to_toml
 from kilonet.store import RunFolder, is_file
 from kilonet.summary import check_budget, check_epochs
+from kilonet.tasks import Failure, Task, describe_engines, make_plan, run_at_once, run_in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +49,35 @@ class StudyResult:
     rungs: tuple[RungResult, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One training of a study.
+class IncompleteStudyError(StudyError):
+    """Some runs failed.
 
     Attributes:
-        rung: which rung it belongs to.
-        seed: its seed.
-        folder: where its run is kept.
+        result: the rungs of which every seed is finished. Not those that lack some: the seeds that
+            fail are not any seeds, and the others would flatter the rung.
+        failures: in the order of the ladder, :class:`kilonet.tasks.Failure` each.
     """
 
-    rung: Rung
-    seed: int
-    folder: Path
+    def __init__(self, result: StudyResult, failures: Sequence[Failure]) -> None:
+        super().__init__(failures)
+        self.result = result
 
 
 class StudyObserver:
-    """Told what happens in a study. The base shows nothing; override what is of interest."""
+    """Told what happens in a study. The base shows nothing; override what is of interest.
 
-    def begin_study(self, *, engine: str, num_tasks: int) -> None:
-        """There are tasks to train, and what computes them; not called where all are finished."""
+    Several tasks may be under way at once, and end in another order than they began. All is told in
+    the process and thread that called :func:`run_study`.
+    """
+
+    def wait(self, line: str) -> None:
+        """Another process is at work in the folder and is waited for; ``line`` says so."""
+
+    def begin_study(self, *, engine: str, tasks: Sequence[Task], num_jobs: int) -> None:
+        """There are ``tasks`` to train, ``num_jobs`` at once, and what computes them.
+
+        Not called where all are finished.
+        """
 
     def begin_task(self, task: Task) -> Observer | None:
         """A task begins; what is returned is told of its steps and epochs."""
@@ -74,8 +85,11 @@ class StudyObserver:
     def end_task(self, task: Task, record: RunRecord) -> None:
         """A task is done, or was found done."""
 
+    def fail_task(self, failure: Failure) -> None:
+        """A task could not be done; the others go on."""
+
     def end_rung(self, so_far: StudyResult) -> None:
-        """All seeds of the last rung of ``so_far`` are done."""
+        """All seeds of the last rung of ``so_far`` are done, and all rungs before it have ended."""
 
 
 def default_folder(study: Study) -> Path:
@@ -90,27 +104,40 @@ def run_study(
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    jobs: int | None = None,
+    wait: bool = False,
     observer: StudyObserver | None = None,
     load: Callable[[str], Dataset] = load_dataset,
 ) -> StudyResult:
-    """Train every rung with every seed, in order, and keep the runs in the study's folder.
+    """Train every rung with every seed and keep the runs in the study's folder.
 
     Runs that are finished are not trained again, unfinished ones resume: a run's folder is named by
     its content, so a changed step is a new run and an unchanged one is found.
+
+    Several runs train at once, each in a process of its own, begun in order. What comes out is the
+    same, to the bit, as of one after another. PyTorch's sums depend on its threads: with it each
+    run has as many as there are for each of ``jobs``, and an unfinished one as many as before.
+
+    A run that fails does not stop the others.
 
     Args:
         study: what to run.
         folder: where to; default ``kilonet-studies/NAME``.
         engine: as in :func:`kilonet.run.train`.
         device: likewise.
-        threads: likewise.
+        threads: at most, of all runs together; default one for each processor that may be used.
+        jobs: at most so many runs at once; default as many as threads. 1: all in this process.
+        wait: where another process runs a study in the folder, wait for its end.
         observer: told of every task.
-        load: name or path → data set; each is loaded once.
+        load: name or path → data set; each is loaded once in each process, so with several at once
+            it must be something that joblib can pickle.
 
     Raises:
         BudgetError: before anything is trained, if a rung is over the budget.
         DataError: likewise, if a rung does not fit its images.
-        KilonetError: as :func:`kilonet.run.train`.
+        EngineError: likewise, if there is no engine for it.
+        IncompleteStudyError: at the end, if runs failed; running the study again tries them again.
+        StoreError: if the folder holds something else, or another process is at work in it.
     """
     for rung in study.rungs:
         where = f"step {rung.number} '{rung.step.name}'"
@@ -122,39 +149,43 @@ def run_study(
     for rung in study.rungs:
         # A later rung that does not fit its images is better told now than after hours.
         Images.check(rung.run, datasets[rung.run.data.name])
-    tasks = _tasks(study, path)
-    unfinished = [task for task in tasks if not RunFolder(task.folder).finished()]
-    if unfinished:
-        described = {
-            describe_engine(
-                task.rung.run.net,
-                engine=_engine(task, engine),
-                device=device,
-                threads=threads,
-            ): None
-            for task in unfinished
-        }
-        observer.begin_study(engine=" and ".join(described), num_tasks=len(unfinished))
-    _claim(path, study)
-    results: list[RungResult] = []
-    for rung in study.rungs:
-        records = []
-        for task in (task for task in tasks if task.rung is rung):
-            record = train(
-                task.rung.seeded(task.seed),
-                folder=task.folder,
+    _refuse_others(path, study)
+    patience, hint = (math.inf if wait else 0.0), "stop it, or add --wait to go on after it"
+    with locked(path, patience=patience, waiting=observer.wait, hint=hint):
+        _refuse_others(path, study)
+        write_atomically(path / "study.toml", to_toml(study))
+        tasks = _tasks(study, path)
+        unfinished = [task for task in tasks if not _finished(task)]
+        plan = make_plan(
+            tasks, unfinished, engine=engine, device=device, threads=threads, jobs=jobs
+        )
+        if unfinished:
+            described = describe_engines(unfinished, plan=plan, engine=engine, device=device)
+            observer.begin_study(
+                engine=" and ".join(described), tasks=unfinished, num_jobs=plan.jobs
+            )
+        ladder = _Ladder(study, path, observer)
+
+        first = {task.folder: task for task in reversed(unfinished)}
+        at_once = [task for task in unfinished if first[task.folder] is task and plan.jobs > 1]
+        finished = [task for task in tasks if task.folder not in first]
+        begun = [id(task) for task in (*finished, *at_once)]
+        for some, run in (
+            (finished, run_in_turn),
+            (at_once, run_at_once),
+            # Equal runs share a folder: by now the first of them has filled it.
+            ([task for task in tasks if id(task) not in begun], run_in_turn),
+        ):
+            run(
+                some,
+                plan=plan,
                 engine=engine,
                 device=device,
-                threads=threads,
-                resume=True,
-                dataset=datasets[rung.run.data.name],
-                observer=observer.begin_task(task),
+                load=load if run is run_at_once else datasets.__getitem__,
+                begin=observer.begin_task,
+                end=ladder.end_task,
             )
-            observer.end_task(task, record)
-            records.append(record)
-        results.append(_result(rung, records))
-        observer.end_rung(StudyResult(study=study, path=path, rungs=tuple(results)))
-    return StudyResult(study=study, path=path, rungs=tuple(results))
+        return ladder.result()
 
 
 def read_study(folder: Path | str) -> StudyResult:
@@ -189,10 +220,57 @@ def _tasks(study: Study, path: Path) -> list[Task]:
     ]
 
 
-def _engine(task: Task, engine: str) -> str:
-    """What trains a task: an unfinished run goes on with the engine it has."""
-    store = RunFolder(task.folder)
-    return engine_to_resume(store, engine) if store.checkpoint() is not None else engine
+def _finished(task: Task) -> bool:
+    try:
+        return RunFolder(task.folder).finished()
+    except StoreError:
+        return False  # training it says what is wrong, of the one task
+
+
+class _Ladder:
+    """What has come of a study's tasks so far, told on in the order of the ladder."""
+
+    def __init__(self, study: Study, path: Path, observer: StudyObserver) -> None:
+        self.study = study
+        self.path = path
+        self.observer = observer
+        self.records: dict[tuple[int, int], RunRecord] = {}
+        self.failures: dict[tuple[int, int], Failure] = {}
+        self.complete: list[RungResult] = []
+        self.num_ended = 0
+
+    def end_task(self, task: Task, reason: str | None) -> None:
+        """A task has ended: ``reason`` says why it could not be done, else it is in its folder."""
+        key = (task.rung.number, task.seed)
+        if reason is None:
+            self.records[key] = RunFolder(task.folder).record()
+            self.observer.end_task(task, self.records[key])
+        else:
+            self.failures[key] = Failure(task=task, reason=reason)
+            self.observer.fail_task(self.failures[key])
+        while self.num_ended < len(self.study.rungs) and self.end_rung():
+            self.num_ended += 1
+
+    def end_rung(self) -> bool:
+        """Whether all tasks of the first rung that had not ended now have; tells of it if so."""
+        rung = self.study.rungs[self.num_ended]
+        keys = [(rung.number, seed) for seed in self.study.seed_numbers()]
+        if not all(key in self.records or key in self.failures for key in keys):
+            return False
+        if all(key in self.records for key in keys):
+            self.complete.append(_result(rung, [self.records[key] for key in keys]))
+            self.observer.end_rung(self.so_far())
+        return True
+
+    def so_far(self) -> StudyResult:
+        return StudyResult(study=self.study, path=self.path, rungs=tuple(self.complete))
+
+    def result(self) -> StudyResult:
+        """At the end."""
+        if self.failures:
+            failures = [self.failures[key] for key in sorted(self.failures)]
+            raise IncompleteStudyError(self.so_far(), failures)
+        return self.so_far()
 
 
 def _result(rung: Rung, records: list[RunRecord]) -> RungResult:
@@ -200,8 +278,8 @@ def _result(rung: Rung, records: list[RunRecord]) -> RungResult:
     return RungResult(rung=rung, parameters=parameters, records=tuple(records))
 
 
-def _claim(path: Path, study: Study) -> None:
-    """Make the folder this study's; refuse one that holds something else."""
+def _refuse_others(path: Path, study: Study) -> None:
+    """Refuse a folder that holds something else than this study."""
     spec = path / "study.toml"
     if is_file(spec):
         found = load_study(str(spec))
@@ -214,7 +292,6 @@ def _claim(path: Path, study: Study) -> None:
             names = sorted(entry.name for entry in path.iterdir())
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-        strangers = [name for name in names if name != "runs" and not is_aside(name)]
+        strangers = [name for name in names if name not in ("runs", LOCK) and not is_aside(name)]
         if strangers:
             raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")
-    write_atomically(spec, to_toml(study))

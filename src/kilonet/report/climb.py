@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,17 +11,23 @@ from rich.console import Console
 from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis, analyse
+from kilonet.analysis.words import count
 from kilonet.record import RunRecord
-from kilonet.report.live import Live
+from kilonet.report.display import Display, TaskBar
 from kilonet.report.markdown import write_report
 from kilonet.report.records import study_json
 from kilonet.report.terminal import ladder_table, rung_panel
 from kilonet.run import Observer
 from kilonet.spec import Net, Study
-from kilonet.study import StudyObserver, StudyResult, Task
+from kilonet.study import StudyObserver, StudyResult
 from kilonet.summary import summarise
+from kilonet.tasks import Failure, Task
 
 REPORT = "report.md"
+
+_Page = tuple[int, int]
+"""A rung's number and a seed; or, in the seed's place, the rung's verdict."""
+_VERDICT = 0
 
 
 def _analyse(result: StudyResult) -> StudyAnalysis:
@@ -36,13 +44,23 @@ class Climb(StudyObserver):
 
     def __init__(self, study: Study, console: Console | None = None) -> None:
         self.study = study
-        self.live = Live(console)
-        self.console = self.live.console
+        self.console = console or Console(highlight=False)
+        self._display = Display(study, self.console)
+        self._bars: dict[_Page, TaskBar] = {}
         self._net: Net | None = None
-        self._runs_before = 0
+        # What is printed reads as if one task had come after the other: a task's lines wait until
+        # all before it have ended, and a rung's verdict stands after its tasks.
+        self._pages: deque[_Page] = deque(
+            (rung.number, page)
+            for rung in study.rungs
+            for page in (*study.seed_numbers(), _VERDICT)
+        )
+        self._lines: defaultdict[_Page, list[str]] = defaultdict(list)
+        self._ended: set[_Page] = set()
+        self._headings = 0
 
     def __enter__(self) -> Self:
-        self.live.__enter__()
+        self._display.start()
         return self
 
     def __exit__(
@@ -51,45 +69,66 @@ class Climb(StudyObserver):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.live.__exit__(kind, error, trace)
+        self._display.stop()
 
-    def begin_study(self, *, engine: str, num_tasks: int) -> None:
+    def wait(self, line: str) -> None:
+        """Whom the study waits for."""
+        self.say(line)
+
+    def begin_study(self, *, engine: str, tasks: Sequence[Task], num_jobs: int) -> None:
         """What computes, on the first line."""
-        self.say(f"{engine}: {num_tasks} {'run' if num_tasks == 1 else 'runs'} to train")
+        at_once = f", {num_jobs} at a time" if num_jobs > 1 else ""
+        self.say(f"{engine}: {count(len(tasks), 'run')} to train{at_once}")
+        self._display.begin_study(tasks)
 
     def begin_task(self, task: Task) -> Observer:
-        """A heading before a rung's first seed; the bars and lines of the training."""
-        rung = task.rung
-        if task.seed == self.study.seed_numbers()[0]:
-            heading = f"Rung {rung.number} of {len(self.study.step)}: {rung.step.name}"
-            self.console.print()
-            self.console.rule(Text(heading, style="bold"), align="left")
-            self._show_network(rung.run.net)
-        self._runs_before = self.live.runs_begun
-        return self.live
+        """The bar and the lines of a training."""
+        page = (task.rung.number, task.seed)
+        bar = self._display.bar(task, lambda line: self._write(page, line))
+        self._bars[page] = bar
+        return bar
 
     def end_task(self, task: Task, record: RunRecord) -> None:
         """The notebook's log table."""
-        how = "" if self.live.runs_begun > self._runs_before else ", trained before"
-        self.say(f"\nSeed {task.seed}{how}: {record.path}\n{record.log_table}")
+        page = (task.rung.number, task.seed)
+        how = "" if self._bars[page].begun else ", trained before"
+        self._write(page, f"\nSeed {task.seed}{how}: {record.path}\n{record.log_table}")
+        self._end(task, record)
+
+    def fail_task(self, failure: Failure) -> None:
+        """Why, in the place of the log table."""
+        page = (failure.task.rung.number, failure.task.seed)
+        self._write(page, f"\nSeed {failure.task.seed} failed: {failure.reason}")
+        self._ended.add((failure.task.rung.number, _VERDICT))
+        self._end(failure.task, None)
 
     def end_rung(self, so_far: StudyResult) -> None:
         """Target, Result and Analysis of the rung, and the report as far as it goes."""
         analysis = self._report(so_far)
-        number = len(so_far.rungs)
+        ran = so_far.rungs[-1]
+        number = ran.rung.number
         steps = self.study.step
         panel = rung_panel(
-            so_far.rungs[-1],
+            ran,
             analysis.rungs[-1],
             budget=self.study.budget.parameters,
             next_rung=steps[number].name if number < len(steps) else None,
         )
         self.console.print(panel)
+        self._ended.add((number, _VERDICT))
+        self._turn_pages()
 
     def conclude(self, result: StudyResult) -> dict[str, Any]:
-        """The ladder at the end; returns what ``--json`` prints."""
-        analysis = _analyse(result)
+        """The ladder of the rungs that are complete; returns what ``--json`` prints."""
+        self._display.stop()
         self.console.print()
+        missing = [r for r in self.study.rungs if r not in [ran.rung for ran in result.rungs]]
+        if missing:
+            names = ", ".join(f"{rung.number} ({rung.step.name})" for rung in missing)
+            self.say(f"Not every seed is finished, and so left out: rung {names}.")
+        if not result.rungs:
+            return {"study": self.study.name, "target": self.study.target, "steps": []}
+        analysis = _analyse(result)
         self.console.print(ladder_table(result, analysis))
         self.say(f"Report: {result.path / REPORT}")
         return study_json(result, analysis)
@@ -97,6 +136,35 @@ class Climb(StudyObserver):
     def say(self, text: str) -> None:
         """Print text as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _end(self, task: Task, record: RunRecord | None) -> None:
+        page = (task.rung.number, task.seed)
+        self._bars.pop(page).end()
+        self._display.end_task(task, record)
+        self._ended.add(page)
+        self._turn_pages()
+
+    def _write(self, page: _Page, line: str) -> None:
+        """Print a task's line now, or once it is its turn."""
+        if page != self._pages[0]:
+            self._lines[page].append(line)
+            return
+        rung = self.study.rungs[page[0] - 1]
+        if rung.number > self._headings:
+            self._headings = rung.number
+            heading = f"Rung {rung.number} of {len(self.study.step)}: {rung.step.name}"
+            self.console.print()
+            self.console.rule(Text(heading, style="bold"), align="left")
+            self._show_network(rung.run.net)
+        self.say(line)
+
+    def _turn_pages(self) -> None:
+        """Print what has waited for the tasks that have ended."""
+        while self._pages and self._pages[0] in self._ended:
+            self._pages.popleft()
+            if self._pages:
+                for line in self._lines.pop(self._pages[0], []):
+                    self._write(self._pages[0], line)
 
     def _show_network(self, net: Net) -> None:
         summary = summarise(net)

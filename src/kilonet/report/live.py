@@ -63,8 +63,7 @@ class Live:
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
         """Say where the run goes, and from which epoch it goes on."""
         self.runs_begun += 1
-        going_on = f", going on after epoch {epochs_done - 1}" if epochs_done else ""
-        self._say(f"Training with {engine}: seed {run.train.seed}, folder {folder}{going_on}")
+        self._say(begin_line(run, engine=engine, folder=folder, epochs_done=epochs_done))
 
     def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
         """A new bar."""
@@ -80,10 +79,7 @@ class Live:
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
         """The notebook's test line."""
         self._end_bar()
-        self._say(
-            f"Epoch {row.epoch}: train {row.train_accuracy:.2f}%. Test set: Average loss: "
-            f"{row.test_loss:.4f}, Accuracy: {correct}/{count} ({row.test_accuracy:.2f}%)"
-        )
+        self._say(test_line(row, correct=correct, count=count))
 
     def _end_bar(self) -> None:
         if self._task is not None:
@@ -92,3 +88,17 @@ class Live:
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def begin_line(run: Run, *, engine: str, folder: Path, epochs_done: int) -> str:
+    """What trains, where, and from which epoch it goes on."""
+    going_on = f", going on after epoch {epochs_done - 1}" if epochs_done else ""
+    return f"Training with {engine}: seed {run.train.seed}, folder {folder}{going_on}"
+
+
+def test_line(row: EpochRow, *, correct: int, count: int) -> str:
+    """The notebook's line on the test set, after an epoch."""
+    return (
+        f"Epoch {row.epoch}: train {row.train_accuracy:.2f}%. Test set: Average loss: "
+        f"{row.test_loss:.4f}, Accuracy: {correct}/{count} ({row.test_accuracy:.2f}%)"
+    )

@@ -1,0 +1,210 @@
+"""What a study shows while it runs, at the foot of a terminal: bars, the ladder, the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as RichLive
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from kilonet.record import EpochRow, RunRecord
+from kilonet.report.live import begin_line, test_line
+from kilonet.spec import Run, Study
+from kilonet.summary import summarise
+from kilonet.tasks import Task
+
+_RATE_SECONDS = 5.0
+"""Of training before it is told how long the rest will take."""
+
+
+class Display:
+    """Of a study, on a console that is a terminal; elsewhere it shows nothing.
+
+    A bar for each training under way, from its first epoch to its last; the ladder with the seeds
+    that are done so far; and the time left, from the multiply-adds that were trained and those that
+    are left to.
+    """
+
+    def __init__(self, study: Study, console: Console) -> None:
+        self._study = study
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            auto_refresh=False,
+            expand=True,
+        )
+        self._live: RichLive | None = None
+        if console.is_terminal or console.is_jupyter:
+            self._live = RichLive(
+                console=console,
+                get_renderable=self.render,
+                refresh_per_second=5,
+                transient=True,
+                vertical_overflow="crop",
+            )
+        self._records: dict[int, list[RunRecord]] = {rung.number: [] for rung in study.rungs}
+        self._failed: dict[int, int] = {rung.number: 0 for rung in study.rungs}
+        self._work = TimeLeft({})
+
+    def start(self) -> None:
+        """Show it from now on."""
+        if self._live is not None:
+            self._live.start()
+
+    def stop(self) -> None:
+        """Take it away."""
+        if self._live is not None:
+            self._live.stop()
+
+    def begin_study(self, tasks: Sequence[Task]) -> None:
+        """These tasks are to be trained; the time left is theirs."""
+        macs = {rung.number: summarise(rung.run.net).macs for rung in self._study.rungs}
+        self._work = TimeLeft(
+            {task.folder: macs[task.rung.number] * task.rung.run.train.epochs for task in tasks}
+        )
+
+    def bar(self, task: Task, say: Callable[[str], None]) -> TaskBar:
+        """An observer of one training: a bar, and lines for ``say`` as :class:`Live` says them."""
+        return TaskBar(task, progress=self._progress, work=self._work, say=say)
+
+    def end_task(self, task: Task, record: RunRecord | None) -> None:
+        """A task is done, or has failed (None)."""
+        if record is None:
+            self._failed[task.rung.number] += 1
+        else:
+            self._records[task.rung.number].append(record)
+        self._work.tell(task.folder, 1.0)
+
+    def render(self) -> RenderableType:
+        """What stands at the foot of the terminal now."""
+        parts: list[RenderableType] = [self._progress] if self._progress.tasks else []
+        left = self._work.seconds()
+        if left is not None:
+            parts.append(Text(f"about {timedelta(seconds=round(left))} left", style="dim"))
+        return Group(self._ladder(), *parts)
+
+    def _ladder(self) -> RichTable:
+        table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("", justify="right")
+        table.add_column("Rung", overflow="ellipsis", no_wrap=True)
+        table.add_column("Seeds done", justify="right", no_wrap=True)
+        table.add_column("Mean final accuracy", justify="right", no_wrap=True)
+        for rung in self._study.rungs:
+            records, failed = self._records[rung.number], self._failed[rung.number]
+            done = f"{len(records)} of {self._study.seeds}"
+            mean = fmean(record.final_test_accuracy for record in records) if records else None
+            table.add_row(
+                str(rung.number),
+                Text(rung.step.name),
+                f"{done}, {failed} failed" if failed else done,
+                # Of some of the seeds it says little.
+                "" if mean is None else f"{mean:.2f}%",
+                style="" if len(records) == self._study.seeds else "dim",
+            )
+        return table
+
+
+class TaskBar:
+    """An observer that shows one training of several: a bar over all its epochs, and its lines."""
+
+    def __init__(
+        self, task: Task, *, progress: Progress, work: TimeLeft, say: Callable[[str], None]
+    ) -> None:
+        self.begun = False
+        self._task = task
+        self._progress = progress
+        self._work = work
+        self._say = say
+        self._bar: TaskID | None = None
+        self._epochs = 1
+        self._epoch = 0
+        self._num_steps = 1
+
+    def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
+        """Say where the run goes, and from which epoch it goes on."""
+        self.begun = True
+        self._epochs = run.train.epochs
+        self._say(begin_line(run, engine=engine, folder=folder, epochs_done=epochs_done))
+        self._work.begin(self._task.folder, epochs_done / self._epochs)
+        name = Text(f"{self._task.rung.number}. {self._task.rung.step.name}, seed {run.train.seed}")
+        self._bar = self._progress.add_task(
+            name.markup, total=self._epochs, completed=epochs_done, state=""
+        )
+
+    def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
+        """The bar goes on."""
+        self._epoch, self._num_steps = epoch, num_steps
+
+    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+        """How far, and how well."""
+        self._move(
+            self._epoch + (batch + 1) / self._num_steps,
+            f"epoch {self._epoch} of {self._epochs}, loss {loss:.4f}, accuracy {accuracy:.2f}%",
+        )
+
+    def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
+        """The notebook's test line."""
+        self._move(row.epoch + 1, f"epoch {row.epoch} done, test {row.test_accuracy:.2f}%")
+        self._say(test_line(row, correct=correct, count=count))
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._progress.remove_task(self._bar)
+            self._bar = None
+
+    def _move(self, epochs: float, state: str) -> None:
+        self._work.tell(self._task.folder, epochs / self._epochs)
+        if self._bar is not None:
+            self._progress.update(self._bar, completed=epochs, state=state)
+
+
+class TimeLeft:
+    """How long trainings will take, from how long what is done of them took.
+
+    Args:
+        work: the whole of each training, in any one unit.
+    """
+
+    def __init__(self, work: dict[Path, float]) -> None:
+        self._work = work
+        self._begun_at: float | None = None
+        self._before = dict.fromkeys(work, 0.0)
+        self._done = dict.fromkeys(work, 0.0)
+
+    def begin(self, folder: Path, share: float) -> None:
+        """A training goes on from ``share`` of its whole: that much took none of our time."""
+        if self._begun_at is None:
+            self._begun_at = time.perf_counter()
+        self._before[folder] = self._done[folder] = share
+
+    def tell(self, folder: Path, share: float) -> None:
+        """So much of a training is done."""
+        self._done[folder] = share
+
+    def seconds(self) -> float | None:
+        """Until all is done; None while that cannot be told, and once it is."""
+        if self._begun_at is None:
+            return None
+        passed = time.perf_counter() - self._begun_at
+        done = sum(w * (self._done[f] - self._before[f]) for f, w in self._work.items())
+        left = sum(w * (1 - self._done[f]) for f, w in self._work.items())
+        return passed * left / done if passed > _RATE_SECONDS and done > 0 and left > 0 else None
