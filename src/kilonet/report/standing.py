@@ -1,10 +1,11 @@
-"""How far a study has come, and which of its rungs stands highest."""
+"""Where a study stands: what is missing, which rung is highest; and what a lone run can be told."""
 
 from __future__ import annotations
 
-from kilonet.analysis import StudyAnalysis
-from kilonet.analysis.words import count
-from kilonet.study import StudyResult
+from kilonet.analysis import RungAnalysis, StudyAnalysis
+from kilonet.analysis.words import percent
+from kilonet.report.tables import ResultLine, result_lines
+from kilonet.study import RungResult, StudyResult
 
 BEST_NOTE = (
     "The rung with the highest mean final test accuracy: picked by test accuracy, so what is shown "
@@ -20,12 +21,30 @@ def best_rung(analysis: StudyAnalysis) -> int:
 
 
 def unfinished(result: StudyResult) -> str:
-    """What the study still lacks, as a sentence; "" where every run is finished."""
-    expected = len(result.study.step) * result.study.seeds
-    done = sum(len(ran.records) for ran in result.rungs)
-    if done >= expected:
-        return ""
-    return (
-        f"Not finished: {done} of {count(expected, 'run')} are done, and this report tells of "
-        "these alone."
-    )
+    """What is not there yet, as a sentence; "" where all is."""
+    here = {ran.rung.number for ran in result.rungs}
+    missing = [rung for rung in result.study.rungs if rung.number not in here]
+    if missing:
+        names = ", ".join(f"{rung.number} ({rung.step.name})" for rung in missing)
+        return f"Not every seed is finished, and so left out: rung {names}."
+    for ran in result.rungs:
+        for record in ran.records:
+            if not record.finished:
+                epochs = record.run.train.epochs
+                return f"Not finished: {len(record.rows)} of {epochs} epochs are done."
+    return ""
+
+
+def lone_sentences(rung: RungAnalysis) -> list[str]:
+    """The findings of a run that belongs to no study: none that is held against a target."""
+    return [
+        finding.sentence
+        for finding in rung.findings
+        if finding.kind != "target" and "target" not in finding.figures
+    ]
+
+
+def lone_result(ran: RungResult, rung: RungAnalysis) -> list[ResultLine]:
+    """Its Result, likewise."""
+    of_target = percent(rung.target)
+    return [line for line in result_lines(ran, rung) if of_target not in line.label]

@@ -72,7 +72,9 @@ def ladder_strip(rung: RungAnalysis, *, axis: Scale, error: float) -> Markup:
         left, right = f"{number(max(low, 0))}%", f"{number(min(high, 100))}%"
         marks.append(element("line", x1=left, x2=right, y1=middle, y2=middle, class_="interval"))
         marks += [
-            element("line", x1=f"{number(x)}%", x2=f"{number(x)}%", y1="34%", y2="66%", class_="cap")
+            element(
+                "line", x1=f"{number(x)}%", x2=f"{number(x)}%", y1="34%", y2="66%", class_="cap"
+            )
             for x in (low, high)
             if 0 <= x <= 100
         ]
@@ -243,7 +245,9 @@ def _loss(runs: _Runs, *, name: str) -> Markup:
         *_series(runs, _TEST_LOSS, y),
         *_legend([_TRAIN_LOSS, _TEST_LOSS], unit="loss, nats"),
     ]
-    ends = [f"{line.label} {_from_to(runs, line, _loss_word)}" for line in (_TEST_LOSS, _TRAIN_LOSS)]
+    ends = [
+        f"{line.label} {_from_to(runs, line, _loss_word)}" for line in (_TEST_LOSS, _TRAIN_LOSS)
+    ]
     return _chart(marks, name=name, title="Loss by epoch", text=f"{'; '.join(ends)}.")
 
 
@@ -256,9 +260,7 @@ def _rate(runs: _Runs, *, name: str) -> Markup:
         y = _vertical(0, 1.3 * max(rates) or 1)
         marked = ticks(y.low, y.high, most=4)
     x = _epochs(runs)
-    corners = [
-        (x(row.epoch + side), y(row.lr)) for row in runs[0] for side in (-0.5, 0.5)
-    ]
+    corners = [(x(row.epoch + side), y(row.lr)) for row in runs[0] for side in (-0.5, 0.5)]
     marks = [
         *_grid(runs, y, marked),
         element("path", d=path(corners), class_="line rate"),
@@ -350,7 +352,11 @@ def _series(runs: _Runs, line: _Line, y: Scale) -> list[Markup]:
 def _within(marks: Sequence[Markup], *, name: str) -> Markup:
     """Marks cut off at the edges of the chart: its axis need not hold the first epochs."""
     edges = element(
-        "rect", x=_LEFT, y=_TOP - 4, width=WIDTH - _LEFT - _RIGHT, height=HEIGHT - _TOP - _BOTTOM + 8
+        "rect",
+        x=_LEFT,
+        y=_TOP - 4,
+        width=WIDTH - _LEFT - _RIGHT,
+        height=HEIGHT - _TOP - _BOTTOM + 8,
     )
     clip = element("clipPath", edges, id=f"{name}-edges")
     return element("g", clip, *marks, clip_path=f"url(#{name}-edges)")
@@ -359,7 +365,7 @@ def _within(marks: Sequence[Markup], *, name: str) -> Markup:
 def _legend(lines: Sequence[_Line], *, unit: str) -> list[Markup]:
     """What is measured, at the left; each line's sample and name, at the right."""
     marks = [_tick(unit, x=0, y=12, anchor="start")] if unit else []
-    right = WIDTH - _RIGHT
+    right = float(WIDTH - _RIGHT)
     for line in reversed(lines):
         left = right - 6.2 * len(line.label)
         marks.append(element("text", line.label, x=left, y=12, class_=f"tick name {line.style}"))

@@ -21,7 +21,7 @@ from kilonet.report.html import charts, evidence, reproduce
 from kilonet.report.html.evidence import Archive
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
 from kilonet.report.markdown import budget_words, environment_lines
-from kilonet.spec import to_toml
+from kilonet.spec import Net, to_toml
 from kilonet.study import RungResult, StudyResult
 from kilonet.summary import Summary, summarise
 
@@ -126,7 +126,11 @@ class _Page:
         which = f"rung {rung.number}, {rung.name}" if several else ""
         facts = [
             ("Final test accuracy", percent(rung.final.mean), which),
-            ("Parameters", f"{ran.parameters:,}", budget_words(self.result).removeprefix(", with ")),
+            (
+                "Parameters",
+                f"{ran.parameters:,}",
+                budget_words(self.result).removeprefix(", with "),
+            ),
             ("Test images", f"{self.analysis.test_images:,}", ""),
         ]
         if self.target is not None:
@@ -168,32 +172,22 @@ class _Page:
         names = [rung.step.name for rung in study.rungs]
         epochs = sum(len(record.rows) for ran in self.result.rungs for record in ran.records)
         for ran, rung in zip(self.result.rungs, self.analysis.rungs, strict=True):
-            lines = tables.result_lines(ran, rung, budget=study.budget.parameters)
+            lone = self.target is None
+            budget = study.budget.parameters
             logged = ran.records if epochs <= MAX_LOG_ROWS else ran.records[:1]
-            findings = [
-                finding
-                for finding in rung.findings
-                # Without a target nothing is said that is measured against one.
-                if self.target is not None
-                or not (finding.kind == "target" or "target" in finding.figures)
-            ]
             yield {
                 "number": rung.number,
                 "name": rung.name,
                 "target": ran.rung.step.target,
-                "change": tables.change_line(ran) if ran.rung.step.change else "",
-                "result": [
-                    line
-                    for line in lines
-                    if self.target is not None or percent(rung.target) not in line.label
-                ],
-                "seeds": tables.seeds(ran, rung) if self.target is not None else None,
+                "change": "" if lone else tables.change_line(ran),
+                "result": standing.lone_result(ran, rung)
+                if lone
+                else tables.result_lines(ran, rung, budget=budget),
+                "seeds": None if lone else tables.seeds(ran, rung),
                 "seeds_note": f"* Best epoch: {tables.OPTIMISTIC}.",
-                "sentences": [finding.sentence for finding in findings],
+                "sentences": standing.lone_sentences(rung) if lone else rung.sentences,
                 "next_rung": names[rung.number] if rung.number < len(names) else "",
-                "suggestions": rung.next_steps[: tables.NUM_SUGGESTIONS]
-                if self.target is not None
-                else (),
+                "suggestions": () if lone else rung.next_steps[: tables.NUM_SUGGESTIONS],
                 "logs": [(record.run.train.seed, record.log_table) for record in logged],
                 "not_logged": len(ran.records) - len(logged),
                 "curves": charts.curves(
@@ -264,7 +258,7 @@ class _Page:
     def _networks(self, best: int) -> list[_Context]:
         """The best rung's network, then those of other rungs that differ from it and each other."""
         order = [best, *(i for i in range(len(self.result.rungs)) if i != best)]
-        nets = {}
+        nets: dict[Net, list[RungResult]] = {}
         for i in order:
             ran = self.result.rungs[i]
             nets.setdefault(ran.rung.run.net, []).append(ran)

@@ -97,9 +97,7 @@ def augmented_samples(run: Run, images: Images, *, classes: tuple[str, ...]) -> 
     epochs = min(SHOWN_EPOCHS, run.train.epochs)
     pixels = images.train_images[index]
     versions = [
-        augment(
-            pixels, index, augmentations=run.data.augment, seed=run.train.seed, epoch=epoch
-        )
+        augment(pixels, index, augmentations=run.data.augment, seed=run.train.seed, epoch=epoch)
         for epoch in range(epochs)
     ]
     samples = []
@@ -143,7 +141,8 @@ def _filters(net: Net, weights: dict[str, NDArray[np.generic]]) -> NDArray[np.fl
                 return None
             weight = weight.reshape(-1, channels, height, width)
         # Two channels are no colour, and a grouped convolution's filters see one channel each.
-        return weight if weight.shape[1] in (1, 3) and min(weight.shape[2:]) > 1 else None
+        is_picture = weight.shape[1] in (1, 3) and min(weight.shape[2:]) > 1
+        return weight if is_picture else None
     return None
 
 

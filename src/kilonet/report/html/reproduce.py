@@ -62,7 +62,8 @@ def commands(result: StudyResult, *, folder: Path, is_study: bool = True) -> Com
             what="A network's layers and receptive fields", line=f"kilonet summary {quoted(first)}"
         ),
         Command(
-            what="The data set: counts, classes, checksums", line=f"kilonet data {shlex.quote(data)}"
+            what="The data set: counts, classes, checksums",
+            line=f"kilonet data {shlex.quote(data)}",
         ),
     ]
     if is_study:
@@ -79,8 +80,10 @@ def commands(result: StudyResult, *, folder: Path, is_study: bool = True) -> Com
             str(ran.rung.number),
             str(record.run.train.seed),
             percent(record.final_test_accuracy),
-            f"kilonet train {quoted(record.path / 'run.toml')} "
-            f"--out {shlex.quote(f'again-{record.path.name}')}",
+            (
+                f"kilonet train {quoted(record.path / 'run.toml')} "
+                f"--out {shlex.quote(f'again-{record.path.name}')}"
+            ),
         )
         for ran in result.rungs
         for record in ran.records

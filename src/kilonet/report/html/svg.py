@@ -39,7 +39,8 @@ def drawing(
         name: unlike any other on the page; its identifiers begin with it.
         title: what it is.
         text: what it shows, in words.
-        width, height: of its own units, which stand for pixels where there is room.
+        width: in units of its own, which are pixels where there is room.
+        height: likewise.
     """
     return element(
         "svg",
