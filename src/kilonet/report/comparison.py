@@ -1,7 +1,7 @@
 """Studies or runs side by side: accuracies, differences paired by seed, settings that differ.
 
-Everything is held against the first folder. A study's rungs meet those of the same name in it; where
-no name is shared, the last rung meets the last; a run stands for one rung.
+Everything is held against the first folder. A study's rungs meet those of the same name in it;
+where no name is shared, the last rung meets the last; a run stands for one rung.
 """
 
 from __future__ import annotations

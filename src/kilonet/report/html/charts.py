@@ -39,6 +39,8 @@ def ladder_axis(analysis: StudyAnalysis) -> Scale:
     """The accuracy axis that all rungs of the ladder share, in per cent of the strip's width."""
     error = max(rung.binomial for rung in analysis.rungs)
     low, high = ladder_limits(analysis, error=error)
+    if low == high:  # everything, the target too, at 100 %
+        low, high = low - 0.5, high + 0.5
     return Scale(low=low, high=high, start=0, end=100)
 
 
@@ -326,8 +328,10 @@ def _grid(runs: _Runs, y: Scale, marked: Sequence[float]) -> list[Markup]:
     for value in marked:
         marks.append(_along(y(value), "grid"))
         marks.append(_tick(f"{value:g}", x=_LEFT - 6, y=y(value) + 4, anchor="end"))
-    for epoch in whole_ticks(runs[0][0].epoch, runs[0][-1].epoch):
-        marks.append(_tick(str(epoch), x=x(epoch), y=HEIGHT - _BOTTOM + 15, anchor="middle"))
+    marks += [
+        _tick(str(epoch), x=x(epoch), y=HEIGHT - _BOTTOM + 15, anchor="middle")
+        for epoch in whole_ticks(runs[0][0].epoch, runs[0][-1].epoch)
+    ]
     return marks
 
 

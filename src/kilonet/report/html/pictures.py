@@ -149,10 +149,14 @@ def _filters(net: Net, weights: dict[str, NDArray[np.generic]]) -> NDArray[np.fl
 def _coloured(weight: NDArray[np.float64]) -> NDArray[np.uint8]:
     """(channels, h, w) in [-1, 1] → (h, w, 3) uint8."""
     if len(weight) == 3:
-        return np.rint(127.5 + 127.5 * np.moveaxis(weight, 0, -1)).astype(np.uint8)
+        return _bytes(127.5 + 127.5 * np.moveaxis(weight, 0, -1))
     share = np.abs(weight[0])[..., None]
     end = np.where(weight[0][..., None] < 0, _NEGATIVE, _POSITIVE)
-    return np.rint((1 - share) * np.array(_ZERO) + share * end).astype(np.uint8)
+    return _bytes((1 - share) * np.array(_ZERO) + share * end)
+
+
+def _bytes(colour: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.rint(colour).astype(np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)

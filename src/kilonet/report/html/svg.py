@@ -97,6 +97,8 @@ def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
 
 def whole_ticks(low: int, high: int, *, most: int = 8) -> list[int]:
     """The same for what is counted."""
+    if low == high:
+        return [low]
     step = max(1, round(_step((high - low) / most)))
     return list(range(-(-low // step) * step, high + 1, step))
 
