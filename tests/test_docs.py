@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import tomllib
@@ -54,6 +55,16 @@ def test_every_choice_and_its_keys_are_documented(union: object) -> None:
 def test_every_key_is_documented(spec: type[Data | Train]) -> None:
     for key in spec.model_fields:
         assert f"`{key}`" in SPECS
+
+
+def test_every_threshold_of_the_analysis_is_documented() -> None:
+    page = (ROOT / "docs" / "analysis.md").read_text("utf-8")
+    rules = ("curves", "findings", "learning_rate", "capacity", "mistakes", "errors", "changes")
+    for room in (*rules, "suggestions", "measurements"):
+        module = importlib.import_module(f"kilonet.analysis.{room}")
+        source = Path(str(module.__file__)).read_text("utf-8")
+        for name in re.findall(r"^([A-Z][A-Z_]+) = ", source, re.MULTILINE):
+            assert f"`{name}`" in page, f"{room}.{name}"
 
 
 def test_every_file_of_a_run_folder_is_documented() -> None:

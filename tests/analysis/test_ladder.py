@@ -39,8 +39,8 @@ class TestTheNotebooksAuthor:
         """'More robustly', 'the accuracy did not improve much': augmentation."""
         rung = NOTEBOOK.rungs[1]
         assert finding(rung, "robustness").sentence.startswith(
-            "Trains more robustly, but no better: over the last 10 epochs the gap went from +0.15 "
-            "to +0.10 points"
+            "Trains more robustly (over-fits less and is steadier), but no better: over the last "
+            "10 epochs the gap went from +0.15 to +0.10 points"
         )
         assert finding(rung, "effect").sentence == (
             "Against rung 1: -0.01 points at the final epoch, -0.04 in the mean of the last 5 "
@@ -61,6 +61,10 @@ class TestTheNotebooksAuthor:
         fluctuation = finding(rung, "fluctuation")
         assert fluctuation.verdict == "fluctuates"
         assert "between 99.19% and 99.35%" in fluctuation.sentence
+        assert finding(rung, "robustness").sentence.startswith(
+            "Over-fits less, but is less steady: over the last 10 epochs the gap went from +0.10 "
+            "to -0.15 points, the movement between epochs from 0.08 to 0.10"
+        )
         assert rung.next_steps[0].change == load_study("mnist-8k").step[3].change
 
     def test_what_the_author_did_not_see(self) -> None:
@@ -92,7 +96,34 @@ def test_seeds() -> None:
     assert rung.next_steps == ()
     text = " ".join(analysis.conclusions)
     assert "reached by every seed of rung 4 (Step scheduler)" in text
-    assert "not corrected for the number of steps" in text
+    assert "their intervals and p values corrected for 5 comparisons (Holm)" in text
+
+
+def test_seeds_at_the_target_epoch_by_epoch() -> None:
+    study = load_study("mnist-8k")
+    histories = [made_rows([99.4, *last]) for last in ((99.4, 99.3, 99.5), (99.4, 99.4, 99.4))]
+    [rung] = analyse(made_result(study, [histories]), test_images=TEST_IMAGES).rungs
+    assert (rung.at_target, rung.reached) == ((2, 1, 2), 1)
+    short = [made_rows([99.4, 99.3])]
+    [rung] = analyse(made_result(study, [short]), test_images=TEST_IMAGES).rungs
+    assert (rung.at_target, rung.reached) == ((1, 0), 0)
+
+
+def test_what_is_shown_in_part_of_a_study_stays_shown() -> None:
+    """The family is the planned ladder's, so that no word is taken back at a study's end."""
+    whole = seeded_result(seeds=5)
+    complete = analyse(whole, test_images=TEST_IMAGES)
+    shown = 0
+    for length in (2, 3, 4):
+        part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:length])
+        for early, late in zip(
+            analyse(part, test_images=TEST_IMAGES).rungs, complete.rungs, strict=False
+        ):
+            if early.effect is not None and early.effect.final.shown:
+                assert late.effect is not None
+                assert late.effect.final.verdict == early.effect.final.verdict
+                shown += 1
+    assert shown
 
 
 def test_a_target_that_some_seeds_reached() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import linregress
 
 from kilonet.analysis import measure
 from kilonet.record import EpochRow
@@ -60,6 +61,29 @@ def test_a_straight_climb_is_no_movement() -> None:
     assert found.test_change.value == pytest.approx(0.5)
 
 
+def test_the_rise_of_the_last_window() -> None:
+    """The slope of SciPy's straight line, and its standard error, times the window's length."""
+    values = [99.0, 99.1, 99.05, 99.2, 99.15]
+    line = linregress(range(5), values)
+    found = measured(made_rows([98.0] * 5 + values)).rise
+    assert found is not None
+    assert found.value == pytest.approx(4 * line.slope)
+    assert found.error == pytest.approx(4 * line.stderr)
+    # Four seeds that do the same: half the error.
+    four = measured(*[made_rows([98.0] * 5 + values)] * 4).rise
+    assert four is not None
+    assert (four.value, four.error) == (
+        pytest.approx(4 * line.slope),
+        pytest.approx(2 * line.stderr),
+    )
+
+
+def test_losses_are_the_mean_of_the_seeds() -> None:
+    # made_rows: a loss of the training error / 30.
+    found = measured(made_rows([98.0] * 4, train=[97.0, 98.5, 98.5, 98.5]), made_rows([98.0] * 3))
+    assert found.losses == pytest.approx(((3 + 1) / 60, (1.5 + 1) / 60, (1.5 + 1) / 60))
+
+
 @pytest.mark.parametrize(
     ("epochs", "window", "told"), [(1, 1, False), (2, 2, False), (3, 3, False), (6, 3, True)]
 )
@@ -69,6 +93,7 @@ def test_short_runs(epochs: int, window: int, told: bool) -> None:
     assert (found.movement is not None) == (window >= 3)
     assert (found.test_change is not None) == told
     assert (found.gap_change is not None) == told
+    assert (found.rise is not None) == (window >= 3)
 
 
 @pytest.mark.parametrize("epochs", [5, 7, 8, 9, 10, 11, 40])

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from scipy import stats
 
-from kilonet.analysis import binomial_error, compare, describe
+from kilonet.analysis import binomial_error, describe
+from kilonet.analysis.bootstrap import studentised_bootstrap
 
 SEEDS = [99.23, 99.31, 99.18, 99.27, 99.25]
-AFTER = [99.30, 99.33, 99.29, 99.31, 99.36]
-
-
-def by_seed(values: list[float], *, first: int = 1) -> dict[int, float]:
-    return dict(enumerate(values, start=first))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -57,61 +51,35 @@ def test_nothing_to_describe() -> None:
         describe([])
 
 
-def test_paired_test_is_scipys() -> None:
-    found = compare(by_seed(SEEDS), by_seed(AFTER))
-    expected = stats.ttest_rel(AFTER, SEEDS)
-    interval = expected.confidence_interval(0.95)
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
-    assert found.ci95 == pytest.approx((interval.low, interval.high), rel=1e-9)
-    assert found.mean == pytest.approx(0.07)
-    assert found.verdict == "better"
-    assert compare(by_seed(AFTER), by_seed(SEEDS)).verdict == "worse"
-
-
-def test_a_difference_within_noise_is_not_shown() -> None:
-    found = compare(by_seed([99.2, 99.3, 99.1]), by_seed([99.3, 99.2, 99.2]))
-    assert found.p is not None
-    assert found.p > 0.05
-    assert found.verdict == "no difference shown"
-
-
-def test_word_and_interval_agree_at_the_threshold() -> None:
-    # Three differences with mean m and sd 1: t = m·√3, and t(0.975, 2) = 4.302653.
-    limit = 4.302653 / math.sqrt(3)
-    for shift, verdict in ((0.999, "no difference shown"), (1.001, "better")):
-        after = {seed: limit * shift + d for seed, d in ((1, -1.0), (2, 0.0), (3, 1.0))}
-        found = compare({1: 0.0, 2: 0.0, 3: 0.0}, after)
+def test_a_bootstrap_stands_beside_from_three_seeds_on() -> None:
+    assert describe(SEEDS[:2]).bootstrap95 is None
+    assert describe([99.25] * 3).bootstrap95 is None
+    for n in (3, 5):
+        found = describe(SEEDS[:n])
         assert found.ci95 is not None
-        assert found.verdict == verdict
-        assert (found.ci95[0] > 0) == (verdict == "better")
+        assert found.bootstrap95 == studentised_bootstrap(SEEDS[:n])
+        half = (found.ci95[1] - found.ci95[0]) / 2
+        ends = zip(found.ci95, found.bootstrap95, strict=True)
+        assert found.disagreement == pytest.approx(max(abs(a - b) for a, b in ends) / half)
+        assert not found.intervals_disagree
 
 
-def test_one_seed_concludes_nothing() -> None:
-    found = compare({1: 99.0}, {1: 99.9})
-    assert found.verdict == "one seed: nothing can be concluded"
-    assert (found.mean, found.ci95, found.p) == (pytest.approx(0.9), None, None)
+def test_uneven_seeds_are_told() -> None:
+    # Nine seeds alike and one far below: the bootstrap's lower end is far out.
+    uneven = [99.20, 99.21, 99.22, 99.19, 99.20, 99.21, 99.18, 99.22, 99.20, 98.60]
+    found = describe(uneven)
+    assert found.intervals_disagree
+    assert found.bootstrap95 is not None
+    assert found.ci95 is not None
+    assert found.bootstrap95[0] < found.ci95[0]
 
 
-def test_only_seeds_in_common_are_paired() -> None:
-    found = compare(by_seed(SEEDS), by_seed(AFTER, first=3))
-    assert found.differences == pytest.approx(
-        (AFTER[0] - SEEDS[2], AFTER[1] - SEEDS[3], AFTER[2] - SEEDS[4])
-    )
-    nothing = compare({1: 99.0}, {2: 99.9})
-    assert nothing.mean is None
-    assert nothing.verdict == "no seed in common: nothing can be concluded"
-
-
-def test_a_step_that_changes_nothing() -> None:
-    found = compare(by_seed(SEEDS), by_seed(SEEDS))
-    assert (found.mean, found.ci95, found.p) == (0.0, (0.0, 0.0), 1.0)
-    assert found.verdict == "no difference shown"
-
-
-def test_equal_differences_are_no_certainty() -> None:
-    found = compare({1: 99.1, 2: 99.2}, {1: 99.15, 2: 99.25})
-    assert found.mean == pytest.approx(0.05)
-    assert (found.ci95, found.p, found.verdict) == (None, None, "no difference shown")
+def test_disagreement_is_measured_before_intervals_are_cut() -> None:
+    near = [99.99, 99.95, 99.97]
+    cut, whole = describe(near, limits=(0, 100)), describe(near)
+    assert cut.bootstrap95 is not None
+    assert cut.bootstrap95[1] == 100
+    assert cut.disagreement == whole.disagreement
 
 
 def test_binomial_error_by_hand() -> None:

@@ -128,6 +128,7 @@ def test_what_a_rung_has_is_not_suggested_again(
         words |= {entry.name for entry in run.data.augment}
         words |= {"decay"} if run.train.optimizer.weight_decay else set()
         words |= {"average"} if run.train.average else set()
+        words |= {"smoothing"} if run.train.label_smoothing else set()
         return words | {run.train.schedule.name}
 
     for _, rung, analysis in all_cases:

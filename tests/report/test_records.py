@@ -46,7 +46,46 @@ def test_the_promised_keys_of_a_study() -> None:
         assert Path(step["seeds"][1]["run"]) == ran.records[1].path
     assert [seed["reached"] for seed in data["steps"][3]["seeds"]] == [True, True, True]
     assert data["steps"][0]["effect"] is None
-    assert data["steps"][3]["effect"]["final"]["verdict"] == "better"
+    assert data["steps"][3]["effect_on_first"]["final"]["verdict"] == "better"
+    assert [step["effect_on_first"] is None for step in data["steps"]] == [True, True, False, False]
+
+
+def test_the_statistics_of_a_study() -> None:
+    result = seeded_result(seeds=6)
+    analysis = analyse(result, test_images=TEST_IMAGES)
+    data = plain(study_json(result, analysis))
+    for step, rung in zip(data["steps"], analysis.rungs, strict=True):
+        low, high = step["bootstrap95"]
+        assert low < step["mean"] < high
+        assert step["intervals_disagree"] is False
+        assert step["share_at_target"] == pytest.approx([n / 6 for n in rung.at_target])
+        bests = rung.best_test.values
+        assert step["best"]["mean"] == pytest.approx(sum(bests) / 6)
+        assert (step["best"]["minimum"], step["best"]["maximum"]) == (min(bests), max(bests))
+        assert step["best"]["ci95"][0] < step["best"]["mean"] < step["best"]["ci95"][1]
+        assert step["best"]["sd"] > 0
+    assert data["steps"][2]["share_at_target"] == pytest.approx([0, 0, 1 / 6])
+    for effect in (data["steps"][1]["effect"], data["steps"][3]["effect_on_first"]):
+        found = effect["final"]
+        assert found["comparisons"] == 5
+        assert found["p"] <= found["p_adjusted"] <= min(1.0, 5 * found["p"]) + 1e-9
+        assert found["p_sign_flip"] >= 2 / 64
+        assert 0.95 <= found["confidence"] <= 0.99
+        shown = found["interval"][0] > 0 or found["interval"][1] < 0
+        assert shown == (found["verdict"] in {"better", "worse"})
+        # Wider than alone, or as wide.
+        assert found["interval"][0] <= found["ci95"][0] + 1e-9
+    assert data["sensitivity"].keys() == {
+        "sd",
+        "assumed",
+        "steps",
+        "level",
+        "comparisons",
+        "wanted",
+        "seeds_for_wanted",
+        "detectable",
+    }
+    assert data["sensitivity"]["level"] == pytest.approx(0.01)
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -59,7 +98,16 @@ def test_one_seed_has_no_interval() -> None:
     assert effect["final"]["mean"] == pytest.approx(-0.01)
     assert effect["final"]["p"] is None
     kinds = [finding["kind"] for finding in data["steps"][2]["findings"]]
-    assert kinds == ["target", "fit", "gap", "trend", "fluctuation", "effect", "robustness"]
+    assert kinds == [
+        "target",
+        "fit",
+        "gap",
+        "trend",
+        "fluctuation",
+        "effect",
+        "climb",
+        "robustness",
+    ]
     assert data["steps"][2]["next"][0]["change"] == {
         "train.schedule": {"name": "step", "step_size": 10, "gamma": 0.1}
     }

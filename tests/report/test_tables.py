@@ -15,10 +15,20 @@ def test_the_notebooks_ladder() -> None:
     table = tables.ladder(result, analyse(result, test_images=TEST_IMAGES))
     assert table.columns[1:6] == ("Rung", "Params", "Final test accuracy", "Best*", "Reached")
     assert table.rows == (
-        ("1", "Batch normalisation", "7,864", "99.27%", "99.31%", "0 of 1", ""),
-        ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.01 (one seed)"),
-        ("3", "Rotation", "7,864", "99.32%", "99.35%", "0 of 1", "+0.06 (one seed)"),
+        ("1", "Batch normalisation", "7,864", "99.27%", "99.31%", "0 of 1", "", ""),
+        ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.01 (one seed)", ""),
+        (
+            "3",
+            "Rotation",
+            "7,864",
+            "99.32%",
+            "99.35%",
+            "0 of 1",
+            "+0.06 (one seed)",
+            "+0.05 (one seed)",
+        ),
     )
+    assert table.columns[6:] == ("Against the rung before", "Since the first rung")
     assert "chosen on the test set, so optimistic" in tables.LADDER_NOTE
 
 
@@ -29,7 +39,22 @@ def test_a_ladder_of_seeds_has_intervals_and_words() -> None:
     low, high = analysis.rungs[3].final.ci95 or (0.0, 0.0)
     assert row[3] == f"{analysis.rungs[3].final.mean:.2f}% [{low:.2f}, {high:.2f}]"
     assert row[5] == "3 of 3"
-    assert row[6].endswith("] better")
+    # The interval beside a word is the one that decides it.
+    for column, effect in ((6, analysis.rungs[3].effect), (7, analysis.rungs[3].effect_on_first)):
+        assert effect is not None
+        assert effect.final.interval is not None
+        assert effect.final.interval != effect.final.ci95
+        ends = "[{:+.2f}, {:+.2f}]".format(*effect.final.interval)
+        assert row[column].endswith(f"{ends} {effect.final.verdict}")
+    assert row[7].endswith("] better")
+
+
+def test_a_ladder_of_two_has_one_comparison() -> None:
+    whole = seeded_result(seeds=3)
+    part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:2])
+    table = tables.ladder(part, analyse(part, test_images=TEST_IMAGES))
+    assert table.columns[-1] == "Against the rung before"
+    assert {len(row) for row in table.rows} == {7}
 
 
 def test_a_rungs_result() -> None:
@@ -46,6 +71,12 @@ def test_a_rungs_result() -> None:
             "no",
             "99.19% no, 99.28% no, 99.32% no",
         ),
+        # √(0.9932 · 0.0068 / 10,000) = 0.00082.
+        (
+            "The test set's own error",
+            "0.08 points",
+            "binomial standard error of 10,000 images",
+        ),
     ]
 
 
@@ -55,7 +86,14 @@ def test_a_rungs_result_over_seeds() -> None:
     lines = {line.label: line for line in tables.result_lines(result.rungs[3], rung)}
     assert lines["Parameters"].note == ""
     assert lines["99.40% in each of the last three epochs"].value == "3 of 3 seeds"
-    assert "over 3 seeds; from" in lines["Final test accuracy"].note
+    assert lines["99.40% in each of the last three epochs"].note == (
+        "epoch by epoch 3 of 3, 3 of 3, 3 of 3"
+    )
+    low, high = rung.final.bootstrap95 or (0.0, 0.0)
+    final = lines["Final test accuracy"].note
+    assert f"over 3 seeds, by bootstrap [{low:.2f}, {high:.2f}]; standard deviation 0.01" in final
+    assert final.endswith("from 99.43% to 99.45%")
+    assert lines["Best test accuracy"].note.startswith("mean; 95% interval [")
     assert lines["Best test accuracy"].note.endswith("chosen on the test set, so optimistic")
 
 

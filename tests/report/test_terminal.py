@@ -89,6 +89,21 @@ def test_the_ladder(width: int, terminal: bool) -> None:
     assert flat.count("better") >= 2
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_effects_stand_below_where_there_is_no_room(terminal: bool) -> None:
+    headings = ("Against the rung before", "Since the first rung")
+    # How many of the two are columns: a heading below ends in a colon.
+    for width, columns in ((220, 2), (150, 1), (100, 0)):
+        text = shown(ladder_table(RESULT, ANALYSIS), width=width, terminal=terminal)
+        assert [f"{heading}:" in text for heading in headings] == [columns < 1, columns < 2]
+        flat = words(text)
+        assert all(heading in flat for heading in headings)
+        for rung in ANALYSIS.rungs[2:]:
+            assert rung.effect_on_first is not None
+            ends = "[{:+.2f}, {:+.2f}]".format(*(rung.effect_on_first.final.interval or (0, 0)))
+            assert f"{ends} better" in flat
+
+
 def test_one_seed() -> None:
     result = notebook_result()
     analysis = analyse(result, test_images=TEST_IMAGES)

@@ -1,6 +1,11 @@
-"""Rows → statistics → findings → sentences. Pure functions: nothing here reads or writes a file."""
+"""Rows → statistics → findings → sentences.
 
+Pure functions, but for :func:`read_errors`, which reads the test logits that the runs have kept.
+"""
+
+from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.comparison import Difference, Effect, compare, correct
+from kilonet.analysis.doubtful import DoubtfulLabel, doubtful_labels
 from kilonet.analysis.errors import (
     Calibration,
     CalibrationBin,
@@ -13,8 +18,8 @@ from kilonet.analysis.findings import Finding
 from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
 from kilonet.analysis.measurements import Change, Measurements, measure
 from kilonet.analysis.power import Sensitivity
+from kilonet.analysis.predictions import read_errors, rung_errors
 from kilonet.analysis.statistics import Statistics, binomial_error, describe
-from kilonet.analysis.suggestions import Suggestion
 
 __all__ = [
     "Calibration",
@@ -22,6 +27,7 @@ __all__ = [
     "Change",
     "ClassPair",
     "Difference",
+    "DoubtfulLabel",
     "Effect",
     "Errors",
     "Finding",
@@ -37,6 +43,9 @@ __all__ = [
     "compare",
     "correct",
     "describe",
+    "doubtful_labels",
     "measure",
     "measure_errors",
+    "read_errors",
+    "rung_errors",
 ]

@@ -8,10 +8,11 @@ that:
 - Every resample's mean is divided by that resample's own standard error, as in Student's t: Efron,
   "Nonparametric standard errors and confidence intervals", Canadian Journal of Statistics 1981;
   Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 1988.
-- A little normal noise is added to every resampled value (Efron and Tibshirani, "An introduction
-  to the bootstrap", 1993, section 16.5, on the smoothed bootstrap), since of three values one
-  resample in nine is the same value three times, without any standard error to divide by. The
-  bandwidth is the rule of thumb of Silverman, "Density estimation", 1986, equation 3.28:
+- A little normal noise is added to every resampled value, since of three values one resample in
+  nine is the same value three times, without any standard error to divide by: Silverman and Young,
+  "The bootstrap: to smooth or not to smooth?", Biometrika 1987; Polansky and Schucany, "Kernel
+  smoothing to improve bootstrap confidence intervals", Journal of the Royal Statistical Society B
+  1997. The bandwidth is the rule of thumb of Silverman, "Density estimation", 1986, equation 3.28:
   s (4 / 3n)^(1/5). With three seeds the noise decides nearly all, with twenty the seeds do.
 """
 

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kilonet.analysis.findings import TARGET_EPOCHS
-from kilonet.analysis.power import PAIRED_SD_IN_BINOMIAL_ERRORS, POWER, Sensitivity
+from kilonet.analysis.power import (
+    MAX_SEEDS,
+    PAIRED_SD_IN_BINOMIAL_ERRORS,
+    POWER,
+    Sensitivity,
+)
 from kilonet.analysis.words import count, interval, percent, points
 
 if TYPE_CHECKING:
@@ -85,36 +90,32 @@ def _disagreements(rungs: Sequence[RungAnalysis]) -> list[str]:
     return [
         f"Rung {rung.number}: a bootstrap puts the mean final accuracy in "
         f"{interval(*rung.final.bootstrap95)}, Student's t in {interval(*rung.final.ci95)}, "
-        "because the seeds lie unevenly about their mean; Student's t is used, since it is the "
-        "steadier of the two with few seeds, but take its ends with care."
+        "because the seeds lie unevenly about their mean; Student's t is used, which holds as well "
+        "in simulation and goes with the test of the steps, but take its ends with care."
         for rung in rungs
         if rung.final.intervals_disagree and rung.final.bootstrap95 and rung.final.ci95
     ]
 
 
 def _what_seeds_would_show(sensitivity: Sensitivity, *, seeds: int) -> str:
-    corrected = (
-        f" and {sensitivity.comparisons} comparisons are corrected for"
-        if sensitivity.comparisons > 1
-        else ""
-    )
-    spread = f"a standard deviation of {points(sensitivity.sd)}"
+    comparisons = sensitivity.comparisons
+    corrected = f"corrected for {comparisons} comparisons, " if comparisons > 1 else ""
+    about = "about" if sensitivity.seeds_for_wanted < MAX_SEEDS else "more than"
     takes = (
-        f"a difference of {points(sensitivity.wanted)} points takes about "
+        f"{corrected}a difference of {points(sensitivity.wanted)} points takes {about} "
         f"{count(sensitivity.seeds_for_wanted, 'seed')} a rung to be shown in {POWER:.0%} of "
         "studies"
     )
+    spread = f"a standard deviation of {points(sensitivity.sd)} points"
     if sensitivity.assumed:
         return (
-            f"{takes[0].upper()}{takes[1:]}, if paired differences have {spread} points "
-            f"(assumed: {PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study)"
-            f"{corrected}."
+            f"{takes[0].upper()}{takes[1:]}; that assumes paired differences with {spread}, "
+            f"{PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study."
         )
     shows = ""
     if sensitivity.detectable is not None:
-        shows = f"{count(seeds, 'seed')} show {points(sensitivity.detectable)} points as often; "
+        shows = f"; {count(seeds, 'seed')} show {points(sensitivity.detectable)} points as often"
     return (
-        f"Paired differences have {spread} points, pooled over "
-        f"{count(sensitivity.steps, 'step')}: {takes}{corrected}; {shows}".rstrip("; ")
-        + "."
+        f"Paired differences have {spread}, pooled over {count(sensitivity.steps, 'step')}: "
+        f"{takes}{shows}."
     )

@@ -80,7 +80,7 @@ def _remarks(final: Difference) -> list[str]:
         remarks.append(
             f"The exact sign-flip test, which needs no normal distribution, has "
             f"{probability(final.p_sign_flip)} where the t-test alone has {probability(final.p)}: "
-            "too close to call."
+            "take the word with care."
         )
     return remarks
 

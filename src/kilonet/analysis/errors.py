@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kilonet.analysis.doubtful import DoubtfulLabel
+
 CALIBRATION_BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017, section 2."""
 
@@ -122,6 +124,8 @@ class Errors:
         calibration: confidence against accuracy.
         images: how many test images.
         seeds: how many seeds.
+        classes: the classes' names.
+        doubtful: test images whose label people have doubted, whether the seeds get them or not.
     """
 
     confusion: NDArray[np.float64]
@@ -130,6 +134,8 @@ class Errors:
     calibration: Calibration
     images: int
     seeds: int
+    classes: tuple[str, ...]
+    doubtful: tuple[DoubtfulLabel, ...] = ()
 
     @property
     def mean_wrong(self) -> float:
@@ -137,23 +143,34 @@ class Errors:
         return math.fsum(pair.mean_count for pair in self.pairs)
 
 
-def measure_errors(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer]) -> Errors:
+def measure_errors(
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    *,
+    classes: Sequence[str] = (),
+    doubtful: Sequence[DoubtfulLabel] = (),
+) -> Errors:
     """Where the errors of a rung's seeds lie.
 
     Args:
         logits: one (n, classes) array a seed, of the same test images.
         labels: (n,) their classes, 0 to classes − 1.
+        classes: the classes' names; left out: their numbers.
+        doubtful: test images whose label people have doubted.
 
     Raises:
-        ValueError: if there is no seed or no image, the shapes do not fit one another, a label is
-            no class, or a logit is no finite number.
+        ValueError: if there is no seed or no image, the shapes or names do not fit one another, a
+            label is no class, or a logit is no finite number.
     """
     labels = np.asarray(labels)
     _check(logits, labels)
-    classes = logits[0].shape[1]
+    num_classes = logits[0].shape[1]
+    names = tuple(classes) or tuple(map(str, range(num_classes)))
+    if len(names) != num_classes:
+        raise ValueError(f"{len(names)} names for the {num_classes} classes of the logits")
     probabilities = np.stack([_softmax(seed) for seed in logits])
     predicted = np.stack([seed.argmax(axis=1) for seed in logits])
-    counts = np.zeros((len(logits), classes, classes), dtype=np.int64)
+    counts = np.zeros((len(logits), num_classes, num_classes), dtype=np.int64)
     for seed, of_seed in enumerate(predicted):
         np.add.at(counts[seed], (labels, of_seed), 1)
     confusion = counts.mean(axis=0)
@@ -165,6 +182,8 @@ def measure_errors(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.in
         calibration=_calibrate(probabilities.max(axis=2), predicted == labels),
         images=len(labels),
         seeds=len(logits),
+        classes=names,
+        doubtful=tuple(doubtful),
     )
 
 

@@ -6,20 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kilonet.analysis.capacity import regulariser, width
+from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.comparison import Effect, compare, correct
 from kilonet.analysis.conclusions import conclude
+from kilonet.analysis.curves import fit, fluctuation, gap, trend
 from kilonet.analysis.effects import climb, effect_of_step
+from kilonet.analysis.errors import Errors
 from kilonet.analysis.findings import (
     TARGET_EPOCHS,
     Finding,
-    fit,
-    fluctuation,
-    gap,
     robustness,
     target_reached,
-    trend,
 )
+from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
+from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     WANTED,
@@ -28,8 +30,9 @@ from kilonet.analysis.power import (
     seeds_needed,
 )
 from kilonet.analysis.statistics import CONFIDENCE, Statistics, binomial_error, describe
-from kilonet.analysis.suggestions import Diagnosis, Suggestion, next_steps
+from kilonet.analysis.suggestions import Diagnosis, next_steps
 from kilonet.record import RunRecord
+from kilonet.spec import Run
 from kilonet.study import RungResult, StudyResult
 
 
@@ -54,6 +57,7 @@ class RungAnalysis:
         effect: against the rung before; None for the first.
         effect_on_first: against the first rung; None for the first two, the second's being
             ``effect``.
+        errors: what its seeds get wrong; None where the analysis was not given it.
         findings: in the order to be read.
         next_steps: what to try, the most promising first.
     """
@@ -71,6 +75,7 @@ class RungAnalysis:
     measured: Measurements
     effect: Effect | None
     effect_on_first: Effect | None
+    errors: Errors | None
     findings: tuple[Finding, ...]
     next_steps: tuple[Suggestion, ...]
 
@@ -104,18 +109,25 @@ class StudyAnalysis:
     conclusions: tuple[str, ...]
 
 
-def analyse(result: StudyResult, *, test_images: int) -> StudyAnalysis:
+def analyse(
+    result: StudyResult, *, test_images: int, errors: Sequence[Errors] = ()
+) -> StudyAnalysis:
     """Statistics, findings and suggestions for each rung, and conclusions for the study.
 
     Args:
         result: the study, or the part of it that has run; each rung with at least one run.
         test_images: how many images the test accuracies are measured on.
+        errors: what each rung's seeds get wrong, as :func:`kilonet.analysis.read_errors` gives it;
+            left out: nothing is said of single classes and images.
 
     Raises:
-        ValueError: if there is no rung, a rung without runs, or no test image.
+        ValueError: if there is no rung, a rung without runs, no test image, or errors of more or
+            fewer rungs.
     """
     if not result.rungs or test_images < 1:
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
+    if errors and len(errors) != len(result.rungs):
+        raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
     effects, effects_on_first = _effects(result)
     rungs: list[RungAnalysis] = []
     for i, rung in enumerate(result.rungs):
@@ -123,9 +135,10 @@ def analyse(result: StudyResult, *, test_images: int) -> StudyAnalysis:
             _analyse_rung(
                 rung,
                 before=result.rungs[i - 1] if i else None,
-                measured_before=rungs[-1].measured if rungs else None,
+                analysed_before=rungs[-1] if rungs else None,
                 effect=effects[i],
                 effect_on_first=effects_on_first[i],
+                errors=errors[i] if errors else None,
                 result=result,
                 test_images=test_images,
             )
@@ -152,9 +165,10 @@ def _analyse_rung(
     rung: RungResult,
     *,
     before: RungResult | None,
-    measured_before: Measurements | None,
+    analysed_before: RungAnalysis | None,
     effect: Effect | None,
     effect_on_first: Effect | None,
+    errors: Errors | None,
     result: StudyResult,
     test_images: int,
 ) -> RungAnalysis:
@@ -171,17 +185,21 @@ def _analyse_rung(
         trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
         fluctuation(measured),
     ]
-    if effect is not None and measured_before is not None:
+    if effect is not None and analysed_before is not None:
         findings.append(effect_of_step(effect))
         findings += [climb(effect_on_first)] if effect_on_first is not None else []
-        robust = robustness(measured_before, measured, effect=effect)
+        robust = robustness(analysed_before.measured, measured, effect=effect)
         findings += [robust] if robust is not None else []
+    findings += _causes(
+        rung, before, analysed_before, target=study.target, measured=measured, findings=findings
+    )
+    findings += _mistakes(errors, run=run)
     diagnosis = Diagnosis(
         run=run,
         before=None if before is None else before.rung.run,
         step_change=rung.rung.step.change,
         measured=measured,
-        findings={finding.kind: finding for finding in findings},
+        findings=_by_kind(findings),
         study=study,
     )
     return RungAnalysis(
@@ -198,9 +216,57 @@ def _analyse_rung(
         measured=measured,
         effect=effect,
         effect_on_first=effect_on_first,
+        errors=errors,
         findings=tuple(findings),
         next_steps=next_steps(diagnosis),
     )
+
+
+def _causes(
+    rung: RungResult,
+    before: RungResult | None,
+    analysed_before: RungAnalysis | None,
+    *,
+    target: float,
+    measured: Measurements,
+    findings: Sequence[Finding],
+) -> list[Finding]:
+    """What may lie behind the curves: the learning rate, a regulariser out of place, the width."""
+    run, told = rung.rung.run, _by_kind(findings)
+    rate = learning_rate(rung.records, measured=measured, findings=told, run=run)
+    if rate is not None:
+        told[rate.kind] = rate
+    was = analysed_before
+    found = [
+        rate,
+        regulariser(
+            run,
+            before=None if before is None else before.rung.run,
+            measured=measured,
+            measured_before=None if was is None else was.measured,
+            findings=told,
+            fit_before=None if was is None else _by_kind(was.findings)["fit"],
+        ),
+        width(measured, target=target, run=run, findings=told),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _mistakes(errors: Errors | None, *, run: Run) -> list[Finding]:
+    """What the seeds get wrong, where the analysis was given it."""
+    if errors is None:
+        return []
+    found = [
+        class_pairs(errors),
+        hard_images(errors),
+        doubtful(errors),
+        calibration(errors, run=run),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _by_kind(findings: Sequence[Finding]) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in findings}
 
 
 def _effects(result: StudyResult) -> tuple[list[Effect | None], list[Effect | None]]:
@@ -240,9 +306,11 @@ def _effect(before: RungResult, after: RungResult) -> Effect:
 
 
 def _at_target(records: Sequence[RunRecord], *, target: float) -> tuple[int, ...]:
-    lasts = [record.rows[-TARGET_EPOCHS:] for record in records]
+    """Seeds at or above the target, epoch by epoch, as far back as every run has epochs."""
+    length = min(TARGET_EPOCHS, *(len(record.rows) for record in records))
     return tuple(
-        sum(row.test_accuracy >= target for row in rows) for rows in zip(*lasts, strict=True)
+        sum(record.rows[-back].test_accuracy >= target for record in records)
+        for back in range(length, 0, -1)
     )
 
 

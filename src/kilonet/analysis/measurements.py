@@ -23,10 +23,10 @@ MIN_WINDOW = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """From the window before to the last one, percentage points.
+    """From the window before to the last one, or within the last one; percentage points.
 
     Attributes:
-        value: mean of the last window minus mean of the one before.
+        value: the change, a mean over the seeds.
         error: its standard error, from the movement within the windows.
     """
 
@@ -50,6 +50,9 @@ class Measurements:
         movement: standard deviation of the last window's test accuracies about their straight
             line; None for a window of fewer than three epochs.
         test_change, gap_change: from the window before; None for runs too short for two windows.
+        rise: of test accuracy from the first to the last epoch of the last window, along its
+            straight line; None for a window of fewer than three epochs.
+        losses: mean training loss of each epoch, nats, over the epochs that all runs have.
         second_half_gap, second_half_movement: over both windows together: the second part of the
             training, which is what rungs are compared by.
         lr_before: learning rate where the window before begins, first seed's.
@@ -70,6 +73,8 @@ class Measurements:
     movement: float | None
     test_change: Change | None
     gap_change: Change | None
+    rise: Change | None
+    losses: tuple[float, ...]
     second_half_gap: float
     second_half_movement: float | None
     lr_before: float
@@ -121,6 +126,8 @@ def measure(records: Sequence[RunRecord], *, test_images: int) -> Measurements:
         movement=_movement([_test(rows) for rows in last]),
         test_change=_change(list(map(_test, before)), list(map(_test, last))),
         gap_change=_change(list(map(_gaps, before)), list(map(_gaps, last))),
+        rise=_rise([_test(rows) for rows in last]),
+        losses=tuple(_mean([rows[i].train_loss for rows in runs]) for i in range(epochs)),
         second_half_gap=_mean([_mean(_gaps(rows)) for rows in second_half]),
         second_half_movement=_movement([_test(rows) for rows in second_half]),
         lr_before=rows[-2 * window :][0].lr,
@@ -148,13 +155,27 @@ def _movement(runs: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(_mean([_residual_variance(values) for values in runs]))
 
 
+def _rise(runs: Sequence[Sequence[float]]) -> Change | None:
+    """Least-squares slopes times the window's length; the error from the pooled residuals."""
+    n, movement = len(runs[0]), _movement(runs)
+    if movement is None:
+        return None
+    value = (n - 1) * _mean([_sums(values)[1] / _sums(values)[0] for values in runs])
+    xx = _sums(runs[0])[0]
+    return Change(value=value, error=(n - 1) * movement / math.sqrt(xx * len(runs)))
+
+
 def _residual_variance(values: Sequence[float]) -> float:
-    n = len(values)
-    centre, mean = (n - 1) / 2, _mean(values)
-    xx = math.fsum((i - centre) ** 2 for i in range(n))
+    xx, xy, yy = _sums(values)
+    return max(0.0, yy - xy * xy / xx) / (len(values) - 2)
+
+
+def _sums(values: Sequence[float]) -> tuple[float, float, float]:
+    """Of the values y over x = 0, 1, 2, …: Σ (x − x̄)², Σ (x − x̄)(y − ȳ) and Σ (y − ȳ)²."""
+    centre, mean = (len(values) - 1) / 2, _mean(values)
+    xx = math.fsum((i - centre) ** 2 for i in range(len(values)))
     xy = math.fsum((i - centre) * (value - mean) for i, value in enumerate(values))
-    yy = math.fsum((value - mean) ** 2 for value in values)
-    return max(0.0, yy - xy * xy / xx) / (n - 2)
+    return xx, xy, math.fsum((value - mean) ** 2 for value in values)
 
 
 def _change(before: Sequence[Sequence[float]], last: Sequence[Sequence[float]]) -> Change | None:

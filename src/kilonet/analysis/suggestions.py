@@ -6,44 +6,21 @@ budget forbids is dropped at one place, :func:`next_steps`; so the rules need no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kilonet.analysis import changes
+from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.findings import Finding, uses
 from kilonet.analysis.measurements import Measurements
-from kilonet.analysis.toml import inline
 from kilonet.analysis.words import percent, points
 from kilonet.errors import SpecError
 from kilonet.spec import OneCycle, Run, Study, graph
-from kilonet.spec.layers import Conv, Dropout, Layer, Linear, Pointwise
 from kilonet.spec.train import LEFT_OUT
-
-WIDENING = (2.0, 1.5, 1.25)
-"""Factors on every hidden convolution's channels, the largest that the budget allows first."""
 
 MORE_EPOCHS = 0.5
 """How many more epochs to train, as a share of those now, where the budget allows them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suggestion:
-    """A change worth a rung.
-
-    Attributes:
-        title: what to do, as a rung would be called.
-        reason: the finding it answers, figures included.
-        change: dotted path in the run → value, as in a study's step.
-    """
-
-    title: str
-    reason: str
-    change: Mapping[str, Any]
-
-    @property
-    def line(self) -> str:
-        """The line to paste under ``[[step]]``: TOML, ``change = { … }``."""
-        return f"change = {inline(self.change)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +48,6 @@ class Diagnosis:
         return kind in self.findings and self.findings[kind].verdict in verdicts
 
     @property
-    def block(self) -> list[str]:
-        """The network's block as its spec writes it."""
-        return list(self.run.net.to_dict()["block"])
-
-    @property
     def epochs_left(self) -> bool:
         """Whether the budget allows training for longer."""
         limit = self.study.budget.epochs
@@ -91,11 +63,14 @@ def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
         return ()
     rules = (
         _step_back,
+        _mend_rate,
         _learn_more,
         _regularise,
         _train_longer,
         _settle,
+        _widen,
         _free_capacity,
+        _be_less_sure,
         _start_faster,
     )
     kept: list[Suggestion] = []
@@ -150,15 +125,38 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         )
 
 
+def _mend_rate(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """A learning rate that shows itself too high or too low: half a decade the other way."""
+    run, peak = diagnosis.run, diagnosis.measured.lr_peak
+    if diagnosis.says("learning rate", "too high"):
+        reason = f"the learning rate of {peak:g} makes the training jump"
+        yield from changes.other_rate(run, reason, higher=False)
+    if diagnosis.says("learning rate", "too low"):
+        fall = diagnosis.findings["learning rate"].figures["loss_fall"] or 0.0
+        reason = (
+            f"at {peak:g} the training loss still fell by {fall:.0%} over the last "
+            f"{diagnosis.measured.window} epochs, and the network underfits"
+        )
+        yield from changes.other_rate(run, reason, higher=True)
+    if diagnosis.says("learning rate", "stuck"):
+        reason = f"at {peak:g} the training never did better than guessing"
+        yield from changes.normalise(run, reason)
+        yield from changes.other_rate(run, reason, higher=True)
+        yield from changes.other_rate(run, reason, higher=False)
+
+
 def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     """An underfitting network: let it go on, help it learn, take what holds it back, widen it."""
     if not diagnosis.says("fit", "underfits"):
         return
     yield from _train_longer(diagnosis)
+    run = diagnosis.run
     reason = f"it underfits: training accuracy is only {percent(diagnosis.measured.train)}"
-    yield from _normalise(diagnosis, reason)
-    yield from _without_dropout(diagnosis, f"{reason}, and dropout holds it back further")
-    yield from _without_augmentation(diagnosis, f"{reason}, and augmentation makes it harder")
+    yield from changes.normalise(run, reason)
+    yield from changes.without_dropout(run, f"{reason}, and dropout holds it back further")
+    yield from changes.without_augmentation(run, f"{reason}, and augmentation makes it harder")
+    yield from changes.without_weight_decay(run, f"{reason}, and weight decay holds it back")
+    yield from changes.without_label_smoothing(run, f"{reason}, and smooth labels hold it back")
     yield from _wider(diagnosis, reason)
 
 
@@ -177,7 +175,7 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         yield Suggestion(
             title="A little dropout in every block",
             reason=f"{reason}, and there is no dropout",
-            change={"net.block": [*diagnosis.block, f"dropout {p}"]},
+            change={"net.block": [*changes.block(diagnosis.run), f"dropout {p}"]},
         )
     # Defaults left out, as people write them.
     augment: list[dict[str, Any]] = [
@@ -204,6 +202,8 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
             reason=f"{reason}, and there is no weight decay",
             change={"train.optimizer.weight_decay": 0.0005},
         )
+    if strong:
+        yield from changes.smooth_labels(diagnosis.run, reason)
 
 
 def _train_longer(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -226,6 +226,9 @@ def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     """A fluctuating network: lower the learning rate at the end, or average the weights."""
     movement = diagnosis.measured.movement
     if movement is None or not diagnosis.says("fluctuation", "fluctuates"):
+        return
+    # What learns too slowly wants no lower rate yet.
+    if diagnosis.says("learning rate", "too low", "stuck"):
         return
     reason = f"test accuracy fluctuates by {points(movement)} points from epoch to epoch"
     train = diagnosis.run.train
@@ -256,15 +259,36 @@ def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         )
 
 
+def _widen(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """A target that is out of reach at this width."""
+    if diagnosis.says("width", "out of reach"):
+        short = diagnosis.findings["width"].figures["short"] or 0.0
+        reason = f"{points(short)} points short on a plateau, settled and without over-fitting"
+        yield from _wider(diagnosis, reason)
+
+
 def _free_capacity(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     """No over-fitting left and still short: what regularises is in the way, or it is too small."""
     measured, target = diagnosis.measured, diagnosis.study.target
     if not diagnosis.says("gap", "closed", "reversed") or measured.train >= target:
         return
     reason = f"nothing is over-fitted, but training accuracy is {percent(measured.train)} itself"
-    yield from _normalise(diagnosis, reason)
-    yield from _without_dropout(diagnosis, f"{reason}, so dropout may cost more than it gives")
+    run = diagnosis.run
+    yield from changes.normalise(run, reason)
+    yield from changes.without_dropout(run, f"{reason}, so dropout may cost more than it gives")
+    yield from changes.without_weight_decay(
+        run, f"{reason}, so weight decay may cost more than it gives"
+    )
     yield from _wider(diagnosis, f"{reason}, and the budget has parameters left")
+
+
+def _be_less_sure(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """An over-confident network that can learn: smoother labels ask for less certainty."""
+    if not diagnosis.says("calibration", "over-confident") or diagnosis.says("fit", "underfits"):
+        return
+    excess = diagnosis.findings["calibration"].figures["excess"]
+    reason = f"it is over-confident by {points(excess or 0.0)} points"
+    yield from changes.smooth_labels(diagnosis.run, reason)
 
 
 def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -275,7 +299,7 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if diagnosis.says("trend", "improving") and diagnosis.epochs_left:
         return
     train, measured = diagnosis.run.train, diagnosis.measured
-    if isinstance(train.schedule, OneCycle):
+    if isinstance(train.schedule, OneCycle) or diagnosis.says("learning rate", "too high", "stuck"):
         return
     peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
     reason = (
@@ -288,57 +312,7 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     yield Suggestion(title="One-cycle schedule", reason=reason, change={"train.schedule": schedule})
 
 
-def _normalise(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
-    if uses(diagnosis.run, graph.BatchNorm):
-        return
-    block = diagnosis.block
-    # After the activation, as the notebook has it; dropout stays last.
-    place = next((i for i, text in enumerate(block) if text.startswith("dropout")), len(block))
-    yield Suggestion(
-        title="Batch normalisation in every block",
-        reason=f"{reason}, and there is no batch normalisation",
-        change={"net.block": [*block[:place], "batchnorm", *block[place:]]},
-    )
-
-
-def _without_dropout(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
-    block = [
-        text
-        for text, member in zip(diagnosis.block, diagnosis.run.net.block, strict=True)
-        if not isinstance(member, Dropout)
-    ]
-    if block != diagnosis.block:
-        yield Suggestion(title="Without dropout", reason=reason, change={"net.block": block})
-
-
-def _without_augmentation(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
-    if diagnosis.run.data.augment:
-        yield Suggestion(title="Without augmentation", reason=reason, change={"data.augment": []})
-
-
 def _wider(diagnosis: Diagnosis, reason: str) -> Iterator[Suggestion]:
-    """More channels in every hidden convolution, as many as the budget allows."""
-    for factor in WIDENING:
-        layers = [*map(_written, _widened(diagnosis.run.net.layers, factor=factor))]
-        change = {"net.layers": layers}
-        if _allowed(change, diagnosis):
-            yield Suggestion(title=f"{factor:g} times as wide", reason=reason, change=change)
-            return
-
-
-def _widened(layers: Sequence[Layer], *, factor: float) -> Iterator[Layer]:
-    """The layers with more channels, all but the last line that sets them: it gives the classes.
-
-    Residuals keep their own channels; where that no longer fits, the spec refuses the whole.
-    """
-    setting = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | Pointwise | Linear)]
-    for i, layer in enumerate(layers):
-        if isinstance(layer, Conv | Pointwise) and i != setting[-1]:
-            # Unchecked here: the text is read anew when the change is tried.
-            yield layer.model_copy(update={"out": round(layer.out * factor)})
-        else:
-            yield layer
-
-
-def _written(layer: Layer) -> Any:
-    return layer.model_dump(mode="json")
+    yield from changes.wider(
+        diagnosis.run, reason, allowed=lambda change: _allowed(change, diagnosis)
+    )

@@ -28,8 +28,16 @@ def interval(low: float, high: float) -> str:
 
 
 def signed_interval(low: float, high: float) -> str:
-    """The two ends of an interval of differences, percentage points."""
-    return f"[{signed(low)}, {signed(high)}]"
+    """The two ends of an interval of differences, percentage points.
+
+    An end that would round to zero has a digit or two more: on which side of zero it lies matters.
+    """
+    return f"[{_signed_end(low)}, {_signed_end(high)}]"
+
+
+def _signed_end(value: float) -> str:
+    shown = (f"{value:+.{digits}f}" for digits in (2, 3, 4))
+    return next((text for text in shown if float(text) != 0), signed(value))
 
 
 def count(number: int, noun: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kilonet.analysis import StudyAnalysis, analyse
-from kilonet.errors import StoreError
+from kilonet.analysis import StudyAnalysis, analyse, read_errors
+from kilonet.errors import DataError, StoreError
 from kilonet.record import RunRecord
 from kilonet.report import markdown, run_markdown
 from kilonet.report.html import write_html
@@ -98,9 +98,18 @@ def as_study(record: RunRecord) -> StudyResult:
 
 
 def analyse_records(result: StudyResult) -> StudyAnalysis:
-    """The analysis, of as many test images as the records tell."""
+    """The analysis, of as many test images as the records tell.
+
+    The records outlive the images: without these, and of a run that is not finished, the rows alone
+    are analysed.
+    """
     data = result.rungs[0].records[0].environment["data"]
-    return analyse(result, test_images=data["test_images"])
+    finished = all(record.finished for ran in result.rungs for record in ran.records)
+    try:
+        errors = read_errors(result) if finished else ()
+    except DataError:
+        errors = ()
+    return analyse(result, test_images=data["test_images"], errors=errors)
 
 
 def write_reports(result: StudyResult, analysis: StudyAnalysis) -> tuple[Path, Path]:

@@ -48,20 +48,7 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
 
     Effects come with the intervals that decide their words: corrected for all comparisons.
     """
-    rows = tuple(
-        (
-            str(rung.number),
-            rung.name,
-            f"{ran.parameters:,}",
-            mean_with_interval(rung.final),
-            percent(rung.best_test.mean),
-            f"{rung.reached} of {rung.seeds}",
-            _effect(rung.effect),
-            _effect(rung.effect_on_first),
-        )
-        for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
-    )
-    columns = (
+    columns: tuple[str, ...] = (
         "",
         "Rung",
         "Params",
@@ -72,7 +59,20 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
         "Since the first rung",
     )
     if not any(rung.effect_on_first for rung in analysis.rungs):
-        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
+        columns = columns[:-1]
+    rows = tuple(
+        (
+            str(rung.number),
+            rung.name,
+            f"{ran.parameters:,}",
+            mean_with_interval(rung.final),
+            percent(rung.best_test.mean),
+            f"{rung.reached} of {rung.seeds}",
+            _effect(rung.effect),
+            _effect(rung.effect_on_first),
+        )[: len(columns)]
+        for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
+    )
     return Table(columns=columns, rows=rows, left=frozenset({1, 6, 7}))
 
 
@@ -124,7 +124,7 @@ def result_lines(
     else:
         reached = f"{rung.reached} of {rung.seeds} seeds"
         in_turn = ", ".join(f"{seeds} of {rung.seeds}" for seeds in rung.at_target)
-        held_note = f"in one epoch after the other {in_turn}"
+        held_note = f"epoch by epoch {in_turn}"
     return (
         ResultLine(
             label="Parameters",

@@ -6,16 +6,16 @@ place of what needs them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kilonet.analysis.errors import Errors, measure_errors
+from kilonet.analysis import Errors, rung_errors
 from kilonet.data import Dataset
-from kilonet.errors import KilonetError, StoreError
-from kilonet.record import RunRecord
+from kilonet.errors import KilonetError
 from kilonet.report.html.pictures import Picture, picture
 from kilonet.run import Images
 from kilonet.store import RunFolder
@@ -62,42 +62,39 @@ class Archive:
     def evidence(self, ran: RungResult) -> Evidence | str:
         """A rung's evidence, or the sentence that says why there is none."""
         try:
-            dataset = self._dataset(ran.records[0])
-            logits = [self._logits(record, dataset) for record in ran.records]
+            dataset = self._dataset(ran)
+            errors = rung_errors(ran, dataset)
             images = Images.of(ran.rung.run, dataset)
-            errors = measure_errors(logits, images.test_labels)
-        except (KilonetError, ValueError) as error:
-            return f"Not shown: {error}."
+        except KilonetError as error:
+            return _said(error, ran)
         return Evidence(errors=errors, images=images, classes=dataset.classes)
 
     def images(self, ran: RungResult) -> tuple[Images, tuple[str, ...]] | str:
         """A rung's images and the names of their classes, or why there are none."""
         try:
-            dataset = self._dataset(ran.records[0])
+            dataset = self._dataset(ran)
             return Images.of(ran.rung.run, dataset), dataset.classes
         except KilonetError as error:
-            return f"Not shown: {error}."
+            return _said(error, ran)
 
     def weights(self, ran: RungResult) -> dict[str, NDArray[np.generic]] | str:
         """The weights of a rung's first run, or why there are none."""
         try:
             return RunFolder(ran.records[0].path).weights()
         except KilonetError as error:
-            return f"Not shown: {error}."
+            return _said(error, ran)
 
-    def _dataset(self, record: RunRecord) -> Dataset:
-        name = record.run.data.name
+    def _dataset(self, ran: RungResult) -> Dataset:
+        name = ran.rung.run.data.name
         if name not in self._datasets:
             self._datasets[name] = self._load(name)
         return self._datasets[name]
 
-    def _logits(self, record: RunRecord, dataset: Dataset) -> NDArray[np.float32]:
-        if record.environment["data"].get("sha256") != dataset.fingerprint:
-            raise StoreError(
-                f"{record.path.name} was trained on other images than {record.run.data.name!r} "
-                "now holds"
-            )
-        return RunFolder(record.path).test_logits()
+
+def _said(error: KilonetError, ran: RungResult) -> str:
+    """Why something is not shown; a page that is published names no folder of this machine."""
+    folder = ran.records[0].path.parent
+    return f"Not shown: {str(error).replace(f'{folder}{os.sep}', '')}."
 
 
 @dataclass(frozen=True, kw_only=True)

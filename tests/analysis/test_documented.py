@@ -1,0 +1,86 @@
+"""docs/statistics.md names every statistic of the JSON, and its examples are what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kilonet.analysis import analyse, compare, correct, describe
+from kilonet.analysis.bootstrap import RESAMPLES
+from kilonet.analysis.power import (
+    PAIRED_SD_IN_BINOMIAL_ERRORS,
+    POWER,
+    WANTED,
+    detectable_difference,
+    seeds_needed,
+)
+from kilonet.analysis.statistics import AGREE_WITHIN
+from kilonet.report.records import study_json
+from ladders import TEST_IMAGES, seeded_result
+
+PAGE = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text("utf-8")
+FLAT = " ".join(PAGE.split())
+
+
+def row(start: str) -> list[float]:
+    [line] = [line for line in PAGE.split("\n") if line.startswith(f"| {start}")]
+    return [float(cell) for cell in line.split("|")[2:-1]]
+
+
+FIRST, LAST = row("rung 1, batch"), row("rung 4, step")
+
+
+def test_every_statistic_is_named() -> None:
+    result = seeded_result(seeds=3)
+    data = study_json(result, analyse(result, test_images=TEST_IMAGES))
+    step = data["steps"][3]
+    told_elsewhere = {
+        "number",
+        "name",
+        "target",
+        "change",
+        "parameters",
+        "seeds",
+        "findings",
+        "next",
+        "best_train_accuracy",
+        "mean_last_five",
+    }
+    differences = step["effect"]["final"].keys() - {"pairs"}
+    for key in {*step, *differences, *step["best"], *data["sensitivity"]} - told_elsewhere:
+        assert f"`{key}`" in PAGE, key
+
+
+def test_the_examples_of_one_rung() -> None:
+    found = describe(LAST)
+    assert f"mean {found.mean:.3f}, standard deviation {found.sd:.3f}" in FLAT
+    assert found.ci95 is not None
+    assert found.bootstrap95 is not None
+    assert "[{:.2f}, {:.2f}]. *Of all intervals".format(*found.ci95) in FLAT
+    assert "the bootstrap has [{:.2f}, {:.2f}], its lower end".format(*found.bootstrap95) in FLAT
+    assert f"end {found.disagreement:.2f} half widths below" in FLAT
+    assert f"{AGREE_WITHIN} of Student's half width" in FLAT
+    assert f"{RESAMPLES:,} draws" in FLAT
+
+
+def test_the_examples_of_two_rungs() -> None:
+    found = compare(dict(enumerate(FIRST)), dict(enumerate(LAST)))
+    shown = ", ".join(f"{d:+.2f}" for d in found.differences[:-1])
+    assert f"{shown} and {found.differences[-1]:+.2f}" in FLAT
+    assert f"mean {found.mean:.2f}, standard deviation {found.sd:.3f}." in FLAT
+    [corrected] = correct([found], comparisons=5)
+    assert corrected.confidence == pytest.approx(0.99)
+    assert corrected.verdict == "better"
+
+
+def test_how_many_seeds() -> None:
+    # The bundled study's pooled spread, to the digits that the page has.
+    assert "0.098 points over its three steps at a binomial error of 0.082" in FLAT
+    assert pytest.approx(0.098 / 0.082, abs=0.01) == PAIRED_SD_IN_BINOMIAL_ERRORS
+    seen = detectable_difference(sd=0.0979, n=5, level=0.01)
+    assert (
+        f"five seeds show a difference of {seen:.2f} points in {POWER:.0%}".replace("%", " %")
+        in FLAT
+    )
+    assert f"points would take {seeds_needed(WANTED, sd=0.0979, level=0.01)}:" in FLAT

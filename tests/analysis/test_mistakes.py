@@ -1,0 +1,202 @@
+"""What is said of classes, images and probabilities, on both sides of each threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import poisson
+
+from kilonet.analysis import DoubtfulLabel, Errors, Finding, measure_errors
+from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
+from kilonet.spec import Run, load_study
+
+RUN = load_study("mnist-8k").rungs[0].run
+SMOOTHED = RUN.replace({"train.label_smoothing": 0.1})
+
+
+def errors_of(
+    wrong: dict[tuple[int, int], int], *, classes: int = 10, right: int = 1000, seeds: int = 1
+) -> Errors:
+    """(label, predicted) → how many images, the same in every seed, and ``right`` others."""
+    labels = [0] * right + [label for (label, _), n in wrong.items() for _ in range(n)]
+    predicted = [0] * right + [taken for (_, taken), n in wrong.items() for _ in range(n)]
+    logits = np.eye(classes)[predicted] * 20
+    return measure_errors([logits] * seeds, np.array(labels))
+
+
+def one_wrong(probability: float, *, seeds: int, failing: int) -> Errors:
+    """Image 0 of ten is 1 with this probability, its label 0, in ``failing`` of the seeds."""
+    sure = np.log(np.array([[1 - 1e-9, 1e-9]] * 10))
+    fails = sure.copy()
+    fails[0] = np.log([1 - probability, probability])
+    logits = [fails] * failing + [sure] * (seeds - failing)
+    return measure_errors(logits, np.zeros(10, dtype=np.int64), classes=("cat", "dog"))
+
+
+class TestClassPairs:
+    # 45 errors over the 45 pairs of ten classes, some gathered in one of them. Spread evenly there
+    # is 1 a pair, and 5 or more of them have a probability of 0.00366, 6 or more of 0.000594: times
+    # 45 that is 0.165 and 0.027.
+    @staticmethod
+    def gathered(count: int) -> Errors:
+        others = [(a, b) for a in range(10) for b in range(a + 1, 10) if (a, b) != (4, 9)]
+        alone = dict.fromkeys(others[: 45 - count], 1)
+        return errors_of({**alone, (9, 4): count - 1, (4, 9): 1})
+
+    @pytest.mark.parametrize(("count", "verdict"), [(5, "spread"), (6, "concentrated")])
+    def test_threshold(self, count: int, verdict: str) -> None:
+        found = class_pairs(self.gathered(count))
+        assert found is not None
+        assert found.verdict == verdict
+        assert found.figures["even"] == 1.0
+        tail = poisson.sf(count - 1, 1.0)
+        assert found.figures["chance"] == pytest.approx(45 * tail)
+        assert f"4 and 9 ({count}.0)" in found.sentence
+
+    def test_both_directions_are_one_pair(self) -> None:
+        found = class_pairs(errors_of({(4, 9): 4, (9, 4): 4}))
+        assert found is not None
+        assert found.sentence == (
+            "Errors concentrate: 100% of the 8.0 wrong images lie between 4 and 9 (8.0); spread "
+            "evenly, each of the 45 pairs of classes would have 0.2."
+        )
+
+    @pytest.mark.parametrize(("count", "verdict"), [(2, "spread"), (3, "concentrated")])
+    def test_a_pair_has_three_images_at_least(self, count: int, verdict: str) -> None:
+        found = class_pairs(errors_of({(4, 9): count}))
+        assert found is not None
+        assert found.verdict == verdict
+        assert ("no more than chance can make" in found.sentence) == (verdict == "spread")
+
+    def test_three_pairs_are_named_at_most(self) -> None:
+        wrong = {(0, 1): 40, (2, 3): 30, (4, 5): 20, (6, 7): 15}
+        found = class_pairs(errors_of(wrong, seeds=2))
+        assert found is not None
+        assert (
+            "wrong images a seed lie between 0 and 1 (40.0), 2 and 3 (30.0), 4 and 5 (20.0);"
+            in (found.sentence)
+        )
+        assert found.figures["share"] == pytest.approx(90 / 105)
+
+    def test_nothing_to_tell(self) -> None:
+        assert class_pairs(errors_of({})) is None
+        assert class_pairs(errors_of({(0, 1): 9}, classes=2)) is None
+
+
+class TestHardImages:
+    # Three seeds: `shared` images are wrong in all of them, three in one seed each: with 1 shared
+    # the hard ones make up 3 of 6 errors, with 2 shared 6 of 9.
+    @pytest.mark.parametrize(("shared", "verdict"), [(1, "scattered"), (2, "shared")])
+    def test_threshold(self, shared: int, verdict: str) -> None:
+        labels = np.zeros(20, dtype=np.int64)
+        logits = [np.tile([5.0, 0.0], (20, 1)) for _ in range(3)]
+        for seed, of_seed in enumerate(logits):
+            of_seed[[*range(shared), 10 + seed]] = [0.0, 5.0]
+        found = hard_images(measure_errors(logits, labels))
+        assert found is not None
+        assert found.verdict == verdict
+        assert found.figures["hard"] == found.figures["in_every_seed"] == shared
+        assert f"{shared} in all of them" in found.sentence
+        assert f"{shared / (shared + 1):.0%} of the {shared + 1}.0 errors a seed" in found.sentence
+
+    def test_one_seed_shares_nothing(self) -> None:
+        assert hard_images(errors_of({(4, 9): 5})) is None
+        assert hard_images(errors_of({}, seeds=3)) is None
+
+
+class TestDoubtful:
+    @pytest.mark.parametrize(("probability", "told"), [(0.91, True), (0.89, False)])
+    def test_surely_wrong_is_worth_a_look(self, probability: float, told: bool) -> None:
+        found = doubtful(one_wrong(probability, seeds=3, failing=3))
+        assert (found is not None) == told
+        if found is not None:
+            assert found.verdict == "worth a look"
+            assert found.sentence == (
+                "Wrong in every seed, with at least 90% for another class: 0 (cat taken for dog, "
+                "91.0%); look at these images and their labels."
+            )
+
+    def test_one_seed_that_gets_it_right_is_enough(self) -> None:
+        assert doubtful(one_wrong(0.999, seeds=10, failing=9)) is None
+
+    def test_one_seed_is_sure_of_too_much(self) -> None:
+        assert doubtful(one_wrong(0.999, seeds=1, failing=1)) is None
+
+    def test_five_are_named(self) -> None:
+        found = doubtful(errors_of({(4, 9): 7}, right=3, seeds=2))
+        assert found is not None
+        assert "7 (4 taken for 9, 100.0%) and 2 more; look" in found.sentence
+
+    @pytest.mark.parametrize(("seeds", "who"), [(1, "The seed"), (2, "Most seeds")])
+    def test_labels_that_people_doubted(self, seeds: int, who: str) -> None:
+        plain = errors_of({(4, 9): 2}, right=98, seeds=seeds)
+        labels = [
+            DoubtfulLabel(index=index, label=4, guess=9, votes_label=1, votes_guess=4)
+            for index in (99, 5)
+        ]
+        known = Errors(**{**vars(plain), "doubtful": tuple(labels)})
+        found = doubtful(known)
+        assert found is not None
+        assert found.verdict == "doubtful labels"
+        assert found.sentence.startswith(
+            f"{who} failed on 1 of the 2 test images whose label fewer than three of five people "
+            "confirmed (Northcutt et al. 2021): 99. All 2 are worth 2.00 points."
+        )
+        # The other one, of which nobody was asked, only where several seeds are sure.
+        assert ("Besides them" in found.sentence) == (seeds > 1)
+        assert "98 (4 taken for 9" in found.sentence or seeds == 1
+
+
+def said(errors: Errors, *, run: Run = RUN) -> Finding:
+    found = calibration(errors, run=run)
+    assert found is not None
+    return found
+
+
+class TestCalibration:
+    @staticmethod
+    def errors(confidence: float, *, right: int, images: int = 1000) -> Errors:
+        """So many of the images right, all with the same confidence."""
+        logits = np.log(np.tile([confidence, 1 - confidence], (images, 1)))
+        return measure_errors([logits], (np.arange(images) >= right).astype(np.int64))
+
+    # 900 of 1,000 right: a quarter of the error is 2.5 points, 2 standard errors
+    # 2 · √(0.9 · 0.1 / 999) = 1.9 points.
+    @pytest.mark.parametrize(
+        ("confidence", "verdict"),
+        [
+            (0.926, "over-confident"),
+            (0.924, "calibrated"),
+            (0.876, "calibrated"),
+            (0.874, "under-confident"),
+        ],
+    )
+    def test_share_of_the_error(self, confidence: float, verdict: str) -> None:
+        found = said(self.errors(confidence, right=900))
+        assert found.verdict == verdict
+        assert found.figures["excess"] == pytest.approx(100 * confidence - 90)
+        assert found.figures["ece"] == pytest.approx(abs(100 * confidence - 90))
+        assert f"mean confidence {100 * confidence:.2f}% where 90.00% are right" in found.sentence
+
+    # 9 of 10 right: 2 standard errors are 20 points.
+    @pytest.mark.parametrize(
+        ("confidence", "verdict"), [(0.69, "under-confident"), (0.71, "calibrated")]
+    )
+    def test_against_its_own_error(self, confidence: float, verdict: str) -> None:
+        assert said(self.errors(confidence, right=9, images=10)).verdict == verdict
+
+    # 50 % right: a quarter of the error would be 12.5 points; 5 are enough.
+    @pytest.mark.parametrize(
+        ("confidence", "verdict"), [(0.551, "over-confident"), (0.549, "calibrated")]
+    )
+    def test_many_points_are_never_calibrated(self, confidence: float, verdict: str) -> None:
+        assert said(self.errors(confidence, right=5000, images=10_000)).verdict == verdict
+
+    def test_smooth_labels_ask_for_less_confidence(self) -> None:
+        under, over = self.errors(0.8, right=900), self.errors(0.95, right=900)
+        assert "label smoothing of 0.1 asks for that" in said(under, run=SMOOTHED).sentence
+        assert "smoothing" not in said(over, run=SMOOTHED).sentence
+        assert "smoothing" not in said(under).sentence
+
+    def test_one_image_tells_nothing(self) -> None:
+        assert calibration(self.errors(0.9, right=1, images=1), run=RUN) is None
