@@ -230,7 +230,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _bytes("run", b"mine"),
         ["train", "interim", "--out", "run"],
         1,
-        "run: cannot be read: Not a directory",
+        "run: is not a folder; name another",
     ),
     "output folder holds other files": (
         _bytes("run/thesis.tex", b"mine"),

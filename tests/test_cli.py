@@ -82,10 +82,11 @@ def test_study_prints_the_ladder_and_writes_the_report(
 ) -> None:
     data, once = f"data.name={str(small_mnist)!r}", ["--set", "seeds=1"]
     small = ["--set", data, "--set", "train.epochs=3", *once]
-    assert run_command(["study", *small, "--out", "ladder"]) == 0
+    assert run_command(["study", *small, "--out", "ladder", "--threads", "2"]) == 0
     out = capsys.readouterr().out
     names = ["Batch normalisation", "Dropout", "Rotation", "Step scheduler"]
-    assert out.splitlines()[0] == f"{describe_engine(load_study('mnist-8k').net)}: 4 runs to train"
+    first = describe_engine(load_study("mnist-8k").net, threads=1)
+    assert out.splitlines()[0] == f"{first}: 4 runs to train, 2 at a time"
     for name in names:
         assert name in out
     assert out.count("| Epoch | Training Accuracy") == 4

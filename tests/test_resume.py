@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from kilonet.run import Silent, folder_name, train
 from kilonet.spec import Run, load_run, load_study, to_toml
 from kilonet.store import RunFolder
 from kilonet.study import StudyObserver, run_study
+from kilonet.tasks import Task
 
 
 class Stop(Silent):
@@ -108,8 +110,8 @@ def test_a_study_that_another_engine_goes_on_with(small_run: Run, tmp_path: Path
     stopped(second, tmp_path / "runs" / folder_name(second), engine="torch", after=7)
 
     class Told(StudyObserver):
-        def begin_study(self, *, engine: str, num_tasks: int) -> None:
-            self.line = f"{engine}: {num_tasks}"
+        def begin_study(self, *, engine: str, tasks: Sequence[Task], num_jobs: int) -> None:
+            self.line = f"{engine}: {len(tasks)}"
 
     told = Told()
     result = run_study(study, folder=tmp_path, threads=1, observer=told)

@@ -22,6 +22,7 @@ LOCK = ".kilonet.lock"
 A process that is killed leaves it, without the lock: the next one takes it over, and away."""
 
 _LOOK_SECONDS = 0.1
+_TRIES = 20
 
 
 @contextmanager
@@ -47,8 +48,7 @@ def locked(
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = _take(folder / LOCK)
+        handle = _enter(folder)
         give_up = time.monotonic() + patience
         while handle is None:
             holder = _holder(folder / LOCK)
@@ -58,8 +58,9 @@ def locked(
                 waiting(f"{folder}: {holder} is at work in it; waiting for that to end")
                 waiting = None
             time.sleep(_LOOK_SECONDS)
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = _take(folder / LOCK)
+            handle = _enter(folder)
+    except FileExistsError:
+        raise StoreError(f"{folder}: is not a folder; name another") from None
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
@@ -76,8 +77,26 @@ def locked(
                 path.rmdir()
 
 
+def sweep(folder: Path) -> None:
+    """Take away the file that a process which was killed left in ``folder``, if it did."""
+    with suppress(OSError, StoreError):
+        if (folder / LOCK).exists():
+            with locked(folder):
+                pass
+
+
 _UNLOCKED = -1
 """In place of a handle where there are no locks."""
+
+
+def _enter(folder: Path) -> int | None:
+    """:func:`_take`, in a folder that the one before may remove as we come."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return _take(folder / LOCK)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _take(folder / LOCK)
 
 
 def _take(path: Path) -> int | None:

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from kilonet.data import Dataset
 from kilonet.errors import KilonetError
@@ -35,7 +36,7 @@ _STEP_SECONDS = 0.2
 """Between two messages about steps: a bar looks no smoother with more."""
 
 _STOP_SECONDS = 3.0
-"""For a worker to leave its training, and to put away the file that it was writing."""
+"""For a worker to come to the end of a step, or of writing its files."""
 
 # A worker's engine has threads of its own; these would be threads beside them.
 _SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -152,11 +153,21 @@ class Worker:
         self.connection.close()
 
 
-def serve(connection: Connection, load: Callable[[str], Dataset]) -> None:
+def serve(
+    connection: Connection,
+    load: Callable[[str], Dataset],
+    stopping: threading.Event | None = None,
+) -> None:
     """Train what comes over ``connection``, job by job, until None comes or the other end is gone.
 
-    The worker's side of :class:`Worker`; data sets are loaded once.
+    The worker's side of :class:`Worker`.
+
+    Args:
+        connection: the other end of :attr:`Worker.connection`.
+        load: name or path → data set; each is loaded once.
+        stopping: set by another thread to end a training between two steps.
     """
+    stopping = threading.Event() if stopping is None else stopping
     datasets: dict[str, Dataset] = {}
     while (job := _next(connection)) is not None:
         outcome: Outcome | _Crash = Outcome()
@@ -172,7 +183,7 @@ def serve(connection: Connection, load: Callable[[str], Dataset]) -> None:
                 threads=job.threads,
                 resume=True,
                 dataset=datasets[name],
-                observer=_Teller(connection),
+                observer=_Teller(connection, stopping),
             )
         except KilonetError as error:
             outcome = Outcome(failure=str(error))
@@ -192,8 +203,9 @@ class _Stop(BaseException):
 class _Teller:
     """An observer that sends what it is told through a pipe: all but most of the steps."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, stopping: threading.Event) -> None:
         self._connection = connection
+        self._stopping = stopping
         self._next = 0.0
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
@@ -203,6 +215,8 @@ class _Teller:
         self._tell("begin_epoch", epoch, num_steps=num_steps)
 
     def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+        if self._stopping.is_set():
+            raise _Stop
         now = time.perf_counter()
         if now >= self._next:
             self._next = now + _STEP_SECONDS
@@ -236,24 +250,18 @@ class _Crash:
 
 def _work(connection: Connection, lifeline: Connection, load: Callable[[str], Dataset]) -> None:
     """The whole life of a worker process."""
-    signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
+    stopping = threading.Event()
+    threading.Thread(target=_watch, args=(lifeline, stopping), daemon=True).start()
     with suppress(_Stop):
-        serve(connection, load)
+        serve(connection, load, stopping)
 
 
-def _stop(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once: what it interrupts is put away undisturbed
-    raise _Stop
-
-
-def _watch(lifeline: Connection) -> None:
+def _watch(lifeline: Connection, stopping: threading.Event) -> None:
     """Wait until the parent lets go or is gone, in whatever way; then leave no worker behind."""
     with suppress(EOFError, OSError):
         lifeline.recv()
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, signal.SIGTERM)
+    # Between two steps, so that no file is left half written.
+    stopping.set()
     time.sleep(_STOP_SECONDS)
     os._exit(1)
 
@@ -276,6 +284,11 @@ def _send(connection: Connection, message: object) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Hold back Ctrl-C; processes started meanwhile never see one: it is their parent's to tell."""
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    # Begun with the first process, they would take the hold away.
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -18,7 +18,7 @@ from kilonet.data.resize import resize
 from kilonet.engine import ENGINES, Batch, Engine, EvalResult, choose_engine, create_engine
 from kilonet.environment import describe_environment
 from kilonet.errors import DataError, EngineError, StoreError
-from kilonet.lock import locked
+from kilonet.lock import locked, sweep
 from kilonet.randomness import Purpose, permutation
 from kilonet.record import EpochRow, RunRecord
 from kilonet.schedule import Schedule, ValidationResult
@@ -117,6 +117,7 @@ def train(
     images = Images.of(run, dataset)
     # What is finished is read without a lock, so in folders that cannot be written too.
     if isinstance(_standing(store, run, dataset, resume=True), _Finished):
+        sweep(store.path)
         return store.record()
     with locked(store.path, patience=_PATIENCE):
         # Another process may have gone on with it, or finished it, up to now.

@@ -51,6 +51,9 @@ class Display:
             auto_refresh=False,
             expand=True,
         )
+        self._records: dict[int, list[RunRecord]] = {rung.number: [] for rung in study.rungs}
+        self._failed: dict[int, int] = {rung.number: 0 for rung in study.rungs}
+        self._work = TimeLeft({})
         self._live: RichLive | None = None
         if console.is_terminal or console.is_jupyter:
             self._live = RichLive(
@@ -60,9 +63,6 @@ class Display:
                 transient=True,
                 vertical_overflow="crop",
             )
-        self._records: dict[int, list[RunRecord]] = {rung.number: [] for rung in study.rungs}
-        self._failed: dict[int, int] = {rung.number: 0 for rung in study.rungs}
-        self._work = TimeLeft({})
 
     def start(self) -> None:
         """Show it from now on."""

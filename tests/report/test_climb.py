@@ -1,0 +1,237 @@
+"""A study on a console: in the order of the ladder, whatever order its tasks end in."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kilonet.record import EpochRow
+from kilonet.report.climb import Climb
+from kilonet.report.display import TaskBar, TimeLeft
+from kilonet.spec import Run, Study
+from kilonet.store import RunFolder
+from kilonet.study import StudyResult, run_study
+from kilonet.tasks import Failure, Task
+
+
+@pytest.fixture(scope="module")
+def result(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    base = small_run.replace({"net.block": ["conv", "relu"], "train.epochs": 1})
+    study = Study(
+        name="small",
+        target=50.0,
+        seeds=2,
+        net=base.net,
+        data=base.data,
+        train=base.train,
+        step=[
+            {"name": "First", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
+            {"name": "Second", "change": {"train.batch_size": 32}},
+        ],
+    )
+    return run_study(study, folder=tmp_path_factory.mktemp("climb") / "s", jobs=1)
+
+
+class Play:
+    """Tells a climb of a study that has run, event by event, in any order."""
+
+    def __init__(self, result: StudyResult, *, terminal: bool = False) -> None:
+        self.result = result
+        self.file = io.StringIO()
+        console = Console(file=self.file, force_terminal=terminal, width=130, color_system=None)
+        self.climb = Climb(result.study, console)
+        self.bars: dict[tuple[int, int], TaskBar] = {}
+        self.climb.begin_study(
+            engine="native", tasks=[self.task(*key) for key in self.keys], num_jobs=2
+        )
+
+    keys = ((1, 1), (1, 2), (2, 1), (2, 2))
+
+    def task(self, rung: int, seed: int) -> Task:
+        ran = self.result.rungs[rung - 1]
+        return Task(rung=ran.rung, seed=seed, folder=ran.records[seed - 1].path)
+
+    def begin(self, rung: int, seed: int) -> None:
+        task = self.task(rung, seed)
+        bar = self.climb.begin_task(task)
+        assert isinstance(bar, TaskBar)
+        bar.begin(
+            task.rung.seeded(seed), engine="native", folder=Path(f"{rung}-{seed}"), epochs_done=0
+        )
+        bar.begin_epoch(0, num_steps=10)
+        bar.step(batch=4, loss=0.5, accuracy=80.0)
+        self.bars[rung, seed] = bar
+
+    def epoch(self, rung: int, seed: int) -> None:
+        [row] = self.result.rungs[rung - 1].records[seed - 1].rows
+        self.bars[rung, seed].end_epoch(row, correct=round(2 * row.test_accuracy), count=200)
+
+    def end(self, rung: int, seed: int) -> None:
+        task = self.task(rung, seed)
+        self.climb.end_task(task, RunFolder(task.folder).record())
+
+    def verdict(self, *rungs: int) -> None:
+        chosen = tuple(ran for ran in self.result.rungs if ran.rung.number in rungs)
+        so_far = StudyResult(study=self.result.study, path=self.result.path, rungs=chosen)
+        self.climb.end_rung(so_far)
+
+    def shown(self) -> str:
+        return self.file.getvalue()
+
+
+def in_turn(result: StudyResult) -> str:
+    play = Play(result)
+    for rung in (1, 2):
+        for seed in (1, 2):
+            play.begin(rung, seed)
+            play.epoch(rung, seed)
+            play.end(rung, seed)
+        play.verdict(*range(1, rung + 1))
+    return play.shown()
+
+
+def test_in_any_order_it_reads_as_one_after_another(result: StudyResult) -> None:
+    expected = in_turn(result)
+    assert expected.splitlines()[0] == "native: 4 runs to train, 2 at a time"
+    wanted = ["Rung 1 of 2: First", "folder 1-1", "folder 1-2", "1. First", "Rung 2 of 2", "2-1"]
+    places = [expected.index(text) for text in wanted]
+    assert places == sorted(places)
+    play = Play(result)
+    play.begin(1, 1)
+    play.begin(1, 2)
+    play.epoch(1, 2)
+    assert "1-2" not in play.shown()
+    play.end(1, 2)
+    play.begin(2, 1)
+    play.begin(2, 2)
+    play.epoch(2, 2)
+    play.end(2, 2)
+    play.epoch(1, 1)
+    play.end(1, 1)
+    assert "folder 1-2" in play.shown()
+    assert "folder 2-1" not in play.shown()
+    play.verdict(1)
+    assert "folder 2-1" in play.shown()
+    assert "folder 2-2" not in play.shown()
+    play.epoch(2, 1)
+    play.end(2, 1)
+    play.verdict(1, 2)
+    assert play.shown() == expected
+
+
+def test_a_failed_seed_has_its_place_and_its_rung_no_verdict(result: StudyResult) -> None:
+    play = Play(result)
+    play.begin(1, 1)
+    play.begin(1, 2)
+    play.climb.fail_task(Failure(task=play.task(1, 2), reason="its process was killed"))
+    for seed in (1, 2):
+        play.begin(2, seed)
+        play.end(2, seed)
+    assert "failed" not in play.shown()
+    play.end(1, 1)
+    play.verdict(2)
+    shown = play.shown()
+    wanted = ["Seed 1: ", "Seed 2 failed: its process was killed", "Rung 2 of 2", "2. Second"]
+    places = [shown.index(text) for text in wanted]
+    assert places == sorted(places)
+    found = play.climb.conclude(
+        StudyResult(study=result.study, path=result.path, rungs=result.rungs[1:])
+    )
+    assert [step["name"] for step in found["steps"]] == ["Second"]
+    assert "Not every seed is finished, and so left out: rung 1 (First)." in play.shown()
+
+
+def test_runs_that_were_trained_before_say_so(result: StudyResult) -> None:
+    play = Play(result)
+    play.climb.begin_task(play.task(1, 1))
+    play.end(1, 1)
+    assert "Seed 1, trained before: " in play.shown()
+
+
+def test_a_terminal_shows_bars_the_ladder_and_the_time_left(
+    result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("kilonet.report.display.time.perf_counter", lambda: now)
+    play = Play(result, terminal=True)
+    play.begin(1, 1)
+    play.begin(1, 2)
+    now = 160.0
+    screen = Console(file=io.StringIO(), width=130, color_system=None)
+
+    def foot() -> str:
+        with screen.capture() as capture:
+            screen.print(play.climb._display.render())
+        return capture.get()
+
+    text = foot()
+    assert "1. First, seed 1" in text
+    assert "1. First, seed 2" in text
+    assert "epoch 0 of 1, loss 0.5000, accuracy 80.00%" in text
+    # A quarter of the work in a minute: half of each of two runs of four.
+    assert "about 0:03:00 left" in text
+    play.epoch(1, 1)
+    play.end(1, 1)
+    text = foot()
+    assert "seed 1" not in text
+    assert "1 of 2" in text
+    assert f"{result.rungs[0].records[0].final_test_accuracy:.2f}%" in text
+    play.climb.fail_task(Failure(task=play.task(1, 2), reason="none"))
+    assert "1 of 2, 1 failed" in foot()
+
+
+def test_bars_are_shown_on_a_terminal_alone(result: StudyResult) -> None:
+    play = Play(result, terminal=True)
+    with play.climb:
+        play.begin(1, 1)
+    assert "Mean final accuracy" in play.shown()
+    play = Play(result)
+    with play.climb:
+        play.begin(1, 1)
+    assert "Mean final accuracy" not in play.shown()
+
+
+def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("kilonet.report.display.time.perf_counter", lambda: now)
+    a, b = Path("a"), Path("b")
+    left = TimeLeft({a: 10.0, b: 30.0})
+    assert left.seconds() is None
+    left.begin(a, 0.5)  # 5 of its 10 were done before
+    now = 2.0
+    left.tell(a, 0.7)
+    assert left.seconds() is None  # too early to tell
+    now = 10.0
+    left.tell(a, 1.0)  # 5 in ten seconds; 30 are left
+    assert left.seconds() == pytest.approx(60)
+    left.begin(b, 0.0)
+    left.tell(b, 1.0)
+    assert left.seconds() is None
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(result: StudyResult) -> None:
+    named = result.study.replace({"step.0.name": "[red]First[/red] [/]"})
+    task = Task(rung=named.rungs[0], seed=1, folder=Path("x"))
+    console = Console(file=io.StringIO(), width=130, force_terminal=True, color_system=None)
+    climb = Climb(named, console)
+    bar = climb.begin_task(task)
+    bar.begin(task.rung.seeded(1), engine="native", folder=Path("x"), epochs_done=0)
+    bar.end_epoch(
+        EpochRow(
+            epoch=0,
+            train_accuracy=1,
+            train_loss=1,
+            test_accuracy=1,
+            test_loss=1,
+            lr=1,
+            seconds=1,
+        ),
+        correct=1,
+        count=100,
+    )
+    with console.capture() as capture:
+        console.print(climb._display.render())
+    assert capture.get().count("[red]First[/red] [/]") == 2
