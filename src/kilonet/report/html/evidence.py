@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kilonet.analysis import Errors, rung_errors
 from kilonet.data import Dataset
-from kilonet.errors import KilonetError
+from kilonet.errors import DataError, KilonetError
 from kilonet.report.html.pictures import Picture, picture
 from kilonet.run import Images
 from kilonet.store import RunFolder
@@ -88,7 +88,10 @@ class Archive:
         name = ran.rung.run.data.name
         if name not in self._datasets:
             self._datasets[name] = self._load(name)
-        return self._datasets[name]
+        dataset = self._datasets[name]
+        if ran.records[0].environment["data"].get("sha256") != dataset.fingerprint:
+            raise DataError(f"{name} holds other images now than those it was trained on")
+        return dataset
 
 
 def _said(error: KilonetError, ran: RungResult) -> str:
@@ -169,6 +172,7 @@ class Mistake:
         label, predicted: names of the classes.
         wrong: ``3 of 5``, seeds.
         probability_label, probability_predicted: percent, in words.
+        doubtful: whether people asked doubted the label, :mod:`kilonet.analysis.doubtful`.
     """
 
     picture: Picture
@@ -178,11 +182,13 @@ class Mistake:
     wrong: str
     probability_label: str
     probability_predicted: str
+    doubtful: bool
 
 
 def gallery(evidence: Evidence, *, most: int) -> list[Mistake]:
     """The images that most seeds get wrong, the hardest first."""
     found = []
+    doubtful = {image.index for image in evidence.errors.doubtful}
     for hard in evidence.errors.hard[:most]:
         label, predicted = evidence.classes[hard.label], evidence.classes[hard.predicted]
         alt = f"Test image {hard.index}, labelled {label}"
@@ -195,6 +201,7 @@ def gallery(evidence: Evidence, *, most: int) -> list[Mistake]:
                 wrong=f"{hard.wrong} of {hard.seeds}",
                 probability_label=f"{hard.probability_label:.0%}",
                 probability_predicted=f"{hard.probability_predicted:.0%}",
+                doubtful=hard.index in doubtful,
             )
         )
     return found
