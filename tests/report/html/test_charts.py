@@ -9,7 +9,7 @@ from math import fsum
 import pytest
 
 from kilonet.analysis import Calibration, CalibrationBin, analyse
-from kilonet.report.html import charts
+from kilonet.report.html import charts, ladder
 from kilonet.spec import load_study
 from ladders import made_result, made_rows, notebook_result, seeded_result
 
@@ -24,8 +24,8 @@ def test_a_strip_by_hand() -> None:
     result = seeded_result(seeds=3)
     analysis = analyse(result, test_images=10_000)
     rung = analysis.rungs[0]
-    axis = charts.ladder_axis(analysis)
-    strip = ET.fromstring(charts.ladder_strip(rung, axis=axis, error=0.08))
+    axis = ladder.ladder_axis(analysis)
+    strip = ET.fromstring(ladder.ladder_strip(rung, axis=axis, error=0.08))
 
     def place(value: float) -> float:
         return 100 * (value - axis.low) / (axis.high - axis.low)
@@ -51,7 +51,7 @@ def test_a_strip_by_hand() -> None:
 
 def test_everything_at_a_hundred_has_an_axis_too() -> None:
     result = made_result(STUDY.replace({"target": 100.0}), [[made_rows([100.0] * 3)]])
-    axis = charts.ladder_axis(analyse(result, test_images=100))
+    axis = ladder.ladder_axis(analyse(result, test_images=100))
     assert axis.low < 100 < axis.high
 
 

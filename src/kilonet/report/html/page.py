@@ -17,7 +17,7 @@ from kilonet.analysis.words import EQUAL, count, interval, percent
 from kilonet.atomic import write_atomically
 from kilonet.data import Dataset, load_dataset
 from kilonet.report import standing, tables
-from kilonet.report.html import charts, evidence, reproduce
+from kilonet.report.html import charts, evidence, ladder, reproduce
 from kilonet.report.html.evidence import Archive
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
 from kilonet.report.markdown import budget_words, environment_lines
@@ -140,7 +140,7 @@ class _Page:
         return facts
 
     def _ladder(self) -> _Context:
-        axis = charts.ladder_axis(self.analysis)
+        axis = ladder.ladder_axis(self.analysis)
         table = tables.ladder(self.result, self.analysis)
         error = max(rung.binomial for rung in self.analysis.rungs)
         rows = []
@@ -150,7 +150,7 @@ class _Page:
                     "number": rung.number,
                     "name": rung.name,
                     "parameters": f"{ran.parameters:,}",
-                    "strip": charts.ladder_strip(rung, axis=axis, error=error),
+                    "strip": ladder.ladder_strip(rung, axis=axis, error=error),
                     "mean": percent(rung.final.mean),
                     "spread": _spread(rung.final),
                     "reached": f"{rung.reached} of {rung.seeds}",
@@ -159,7 +159,7 @@ class _Page:
             )
         return {
             "rows": rows,
-            "axis": charts.ladder_scale(self.analysis, axis=axis),
+            "axis": ladder.ladder_scale(self.analysis, axis=axis),
             "table": table,
             "note": tables.LADDER_NOTE,
             "several": any(rung.seeds > 1 for rung in self.analysis.rungs),
