@@ -29,9 +29,37 @@ class TestFit:
     # The target of 99.4 % allows an error of 0.6 %; underfitting is more than twice that.
     @pytest.mark.parametrize(("train", "verdict"), [(98.81, "fits"), (98.79, "underfits")])
     def test_threshold(self, train: float, verdict: str) -> None:
-        found = finding(rung_of(made_rows([98.8] * 10, train=train)), "fit")
+        found = finding(rung_of(made_rows([98.0] * 10, train=train)), "fit")
         assert found.verdict == verdict
         assert f"{train:.2f}%" in found.sentence
+
+    # One epoch's mean lags far behind the network at its end; test accuracy does not.
+    @pytest.mark.parametrize(
+        ("test", "verdict", "sentence"),
+        [
+            (
+                98.81,
+                "fits",
+                (
+                    "Fits the training images well: training accuracy 90.00% over the last 5 "
+                    "epochs (test accuracy is higher, 98.81%)."
+                ),
+            ),
+            (
+                98.79,
+                "underfits",
+                (
+                    "Underfits: training accuracy 90.00% over the last 5 epochs (test accuracy is "
+                    "higher, 98.79%), at best an error 2.0 times what the target allows."
+                ),
+            ),
+        ],
+    )
+    def test_a_network_learns_what_it_can_test(
+        self, test: float, verdict: str, sentence: str
+    ) -> None:
+        found = finding(rung_of(made_rows([test] * 10, train=90.0)), "fit")
+        assert (found.verdict, found.sentence) == (verdict, sentence)
 
     # A target of 60 % allows 40 %, and twice that would excuse anything: 5 points more is enough.
     @pytest.mark.parametrize(("train", "verdict"), [(55.1, "fits"), (54.9, "underfits")])

@@ -31,17 +31,33 @@ CHANGE_IN_ERRORS = 2.0
 
 
 def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
-    """``underfits`` or ``fits``: can the network learn its own training images?"""
+    """``underfits`` or ``fits``: can the network learn its own training images?
+
+    The better of training and test accuracy answers: test accuracy is free of dropout, augmentation
+    and the epoch's lag, and no network does worse on the images it has learned.
+    """
     allowed = max(100 - target, measured.material)
-    error = 100 - measured.train
+
+    def too_much(error: float) -> bool:
+        return error > min(UNDERFIT_ERROR_RATIO * allowed, allowed + UNDERFIT_POINTS)
+
+    error = 100 - max(measured.train, measured.test)
     handicap = " and ".join(_handicaps(run))
-    under = f" (with {handicap} on)" if handicap else ""
+    notes = [f"with {handicap} on"] if handicap else []
+    if measured.test > measured.train and too_much(100 - measured.train):
+        notes.append(f"test accuracy is higher, {percent(measured.test)}")
+    under = f" ({'; '.join(notes)})" if notes else ""
     accuracy = f"training accuracy {percent(measured.train)} over the last {_epochs(measured)}"
-    figures = {"train_accuracy": measured.train, "target": target}
-    if error > min(UNDERFIT_ERROR_RATIO * allowed, allowed + UNDERFIT_POINTS):
+    figures = {
+        "train_accuracy": measured.train,
+        "test_accuracy": measured.test,
+        "target": target,
+    }
+    if too_much(error):
+        at_best = "at best " if measured.test > measured.train else ""
         sentence = (
-            f"Underfits: {accuracy}{under}, an error {error / allowed:.1f} times what the target "
-            "allows."
+            f"Underfits: {accuracy}{under}, {at_best}an error {error / allowed:.1f} times what the "
+            "target allows."
         )
         return Finding(kind="fit", verdict="underfits", sentence=sentence, figures=figures)
     sentence = f"Fits the training images well: {accuracy}{under}."

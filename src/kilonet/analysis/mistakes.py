@@ -110,9 +110,11 @@ def hard_images(errors: Errors) -> Finding | None:
     }
     hard = count(len(errors.hard), "image")
     verb = "is" if len(errors.hard) == 1 else "are"
+    seeds = f"more than half of the {errors.seeds} seeds, {in_all} in all of them,"
+    where = "both seeds" if errors.seeds == 2 else seeds
     what = (
-        f"{hard} {verb} wrong in more than half of the {errors.seeds} seeds, {in_all} in all of "
-        f"them, and make up {share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
+        f"{hard} {verb} wrong in {where} and {'makes' if len(errors.hard) == 1 else 'make'} up "
+        f"{share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
     )
     if share > SHARED_SHARE:
         sentence = f"The seeds mostly fail on the same images: {what}."

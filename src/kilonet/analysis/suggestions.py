@@ -14,7 +14,7 @@ from kilonet.analysis import changes
 from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.findings import Finding, uses
 from kilonet.analysis.measurements import Measurements
-from kilonet.analysis.words import percent, points
+from kilonet.analysis.words import count, percent, points
 from kilonet.errors import SpecError
 from kilonet.spec import OneCycle, Run, Study, graph
 from kilonet.spec.train import LEFT_OUT
@@ -303,7 +303,7 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         return
     peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
     reason = (
-        f"{percent(measured.test)} at the end of {train.epochs} epochs: a higher learning rate "
+        f"{percent(measured.test)} at the end of {count(train.epochs, 'epoch')}: a higher rate "
         "early may cover more ground in as many epochs, and it ends near zero"
     )
     schedule: dict[str, Any] = {"name": "onecycle", "max_lr": round(peak, 10)}
