@@ -114,4 +114,15 @@ def test_an_import_stays_light(name):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {module.partition(".")[0] for module in done.stdout.split()}
     assert "kilonet" in loaded
-    assert not loaded & {"torch", "torchvision", "jax", "matplotlib", "pandas"}
+    assert not loaded & {"torch", "torchvision", "jax", "matplotlib", "pandas", "joblib"}
+    if name == "__init__":
+        assert not loaded & {"rich", "typer", "jinja2", "scipy", "numpy"}
+
+
+def test_every_public_name_and_every_room_is_there_once_asked_for():
+    for name in kilonet.__all__:
+        assert getattr(kilonet, name) is not None
+        assert name in dir(kilonet)
+    assert kilonet.schedule.Schedule.__module__ == "kilonet.schedule"
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = kilonet.trian

@@ -76,7 +76,7 @@ __all__ = [
 
 
 # Where each name comes from. It is imported once it is asked for: a process that trains needs none
-# of what shows results, and begins in half the time.
+# of what shows results, and saves 0.05 s and 5 MiB.
 _ROOMS = {
     "kilonet.data": ("Dataset", "describe", "load_dataset"),
     "kilonet.errors": ("KilonetError",),
