@@ -130,6 +130,7 @@ def test_study_prints_the_ladder_and_writes_the_report(
     for name in names:
         assert name in out
     assert out.count("| Epoch | Training Accuracy") == 4
+    assert (tmp_path / "ladder" / "report.html").read_text().startswith("<!DOCTYPE html>")
     report = (tmp_path / "ladder" / "report.md").read_text()
     for part in ("Target", "Result", "Analysis", "chosen on the test set"):
         assert report.count(part) >= 4
@@ -153,7 +154,9 @@ def test_data_describes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("command", [[], ["study"], ["train"], ["summary"], ["data"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["study"], ["train"], ["report"], ["compare"], ["summary"], ["data"], ["bench"]]
+)
 def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--help"]) == 0
     out = capsys.readouterr().out

@@ -247,6 +247,42 @@ def train(
     _say(console, f"Run folder: {record.path}")
 
 
+@app.command(epilog="Example: kilonet report kilonet-studies/mnist-8k")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, or a run's.")],
+    as_json: _Json = False,
+) -> None:
+    """Rebuild report.md and report.html of a study or a run from its records."""
+    from kilonet.report.rebuild import rebuild
+
+    rebuilt = rebuild(folder)
+    if as_json:
+        _print_json(rebuilt.data)
+        return
+    for file in rebuilt.files:
+        typer.echo(f"Report: {file}")
+
+
+@app.command(epilog="Example: kilonet compare kilonet-studies/mnist-8k other-ladder")
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of studies or runs.")
+    ],
+    as_json: _Json = False,
+) -> None:
+    """Set studies or runs side by side: accuracy, paired differences, settings that differ.
+
+    Each is held against the first; pairs are runs of the same seed on the same test images.
+    """
+    from kilonet.report import comparison
+
+    found = comparison.compare_folders(folders)
+    if as_json:
+        _print_json(comparison.to_json(found))
+        return
+    _say(_console(as_json), comparison.to_text(found))
+
+
 def _find_lr(
     run: Run, picture: Path, *, engine: str, device: str, threads: int | None, as_json: bool
 ) -> None:

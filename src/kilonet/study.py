@@ -188,11 +188,17 @@ def run_study(
         return ladder.result()
 
 
-def read_study(folder: Path | str) -> StudyResult:
+def read_study(folder: Path | str, *, unfinished: bool = False) -> StudyResult:
     """A study that has run, from its records alone.
 
+    Args:
+        folder: the study's.
+        unfinished: whether rungs that lack a seed are left out, as while a study runs, rather than
+            refused.
+
     Raises:
-        StoreError: if the folder holds no study, or one that is not finished.
+        StoreError: if the folder holds no study, or one that is not finished; with ``unfinished``,
+            one of which no rung is.
     """
     path = Path(folder)
     if not is_file(path / "study.toml"):
@@ -202,12 +208,19 @@ def read_study(folder: Path | str) -> StudyResult:
     for rung in study.rungs:
         folders = [RunFolder(task.folder) for task in tasks if task.rung is rung]
         missing = next((f.path for f in folders if not f.finished()), None)
+        if missing is not None and unfinished:
+            continue
         if missing is not None:
             raise StoreError(
                 f"{missing}: not finished; 'kilonet study {path / 'study.toml'} --out {path}' "
                 "goes on with it"
             )
         results.append(_result(rung, [f.record() for f in folders]))
+    if not results:
+        raise StoreError(
+            f"{path}: no rung is finished yet; 'kilonet study {path / 'study.toml'} --out {path}' "
+            "goes on with it"
+        )
     return StudyResult(study=study, path=path, rungs=tuple(results))
 
 

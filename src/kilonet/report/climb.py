@@ -10,12 +10,11 @@ from typing import Any, Self
 from rich.console import Console
 from rich.text import Text
 
-from kilonet.analysis import StudyAnalysis, analyse, read_errors
+from kilonet.analysis import StudyAnalysis
 from kilonet.analysis.words import count
-from kilonet.errors import DataError
 from kilonet.record import RunRecord
 from kilonet.report.display import Display, TaskBar
-from kilonet.report.markdown import write_report
+from kilonet.report.rebuild import HTML_REPORT, analyse_records, write_reports
 from kilonet.report.records import study_json
 from kilonet.report.terminal import ladder_table, rung_panel
 from kilonet.run import Observer
@@ -24,28 +23,16 @@ from kilonet.study import StudyObserver, StudyResult
 from kilonet.summary import summarise
 from kilonet.tasks import Failure, Task
 
-REPORT = "report.md"
-
 _Page = tuple[int, int]
 """A rung's number and a seed; or, in the seed's place, the rung's verdict."""
 _VERDICT = 0
 
 
-def _analyse(result: StudyResult) -> StudyAnalysis:
-    data = result.rungs[0].records[0].environment["data"]
-    try:
-        errors = read_errors(result)
-    except DataError:
-        # The records outlive the images: without these the rows alone are analysed.
-        errors = ()
-    return analyse(result, test_images=data["test_images"], errors=errors)
-
-
 class Climb(StudyObserver):
-    """An observer of studies that shows them on a console and writes ``report.md``.
+    """An observer of studies that shows them on a console and writes its reports.
 
-    Use it in a ``with`` block. The report is written anew after every rung, so that a study that is
-    stopped leaves one of what it has come to.
+    Use it in a ``with`` block. The reports are written anew after every rung, so that a study that
+    is stopped leaves those of what it has come to.
     """
 
     def __init__(self, study: Study, console: Console | None = None) -> None:
@@ -109,7 +96,7 @@ class Climb(StudyObserver):
         self._end(failure.task, None)
 
     def end_rung(self, so_far: StudyResult) -> None:
-        """Target, Result and Analysis of the rung, and the report as far as it goes."""
+        """Target, Result and Analysis of the rung, and the reports as far as they go."""
         analysis = self._report(so_far)
         ran = so_far.rungs[-1]
         number = ran.rung.number
@@ -134,9 +121,9 @@ class Climb(StudyObserver):
             self.say(f"Not every seed is finished, and so left out: rung {names}.")
         if not result.rungs:
             return {"study": self.study.name, "target": self.study.target, "steps": []}
-        analysis = _analyse(result)
+        analysis = analyse_records(result)
         self.console.print(ladder_table(result, analysis))
-        self.say(f"Report: {result.path / REPORT}")
+        self.say(f"Report: {result.path / HTML_REPORT}")
         return study_json(result, analysis)
 
     def say(self, text: str) -> None:
@@ -185,6 +172,6 @@ class Climb(StudyObserver):
         self._net = net
 
     def _report(self, result: StudyResult) -> StudyAnalysis:
-        analysis = _analyse(result)
-        write_report(result, analysis, result.path / REPORT)
+        analysis = analyse_records(result)
+        write_reports(result, analysis)
         return analysis

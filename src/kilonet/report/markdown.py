@@ -58,7 +58,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
     text = _template().render(
         study=study,
         target=percent(analysis.target),
-        budget=_budget(result),
+        budget=budget_words(result),
         seeds=f"{count(min(rung.seeds for rung in analysis.rungs), 'seed')} a rung.",
         conclusions=analysis.conclusions,
         ladder_figure=_ladder_figure(),
@@ -72,7 +72,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
             for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
         ],
         study_file=tables.relative(result.path / "study.toml", folder),
-        images_from_the_start=_images_named_from_the_start(result),
+        images_from_the_start=images_named_from_the_start(result),
         environment=environment_lines(result),
     )
     # Conditions in the template leave blank lines; Markdown needs one, readers like one.
@@ -130,7 +130,8 @@ def _note(text: str) -> str:
     return text.replace("*", "\\*", 1)
 
 
-def _budget(result: StudyResult) -> str:
+def budget_words(result: StudyResult) -> str:
+    """The study's limits, to go on with after a target; "" without any."""
     budget = result.study.budget
     limits = [
         count(limit, noun)
@@ -140,7 +141,7 @@ def _budget(result: StudyResult) -> str:
     return f", with at most {' and '.join(limits)}" if limits else ""
 
 
-def _images_named_from_the_start(result: StudyResult) -> bool:
+def images_named_from_the_start(result: StudyResult) -> bool:
     """Whether images are found by a path that leads on from the folder the study was started in."""
     names = {rung.run.data.name for rung in result.study.rungs} - set(DATASET_NAMES)
     return any(not name.startswith("~") and not Path(name).is_absolute() for name in names)

@@ -26,7 +26,7 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
     beyond the promise the folder, the rest of the statistics (docs/statistics.md names each), the
     effect of each step, what the seeds can tell, findings and suggestions.
     """
-    return _rounded_values(
+    return rounded(
         {
             "study": result.study.name,
             "folder": str(result.path),
@@ -61,7 +61,7 @@ def run_json(record: RunRecord) -> dict[str, Any]:
     if record.rows:
         data["final_test_accuracy"] = record.final_test_accuracy
         data["best_test_accuracy"] = record.best_test_accuracy
-    return _rounded_values(data)
+    return rounded(data)
 
 
 def engine_name(environment: Mapping[str, Any]) -> str | None:
@@ -139,12 +139,13 @@ def _effect(effect: Effect | None) -> dict[str, Any] | None:
         return None
     return {
         "against": effect.against,
-        "final": _difference(effect.final),
-        "last_five": _difference(effect.last_five),
+        "final": difference_json(effect.final),
+        "last_five": difference_json(effect.last_five),
     }
 
 
-def _difference(difference: Difference) -> dict[str, Any]:
+def difference_json(difference: Difference) -> dict[str, Any]:
+    """A difference's keys, as under ``effect`` in ``study --json``."""
     return {
         "pairs": difference.n,
         "mean": difference.mean,
@@ -181,7 +182,8 @@ def _interval(ends: tuple[float, float] | None) -> list[float | None]:
     return [None, None] if ends is None else list(ends)
 
 
-def _rounded_values(data: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data for JSON: floats to 12 digits, and those that JSON has no form for as null."""
     return {key: _rounded(value) for key, value in data.items()}
 
 
@@ -190,7 +192,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
     if isinstance(value, Mapping):
-        return _rounded_values(value)
+        return rounded(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_rounded(item) for item in value]
     return value

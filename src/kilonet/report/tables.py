@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kilonet.analysis import Effect, RungAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis import Difference, Effect, RungAnalysis, Statistics, StudyAnalysis
 from kilonet.analysis.toml import inline
 from kilonet.analysis.words import (
     EQUAL,
@@ -65,7 +65,7 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
             str(rung.number),
             rung.name,
             f"{ran.parameters:,}",
-            _mean_with_interval(rung.final),
+            mean_with_interval(rung.final),
             percent(rung.best_test.mean),
             f"{rung.reached} of {rung.seeds}",
             _effect(rung.effect),
@@ -211,7 +211,8 @@ def _best_epoch(record: RunRecord) -> int:
     return max(record.rows, key=lambda row: row.test_accuracy).epoch
 
 
-def _mean_with_interval(statistics: Statistics) -> str:
+def mean_with_interval(statistics: Statistics) -> str:
+    """A mean accuracy and what its seeds tell of it, short enough for a table."""
     mean = percent(statistics.mean)
     if statistics.ci95 is None:
         return mean if statistics.n == 1 else f"{mean} ({EQUAL})"
@@ -228,10 +229,11 @@ def _range(statistics: Statistics) -> str:
 
 
 def _effect(effect: Effect | None) -> str:
-    """An effect on final accuracy and the word for it, short enough for a table."""
-    if effect is None:
-        return ""
-    difference = effect.final
+    return "" if effect is None else difference_cell(effect.final)
+
+
+def difference_cell(difference: Difference) -> str:
+    """A difference of accuracies and the word for it, short enough for a table."""
     word = difference.verdict.partition(":")[0]
     if difference.mean is None:
         return word

@@ -186,8 +186,10 @@ class Summary:
         channels = f"Channels: {self.channel_line}"
         return "\n".join([self.layer_table, *self._facts, "", fields, "", channels])
 
-    def _repr_html_(self) -> str:
-        layers = Table(
+    @property
+    def layers_table(self) -> Table:
+        """Every operation with its output, parameters, multiply-adds and receptive field."""
+        return Table(
             columns=("Layer", "Output Shape", "Parameters", "Multiply-adds", "Receptive Field"),
             rows=tuple(
                 (
@@ -202,10 +204,12 @@ class Summary:
             left=frozenset({0}),
             title=f"{self.parameters:,} parameters",
         )
+
+    def _repr_html_(self) -> str:
         facts = "<br>".join(map(html.escape, self._facts))
         channels = html.escape(f"Channels: {self.channel_line}")
         fields = self.receptive_field_table.to_html()
-        return f"{layers.to_html()}<p>{facts}</p>{fields}<p>{channels}</p>"
+        return f"{self.layers_table.to_html()}<p>{facts}</p>{fields}<p>{channels}</p>"
 
     @property
     def _facts(self) -> list[str]:

@@ -1,0 +1,158 @@
+"""Side by side: what meets what, paired by seed, and what differs; SciPy is the witness."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kilonet.cli import run_command
+from kilonet.errors import StoreError, UsageError
+from kilonet.record import EpochRow
+from kilonet.report.comparison import (
+    OTHER_IMAGES,
+    compare_folders,
+    settings_table,
+    to_json,
+    to_text,
+)
+from kilonet.spec import Study, load_study, to_toml
+from kilonet.store import Checkpoint, RunFolder, StepLog
+from kilonet.study import read_study
+from ladders import ENVIRONMENT, made_rows, plain
+
+FIRST = [99.0, 99.2, 99.1]
+SECOND = [99.3, 99.4, 99.2]
+
+
+def write_run(folder: Path, run: Any, rows: tuple[EpochRow, ...], *, sha256: str = "ab") -> None:
+    """A finished run's folder, made by hand."""
+    store = RunFolder(folder)
+    data = {"name": "mnist", "sha256": sha256, "train_images": 9, "test_images": 10_000}
+    store.begin(run, {**ENVIRONMENT, "data": data})
+    steps = StepLog(loss=np.ones(len(rows)), correct=np.ones(len(rows), np.int64))
+    state = {"weight": np.zeros(1, np.float32)}
+    store.save(Checkpoint(epochs=len(rows), state=state, rows=rows, steps=steps))
+    if len(rows) == run.train.epochs:
+        store.finish(weights=state, logits=np.zeros((1, 10), np.float32))
+
+
+def make_study(
+    path: Path, finals: list[list[float]], *, sha256: str = "ab", names: list[str], lr: float = 0.01
+) -> Path:
+    """A study's folder whose rungs' seeds end at these accuracies."""
+    data = load_study("mnist-8k").to_dict()
+    changes = [{"net.block": ["conv", "relu", "batchnorm"]}, {"train.label_smoothing": 0.1}]
+    data["step"] = [{"name": n, "change": c} for n, c in zip(names, changes, strict=False)]
+    data["seeds"] = len(finals[0])
+    data["train"] |= {"epochs": 3, "optimizer": {"name": "sgd", "lr": lr}}
+    study = Study.from_dict(data)
+    path.mkdir(parents=True)
+    (path / "study.toml").write_text(to_toml(study))
+    for rung, seeds in zip(study.rungs, finals, strict=True):
+        for seed, final in zip(study.seed_numbers(), seeds, strict=True):
+            run = rung.seeded(seed)
+            folder = path / "runs" / run.content_hash[:12]
+            write_run(folder, run, made_rows([98.0, 98.5, final]), sha256=sha256)
+    return path
+
+
+def test_two_studies_by_hand(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST, SECOND], names=["One", "Two"])
+    b = make_study(tmp_path / "b", [SECOND, FIRST], names=["One", "Other"], lr=0.02)
+    found = compare_folders([a, b])
+    assert [[(e.folder, e.rung) for e in row] for row in found.rows] == [
+        [(0, "One"), (1, "One")],
+        [(0, "Two")],
+        [(1, "Other")],
+    ]
+    one = found.rows[0][1]
+    assert one.difference is not None
+    assert one.difference.differences == pytest.approx((0.3, 0.2, 0.1))
+    test = stats.ttest_rel(SECOND, FIRST)
+    assert one.difference.p == pytest.approx(test.pvalue)
+    ends = test.confidence_interval(0.95)
+    assert one.difference.ci95 == pytest.approx((ends.low, ends.high))
+    assert one.difference.verdict == "no difference shown"
+    assert one.parameters == 7864
+    assert found.rows[2][0].note == f"not in {a}"
+    table = settings_table(found)
+    assert table.rows == (("One", "train.optimizer.lr", "0.01", "0.02"),)
+    text = to_text(found)
+    assert "+0.20 [-0.05, +0.45] no difference shown" in text
+    assert "99.10%" in text
+
+
+def test_no_shared_name_and_a_run_meet_the_last_rung(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST, SECOND], names=["One", "Two"])
+    b = make_study(tmp_path / "b", [FIRST], names=["Else"])
+    run = read_study(b).rungs[0].records[1].path
+    found = compare_folders([a, b, run])
+    assert [(e.folder, e.rung) for e in found.rows[1]] == [(0, "Two"), (1, "Else"), (2, "")]
+    lone = found.rows[1][2]
+    assert lone.seeds == (2,)
+    assert lone.difference is not None
+    assert lone.difference.differences == pytest.approx((99.2 - 99.4,))
+    assert lone.difference.verdict == "one seed: nothing can be concluded"
+    assert {d.comparisons for d in found.differences} == {2}
+
+
+def test_several_differences_are_corrected_together(tmp_path: Path) -> None:
+    up = [value + 0.2 + 0.01 * i for i, value in enumerate(FIRST)]
+    a = make_study(tmp_path / "a", [FIRST, FIRST], names=["One", "Two"])
+    b = make_study(tmp_path / "b", [up, SECOND], names=["One", "Two"])
+    found = compare_folders([a, b])
+    p = [stats.ttest_rel(x, FIRST).pvalue for x in (up, SECOND)]
+    # Holm: the smaller times two, the larger alone but not below it.
+    adjusted = [2 * p[0], max(p[1], 2 * p[0])]
+    assert [d.p_adjusted for d in found.differences] == pytest.approx(adjusted)
+    assert found.differences[0].verdict == "better"
+    assert "corrected for 2 comparisons (Holm)" in to_text(found)
+
+
+def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST], names=["One"])
+    b = make_study(tmp_path / "b", [SECOND], names=["One"], sha256="cd")
+    entry = compare_folders([a, b]).rows[0][1]
+    assert entry.difference is None
+    assert entry.note == OTHER_IMAGES
+
+
+def test_json_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = make_study(tmp_path / "a", [FIRST], names=["One"])
+    b = make_study(tmp_path / "b", [SECOND], names=["One"], lr=0.02)
+    assert run_command(["compare", str(a), str(b), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == plain(to_json(compare_folders([a, b])))
+    assert found["folders"] == [str(a), str(b)]
+    first, second = found["rows"][0]
+    assert first["difference"] is None
+    assert second["difference"]["pairs"] == 3
+    assert second["mean"] == pytest.approx(99.3)
+    assert found["settings"] == [{"train.optimizer.lr": [0.01, 0.02]}]
+    assert run_command(["compare", str(a), str(b)]) == 0
+    assert "Settings that differ:" in capsys.readouterr().out
+
+
+def test_the_same_folder_twice(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST], names=["One"])
+    found = compare_folders([a, a])
+    assert found.differences[0].mean == 0
+    assert "No setting differs but the seed." in to_text(found)
+
+
+def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = make_study(tmp_path / "a", [FIRST], names=["One"])
+    with pytest.raises(UsageError, match="name two or more"):
+        compare_folders([a])
+    assert run_command(["compare", str(a), str(tmp_path / "missing")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    run = read_study(a).rungs[0].records[0]
+    half = tmp_path / "half"
+    write_run(half, run.run, run.rows[:2])
+    with pytest.raises(StoreError, match="not finished, 2 of 3 epochs"):
+        compare_folders([a, half])

@@ -1,0 +1,129 @@
+"""Reports from records alone: of a study, of a run, of what is half done, of what is neither."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kilonet.cli import run_command
+from kilonet.errors import StoreError
+from kilonet.report.rebuild import rebuild
+from kilonet.run import train
+from kilonet.spec import Run, Study
+from kilonet.study import read_study, run_study
+from ladders import plain
+
+
+@pytest.fixture(scope="module")
+def finished(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two rungs and two seeds, an epoch each."""
+    study = Study.from_dict(
+        {
+            **small_run.replace({"train.epochs": 1}).to_dict(),
+            "name": "two-rungs",
+            "target": 50.0,
+            "seeds": 2,
+            "step": [
+                {"name": "Plain", "change": {"data.augment": []}},
+                {"name": "Smooth", "change": {"train.label_smoothing": 0.1}},
+            ],
+        }
+    )
+    folder = tmp_path_factory.mktemp("rebuild") / "study"
+    run_study(study, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "study"))
+
+
+def test_a_study(study: Path) -> None:
+    rebuilt = rebuild(study)
+    assert [file.name for file in rebuilt.files] == ["report.md", "report.html"]
+    assert all(file.is_file() for file in rebuilt.files)
+    assert rebuilt.data["study"] == "two-rungs"
+    assert [step["name"] for step in rebuilt.data["steps"]] == ["Plain", "Smooth"]
+    before = [file.read_bytes() for file in rebuilt.files]
+    again = rebuild(study)
+    assert [file.read_bytes() for file in again.files] == before
+
+
+def test_a_study_that_is_half_done(study: Path) -> None:
+    last = read_study(study).rungs[1].records[1]
+    shutil.rmtree(last.path)
+    with pytest.raises(StoreError, match="not finished"):
+        read_study(study)
+    rebuilt = rebuild(study)
+    assert [step["name"] for step in rebuilt.data["steps"]] == ["Plain"]
+    text = rebuilt.files[1].read_text("utf-8")
+    assert "Not every seed is finished, and so left out: rung 2 (Smooth)." in text
+    shutil.rmtree(study / "runs")
+    with pytest.raises(StoreError, match="no rung is finished yet"):
+        rebuild(study)
+
+
+def test_a_run(study: Path) -> None:
+    record = read_study(study).rungs[0].records[0]
+    rebuilt = rebuild(record.path)
+    assert rebuilt.data["final_test_accuracy"] == pytest.approx(record.final_test_accuracy)
+    text = rebuilt.files[0].read_text("utf-8")
+    assert text.startswith(f"# {record.path.name}\n")
+    assert record.log_table.to_markdown() in text
+    assert "arget" not in text
+    # The reports lie in the run's folder and change nothing about it.
+    assert train(record.run, folder=record.path) == record
+
+
+def test_the_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["report", str(study)]) == 0
+    out = capsys.readouterr().out
+    assert out == f"Report: {study / 'report.md'}\nReport: {study / 'report.html'}\n"
+    assert run_command(["report", str(study), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == plain(rebuild(study).data)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        ("nothing", "holds no study and no run: it has neither study.toml nor run.toml"),
+        ("empty", "holds no study and no run"),
+        ("file", "holds no study and no run"),
+        ("broken study", "not valid TOML"),
+        ("broken run", "not valid TOML"),
+    ],
+)
+def test_a_bad_folder_is_one_line(
+    make: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "x"
+    if make == "file":
+        folder.write_text("a file")
+    elif make != "nothing":
+        folder.mkdir()
+    if make.startswith("broken"):
+        (folder / f"{make.split()[1]}.toml").write_text("= 1")
+    assert run_command(["report", str(folder)]) in (1, 2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+def test_a_run_without_an_epoch(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = read_study(study).rungs[0].records[0].path
+    for file in folder.iterdir():
+        if file.name not in {"run.toml", "environment.json"}:
+            file.unlink()
+    assert run_command(["report", str(folder)]) == 1
+    assert "no epoch is finished yet" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "report.html").mkdir()
+    assert run_command(["report", str(study)]) == 1
+    assert "report.html: cannot be written" in capsys.readouterr().err
