@@ -143,7 +143,8 @@ void sweep(const WeightGradient& g, const Blocks& b, const Walk& walk, const flo
   constexpr int kRows = most_rows(kSums / (V * K));
   const long next = long(g.kernel_w) * V * kWidth;
   sums += k * V * kWidth;
-  for (int r = 0; r < count;) {
+  int r = 0;
+  while (r < count) {
     const float* rows[kRows];
     const int some = least(kRows, count - r);
     for (int i = 0; i < some; i++)

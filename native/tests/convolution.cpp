@@ -136,7 +136,11 @@ std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad
   return all;
 }
 
-double widening(Method m) { return m == Method::winograd4 ? 3.0 : 1.0; }
+double widening(Method m, int out_height, int out_width) {
+  if (!is_winograd(m)) return 1.0;
+  const int tile = m == Method::winograd4 ? 4 : 2;
+  return (tile == 4 ? 3.0 : 1.0) * (out_height < tile ? 3.0 : 1.0) * (out_width < tile ? 3.0 : 1.0);
+}
 
 // What the kernel gave against Σ of products: `terms` of them at most, whose sizes are in `size`.
 // The bound is a channel's and lane's, not a value's: a kernel may well work on a few neighbouring
@@ -145,9 +149,10 @@ double widening(Method m) { return m == Method::winograd4 ? 3.0 : 1.0; }
 // errors of about u·s·9n/√2 in all. Winograd's adds n products of size 2s at each of the 9 positions
 // that an output takes: u·2s·n/√2 each, whose signs are random, so that √9 of them come out: two
 // thirds of the above. F(4 × 4) takes products several times as large, which cancel: the norm of its
-// error is about three times that of a plain sum, hence `widening`.
+// error is about three times that of a plain sum, hence `widening`. And where the output is smaller
+// than a tile, taps that none of its places takes are in the products too, and cancel.
 void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
-             const std::vector<double>& size, double terms, Method method, int lanes,
+             const std::vector<double>& size, double terms, double widening, int lanes,
              const Cells* before) {
   for (int c = 0; c < found.channels; c++)
     for (int lane = 0; lane < lanes; lane++) {
@@ -158,7 +163,7 @@ void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
         const long at = (long(c) * found.cells + i) * kLanes + lane;
         const double old = before ? before->at(c, i)[lane] : 0.0;
         tally.value(found.at(c, i)[lane], sum[at] + old,
-                    widening(method) * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
+                    widening * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
       }
     }
   tally.holds(found.guarded(), "wrote beside the output");
@@ -246,8 +251,8 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
         if (scaled) sums.sum[i] = scale[o] * sums.sum[i] + shift[o];
         if (scaled) sums.size[i] = std::fabs(scale[o]) * sums.size[i] + std::fabs(shift[o]);
       }
-    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(), method,
-            lanes, add ? &before : nullptr);
+    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(),
+            widening(method, l.out_height, l.out_width), lanes, add ? &before : nullptr);
   }
 }
 
@@ -288,8 +293,8 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     products(l, [&](long weight, int to, int to_cell, int from, int from_cell) {
       sums.add(long(to) * din.cells + to_cell, dout.at(from, from_cell), weights[weight]);
     });
-    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(), method,
-            lanes, add ? &before : nullptr);
+    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(),
+            widening(method, l.in_height, l.in_width), lanes, add ? &before : nullptr);
   }
 }
 
@@ -335,7 +340,8 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Meth
     const double most = *std::max_element(&size[first], &size[first] + l.kernel());
     const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
     for (long i = first; i < first + l.kernel(); i++)
-      tally.value(gradient[i], sum[i], widening(method) * sum_bound(count, most), i);
+      tally.value(gradient[i], sum[i],
+                  widening(method, l.out_height, l.out_width) * sum_bound(count, most), i);
   }
   tally.holds(gradient.guarded(), "wrote beside the gradient");
   tally.holds(scratch.guarded(), "wrote beside the scratch memory");
