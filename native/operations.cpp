@@ -50,7 +50,8 @@ class Conv final : public Operation {
   }
 
   void prepare(const Step& s) override {
-    few_ = s.images <= kFewLanes ? s.images : 0;
+    // In evaluation an image's logits must not depend on how many are evaluated with it.
+    few_ = s.training && s.images <= kFewLanes ? s.images : 0;
     const float* weights = s.parameters + n_.weight;
     k_.pack(forward_[few_], weights, false, packed_.get());
     if (s.training && in_.needs_gradient)

@@ -94,7 +94,7 @@ def test_the_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("empty", "holds no study and no run"),
         ("file", "holds no study and no run"),
         ("broken study", "not valid TOML"),
-        ("broken run", "not valid TOML"),
+        ("broken run", "environment.json: missing; the run is unfinished or damaged"),
     ],
 )
 def test_a_bad_folder_is_one_line(
