@@ -56,7 +56,8 @@ def take_turn(folder: Path, *, options: list[str], study: list[str]) -> Turn:
 
 
 def digest(folder: Path) -> str:
-    """Of all files of all runs: without the environment, and the seconds of each epoch."""
+    """Of all files of all runs: without the environment, the seconds of each epoch and the check
+    of its row, in which they are."""
     found = hashlib.sha256()
     for path in sorted((folder / "runs").rglob("*")):
         if not path.is_file() or path.name == "environment.json":
@@ -64,7 +65,7 @@ def digest(folder: Path) -> str:
         content = path.read_bytes()
         if path.name == "epochs.jsonl":
             rows = [json.loads(line) for line in content.splitlines()]
-            content = json.dumps([{**row, "seconds": 0} for row in rows]).encode()
+            content = json.dumps([{**row, "seconds": 0, "crc32": ""} for row in rows]).encode()
         found.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
     return found.hexdigest()
 
