@@ -198,6 +198,8 @@ struct Fusion {
 };
 // Whether every input of a pool is in exactly one window.
 bool tiles(const Node& pool, const Tensor& in, const Tensor& out);
+std::unique_ptr<Operation> make_convolution(const Kernels&, const Node&, const Fusion&,
+                                            const Tensor& in, const Tensor& out);
 std::unique_ptr<Operation> make_operation(const Kernels&, const Node&, const Fusion&,
                                           const Tensor& in, const Tensor* other,
                                           const Tensor& out);

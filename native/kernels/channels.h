@@ -28,8 +28,6 @@ void channels_weight_gradient(const WeightGradient&, const float* in, const floa
 
 namespace {
 
-inline int least(int a, int b) { return a < b ? a : b; }
-
 // Of outputs that are worked on together, where `left` are left.
 inline int vectors(int left) { return left > kWidth ? 2 : 1; }
 

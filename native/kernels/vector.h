@@ -35,6 +35,8 @@ typedef uint32_t Words __attribute__((vector_size(4 * kWidth)));
 static inline Floats load(const float* p) { return *reinterpret_cast<const Floats*>(p); }
 static inline void store(float* p, Floats v) { *reinterpret_cast<Floats*>(p) = v; }
 
+static inline int least(int a, int b) { return a < b ? a : b; }
+
 // Asks for a line of the cache that a pass will come to. Virtual machines are often without the
 // hardware's own prefetching; a pass over a large tensor then takes four times as long.
 static inline void fetch(const float* p) { __builtin_prefetch(p); }

@@ -15,8 +15,8 @@
 //   Bᵀ has the coefficients of n(x) / (x − p),  and those of n(x)
 //
 // The points are 0, ±1 for M = 2; 0, ±a, ±b for M = 4. Of a and b depends how much float32 loses:
-// with the usual 1 and 2 six times as much as a plain sum, with 5/8 and 3/2, whose squares are exact
-// too, three times (relative norm of the error, normal inputs and taps, 8 to 40 channels).
+// with the usual 1 and 2 five or six times as much as a plain sum, with 5/8 and 3/2, whose squares are
+// exact too, two or three times (benchmarks/winograd_error.py).
 //
 // Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; for the
 // choice of points Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and improving the
@@ -34,8 +34,6 @@ constexpr int kMostOutputs = kWidth == 16 ? 8 : 4;
 // Vectors from one position to the next: an odd number, or the positions would compete for a few
 // sets of the cache.
 inline long odd(long vectors) { return vectors | 1; }
-
-inline int least(int a, int b) { return a < b ? a : b; }
 
 inline int tile_outputs(int outputs, int first) {
   const int tiles = (outputs + kMostOutputs - 1) / kMostOutputs;

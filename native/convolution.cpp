@@ -1,0 +1,183 @@
+// A convolution among the plan's operations, its activation with it: the method of each pass, and the
+// tables of taps that the kernels read.
+
+#include <algorithm>
+#include <vector>
+
+#include "methods.h"
+#include "plan.h"
+
+namespace kilonet {
+namespace {
+
+class Conv final : public Operation {
+ public:
+  Conv(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out) {
+    const Convolution forward = forward_of(&rows_, &columns_);
+    const Convolution backward = backward_of(&back_rows_, &back_columns_);
+    row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h);
+    column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
+    const WeightGradient gradient = {
+        n.groups, forward.inputs, forward.outputs, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w,
+        n.pad_h, n.pad_w, Method::images, in.height, in.width, in.plane(), out.height, out.width,
+        out.plane(), row_spans_.data(), column_spans_.data()};
+    for (int few = 0; few <= kFewLanes; few++) {
+      forward_[few] = by_quickest(forward, few ? few : kLanes);
+      backward_[few] = by_quickest(backward, few ? few : kLanes);
+    }
+    for (int lanes = 1; lanes <= kLanes; lanes++) {
+      gradients_[lanes] = gradient;
+      gradients_[lanes].method = quickest(gradient, lanes, k.width);
+    }
+    const auto room = [&](const Convolution* of) {
+      long most = 0;
+      for (int few = 0; few <= kFewLanes; few++) most = std::max(most, k.packed_size(of[few]));
+      return most;
+    };
+    packed_ = allocate(room(forward_));
+    if (in.needs_gradient) back_packed_ = allocate(room(backward_));
+  }
+
+  long scratch() const override {
+    long most = out_.channels;
+    for (int few = 0; few <= kFewLanes; few++)
+      most = std::max({most, k_.convolve_scratch(forward_[few]),
+                       k_.convolve_scratch(backward_[few])});
+    for (int lanes = 1; lanes <= kLanes; lanes++)
+      most = std::max(most, k_.weight_scratch(gradients_[lanes]));
+    return most;
+  }
+
+  void prepare(const Step& s) override {
+    // In evaluation an image's logits must not depend on how many are evaluated with it.
+    few_ = s.training && s.images <= kFewLanes ? s.images : 0;
+    const float* weights = s.parameters + n_.weight;
+    k_.pack(forward_[few_], weights, false, packed_.get());
+    if (s.training && in_.needs_gradient)
+      k_.pack(backward_[few_], weights, true, back_packed_.get());
+  }
+
+  void fold(const Operation& after) override { after_ = &after; }
+
+  void forward(const Step& s, const Chunk& c) override {
+    Finish finish;
+    finish.bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
+    finish.activation = f_.activation;
+    finish.slope = f_.slope;
+    long out = out_.value;
+    if (after_ && !s.training) after_->take_in(&finish, &out);
+    k_.convolve(forward_[few_], c.slab + in_.value, packed_.get(), finish, c.lanes,
+                s.scratch + c.thread * s.scratch_stride, c.slab + out);
+  }
+
+  void backward(const Step& s, const Chunk& c) override {
+    float* dout = c.slab + out_.gradient;
+    if (f_.activation != Activation::none && !f_.activated_backward) {
+      const long plane = out_.plane() * kLanes;
+      for (int i = 0; i < out_.channels; i++)
+        k_.activate_backward(f_.activation, f_.slope, c.slab + out_.value + i * plane,
+                             dout + i * plane, dout + i * plane, out_.cells(), false);
+    }
+    float* part = s.gradients + c.part * s.gradient_stride;
+    float* scratch = s.scratch + c.thread * s.scratch_stride;
+    k_.weight_gradient(gradients_[c.lanes], c.slab + in_.value, dout, c.lanes, scratch, !c.first,
+                       part + n_.weight);
+    if (n_.bias >= 0) {
+      float* biases = c.first ? part + n_.bias : scratch;
+      k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
+      if (!c.first)
+        for (int i = 0; i < out_.channels; i++) part[n_.bias + i] += biases[i];
+    }
+    if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
+    if (in_.needs_gradient)
+      k_.convolve(backward_[few_], dout, back_packed_.get(), {.add = f_.add}, c.lanes, scratch,
+                  c.slab + in_.gradient);
+  }
+
+ private:
+  Convolution by_quickest(Convolution c, int images) const {
+    c.method = quickest(c, images, k_.width);
+    return c;
+  }
+
+  Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
+    *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
+    *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
+            n_.kernel_w, 1, 1, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::images,
+            in_.height, in_.width, in_.plane(), out_.height, out_.width, out_.plane(),
+            rows->data(), columns->data()};
+  }
+
+  Convolution backward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
+    *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
+    *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
+            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_h == 1 ? 1 : 0,
+            n_.stride_w == 1 ? 1 : 0, n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
+            Method::images, out_.height, out_.width, out_.plane(), in_.height, in_.width,
+            in_.plane(), rows->data(), columns->data()};
+  }
+
+  static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad) {
+    std::vector<Taps> all;
+    for (int x = 0; x < size; x++) {
+      const int start = x * stride - pad, k = start < 0 ? -start : 0;
+      const int end = start + kernel < length ? kernel : length - start;
+      all.push_back({k < end ? k : 0, k < end ? end - k : 0, k < end ? start + k : 0});
+    }
+    return all;
+  }
+
+  // Which outputs an input reached. Taps are numbered from the kernel's end, so that positions grow
+  // with them, a stride's taps apart.
+  static std::vector<Taps> back_taps(int size, int outputs, int kernel, int stride, int pad) {
+    std::vector<Taps> all;
+    for (int x = 0; x < size; x++) {
+      Taps found = {0, 0, 0};
+      for (int y = 0; y < outputs; y++) {
+        const int k = x + pad - y * stride;
+        if (k < 0 || k >= kernel) continue;
+        if (!found.count) found = {kernel - 1 - k, 0, y};
+        found.count++;
+      }
+      all.push_back(found);
+    }
+    return all;
+  }
+
+  static std::vector<Span> spans(int size, int length, int kernel, int stride, int pad) {
+    std::vector<Span> all;
+    for (int k = 0; k < kernel; k++) {
+      const int first = k < pad ? (pad - k + stride - 1) / stride : 0;
+      const int reach = length - 1 + pad - k;
+      int end = reach < 0 ? 0 : reach / stride + 1;
+      if (end > size) end = size;
+      all.push_back({first < end ? first : end, end});
+    }
+    return all;
+  }
+
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  // By how many images a step has, if it has few; first those of any number.
+  Convolution forward_[kFewLanes + 1], backward_[kFewLanes + 1];
+  int few_ = 0;  // in the step under way
+  const Operation* after_ = nullptr;
+  WeightGradient gradients_[kLanes + 1];  // by how many lanes are in use
+  std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
+  std::vector<Span> row_spans_, column_spans_;
+  Memory packed_, back_packed_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_convolution(const Kernels& k, const Node& n, const Fusion& f,
+                                            const Tensor& in, const Tensor& out) {
+  return std::make_unique<Conv>(k, n, f, in, out);
+}
+
+}  // namespace kilonet
