@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kilonet.errors import EngineError, StoreError
-from kilonet.report.markdown import environment_lines
+from kilonet.report.provenance import environment_lines
 from kilonet.run import Silent, folder_name, train
 from kilonet.sealed import json_from_bytes, json_to_bytes
 from kilonet.spec import Run, load_run, load_study, to_toml

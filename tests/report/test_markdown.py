@@ -129,32 +129,6 @@ def test_a_report_elsewhere_links_back(tmp_path: Path) -> None:
     assert "kilonet study '../a ladder/study.toml' --out again" in text
 
 
-def test_differing_environments_are_told() -> None:
-    result = seeded_result(seeds=2)
-    assert "different environments" not in rendered(result)
-    first = result.rungs[0]
-    other = replace(first.records[1], environment={"engine": {"name": "torch"}, "cores": 64})
-    rungs = (replace(first, records=(first.records[0], other)), *result.rungs[1:])
-    assert "different environments" in rendered(replace(result, rungs=rungs))
-
-
-def test_runs_resumed_elsewhere_are_told() -> None:
-    result = seeded_result(seeds=2)
-    first = result.rungs[0]
-
-    def with_resumed(resumed: list[dict[str, object]]) -> str:
-        record = first.records[1]
-        other = replace(record, environment={**record.environment, "resumed": resumed})
-        rungs = (replace(first, records=(first.records[0], other)), *result.rungs[1:])
-        return rendered(replace(result, rungs=rungs))
-
-    text = with_resumed([{"cores": 64, "after_epoch": 6}])
-    assert "- Resumed: 1 run resumed in a changed environment" in text
-    assert "different environments" not in text
-    assert with_resumed([]) == rendered(result)
-    assert "- Resumed" not in rendered(result)
-
-
 @pytest.mark.parametrize("name", ["mnist", "/data/t.npz", "~/t.npz"])
 def test_images_found_from_anywhere(name: str) -> None:
     text = rendered(with_images(name))

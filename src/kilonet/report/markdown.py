@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ from kilonet.analysis import RungAnalysis, StudyAnalysis
 from kilonet.analysis.words import count, percent
 from kilonet.atomic import write_atomically
 from kilonet.data.catalogue import DATASET_NAMES
-from kilonet.record import RunRecord
 from kilonet.report import figures, tables
+from kilonet.report.provenance import environment_lines
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
 
@@ -153,91 +151,3 @@ def _ladder_figure() -> str:
 
 def _rung_figure(number: int) -> str:
     return f"{FIGURES}/rung-{number}.png"
-
-
-def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
-    """What the runs were made with, from the first one's record, and whether the others differ."""
-    records = [record for ran in result.rungs for record in ran.records]
-    first = records[0].environment
-    lines = [
-        ("Engine", _engines(records)),
-        ("Versions", _versions(first)),
-        ("Machine", _machine(first)),
-        ("Source", _source(first)),
-        ("Data", _data(first)),
-        ("Training time", _duration(sum(row.seconds for r in records for row in r.rows))),
-    ]
-    others = [_lasting(record.environment) for record in records[1:]]
-    if any(other != _lasting(first) for other in others):
-        note = "runs were made in different environments; each folder's environment.json tells its"
-        lines.append(("Note", note))
-    resumed = sum(bool(record.environment.get("resumed")) for record in records)
-    if resumed:
-        note = (
-            f"{count(resumed, 'run')} resumed in a changed environment; environment.json in the "
-            "run's folder tells which, and after which epoch"
-        )
-        lines.append(("Resumed", note))
-    return [(label, value) for label, value in lines if value]
-
-
-def _lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
-    # When it started is of no account, and what it was resumed in has a line of its own.
-    return {k: value for k, value in environment.items() if k not in {"started", "resumed"}}
-
-
-def _engines(records: Sequence[RunRecord]) -> str:
-    """What computed; where that was not one engine, each with its number of runs."""
-    runs = Counter(" then ".join(_engines_of(record.environment)) for record in records)
-    if len(runs) == 1:
-        return next(iter(runs))
-    return "; ".join(f"{engine or 'unknown'} ({count(n, 'run')})" for engine, n in runs.items())
-
-
-def _engines_of(environment: Mapping[str, Any]) -> list[str]:
-    """The engine that a run began with, and the others that took it on."""
-    found = [_engine(environment)]
-    for resumed in environment.get("resumed", []):
-        engine = _engine(resumed) if isinstance(resumed, Mapping) else ""
-        if engine and engine != found[-1]:
-            found.append(engine)
-    return found
-
-
-def _engine(environment: Mapping[str, Any]) -> str:
-    engine = environment.get("engine", "")
-    return str(engine.get("description", "")) if isinstance(engine, Mapping) else str(engine)
-
-
-def _versions(environment: Mapping[str, Any]) -> str:
-    versions = {"python": environment.get("python"), **environment.get("packages", {})}
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    cores = environment.get("cores")
-    parts = (
-        environment.get("cpu"),
-        count(cores, "core") if isinstance(cores, int) else None,
-        environment.get("system"),
-    )
-    return ", ".join(str(part) for part in parts if part)
-
-
-def _source(environment: Mapping[str, Any]) -> str:
-    source = environment.get("source", {})
-    commit = f"commit {source['commit'][:12]}" if source.get("commit") else ""
-    changed = " with changes" if source.get("modified") else ""
-    digest = f"SHA-256 of the package {source['sha256'][:12]}" if source.get("sha256") else ""
-    return ", ".join(part for part in (f"{commit}{changed}", digest) if part)
-
-
-def _data(environment: Mapping[str, Any]) -> str:
-    data = environment.get("data", {})
-    digest = f", SHA-256 {data['sha256'][:12]}" if data.get("sha256") else ""
-    return f"{data['name']}{digest}" if data.get("name") else ""
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

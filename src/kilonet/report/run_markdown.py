@@ -7,7 +7,7 @@ from pathlib import Path
 from kilonet.analysis import StudyAnalysis
 from kilonet.atomic import write_atomically
 from kilonet.report import standing
-from kilonet.report.markdown import environment_lines
+from kilonet.report.provenance import environment_lines
 from kilonet.study import StudyResult
 
 

@@ -20,7 +20,8 @@ from kilonet.report import standing, tables
 from kilonet.report.html import charts, evidence, ladder, reproduce
 from kilonet.report.html.evidence import Archive
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
-from kilonet.report.markdown import budget_words, environment_lines
+from kilonet.report.markdown import budget_words
+from kilonet.report.provenance import environment_lines
 from kilonet.spec import Net, to_toml
 from kilonet.study import RungResult, StudyResult
 from kilonet.summary import Summary, summarise
