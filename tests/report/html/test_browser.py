@@ -1,7 +1,7 @@
 """The page in Chromium, from disk, with the network off: no errors, no requests, axe content.
 
-Needs a Chromium (named by CHROMIUM, or found as chromium or google-chrome), and Playwright and
-axe-core, which the package axe-playwright-python carries: ``pip install '.[browser]'``.
+Needs a Chromium (named by CHROMIUM, or found as chromium or google-chrome). Playwright drives
+it, and axe-core comes in the package axe-playwright-python.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ MISSING = [
 ]
 WHY = "no Chromium here; set CHROMIUM" if not CHROMIUM else f"not installed: {', '.join(MISSING)}"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM or bool(MISSING), reason=WHY),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM or bool(MISSING), reason=WHY)
 
 QUIET = (
     "--headless",
@@ -63,7 +60,7 @@ def axe() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 
 
-@pytest.fixture(scope="module", params=["digits", "colours"])
+@pytest.fixture(scope="module", params=["digits", pytest.param("colours", marks=pytest.mark.slow)])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result: StudyResult = request.getfixturevalue(request.param)
     path = tmp_path_factory.mktemp(request.param) / "report.html"
