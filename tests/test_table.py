@@ -47,6 +47,16 @@ def test_headings_are_broken_where_the_width_asks_for_it():
     ]
 
 
+def test_spaces_and_frame_go_where_a_table_then_fits():
+    columns, rows = ("Layer", "Output Size x"), (("Conv1", "1,152"),)
+    table = Table(columns=columns, rows=rows, left=frozenset({0}))
+    tight = "Layer|Output\n     | Size \n     |  x   \n-----+------\nConv1| 1,152\n-----+------"
+    assert table.to_text(width=12) == f"-----+------\n{tight}"
+    in_two_lines = table.to_text(width=20).splitlines()
+    assert in_two_lines[1] == "| Layer | Output |"
+    assert table.to_text(width=11).splitlines() == in_two_lines  # too wide in any case
+
+
 def test_markdown():
     assert TABLE.to_markdown() == (
         "| Layer | Size |\n| :--- | ---: |\n| a\\|b | 3 |\n| <conv> | 1,152 |"

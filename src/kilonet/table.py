@@ -35,20 +35,26 @@ class Table:
     def to_text(self, *, width: int) -> str:
         """As ``str``; where that is wider than ``width``, with headings on two lines.
 
-        Only what headings alone make wide is saved: cells are never broken.
+        If it then fits only without spaces and a frame, without them. Cells are never broken.
         """
         text = str(self)
-        if max(map(len, text.splitlines())) <= width:
+        if _width(text) <= width:
             return text
-        cells = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
-        return self._text(tuple(map(_in_two_lines, self.columns, cells)))
+        cells = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.columns)
+        text = self._text(tuple(map(_in_two_lines, self.columns, cells)))
+        tight = self._text(tuple(map(str.split, self.columns)), tight=True)
+        return tight if self.rows and _width(tight) <= width < _width(text) else text
 
-    def _text(self, headings: tuple[list[str], ...]) -> str:
+    def _text(self, headings: tuple[list[str], ...], *, tight: bool = False) -> str:
         """As PrettyTable sets it: headings centred, each a list of lines."""
+        left, middle, right = ("", "|", "") if tight else ("| ", " | ", " |")
         heights = range(max(map(len, headings)))
         head = [tuple(h[i] if i < len(h) else "" for h in headings) for i in heights]
         widths = [max(map(len, cells)) for cells in zip(*head, *self.rows, strict=True)]
-        rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+        crossings = ["+" * len(side.strip()) for side in (left, middle, right)]
+        beside = 0 if tight else 2
+        rule = crossings[1].join("-" * (width + beside) for width in widths)
+        rule = crossings[0] + rule + crossings[2]
 
         def line(cells: tuple[str, ...], *, heading: bool = False) -> str:
             parts = [
@@ -59,7 +65,7 @@ class Table:
                 else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
             ]
-            return "| " + " | ".join(parts) + " |"
+            return left + middle.join(parts) + right
 
         title = [self.title] if self.title else []
         top = [line(cells, heading=True) for cells in head]
@@ -92,6 +98,10 @@ class Table:
 
     def _repr_html_(self) -> str:
         return self.to_html()
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def _in_two_lines(heading: str, cells: Sequence[str]) -> list[str]:

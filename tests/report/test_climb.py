@@ -194,6 +194,81 @@ def test_bars_are_shown_on_a_terminal_alone(result: StudyResult) -> None:
     assert "Mean final accuracy" not in play.shown()
 
 
+@pytest.mark.parametrize("width", [60, 80, 130])
+def test_a_bar_and_its_seed_are_seen_at_any_width(result: StudyResult, width: int) -> None:
+    long = result.study.replace({"step.0.name": "A step with quite a long name indeed, " * 3})
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    climb = Climb(long, console)
+    climb.begin_study(engine="native", tasks=[], num_jobs=1)
+    task = Task(rung=long.rungs[0], seed=2, folder=Path("x"))
+    bar = climb.begin_task(task)
+    bar.begin(task.rung.seeded(2), engine="native", folder=Path("x"), epochs_done=0)
+    bar.begin_epoch(0, num_steps=10)
+    bar.step(batch=4, loss=0.5, accuracy=80.0)
+    with console.capture() as capture:
+        console.print(climb._display.render())
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    [line] = [line for line in lines if ", seed 2 " in line]
+    assert line.count("━") + line.count("╸") + line.count("╺") >= 10
+    assert "epoch 0 of 1" in line
+    # Short, so that the terminal's own ^C behind it begins no new line.
+    assert lines[-1].rstrip() == "Ctrl-C stops; the same command goes on"
+
+
+def test_a_long_ladder_leaves_room_for_the_bars(result: StudyResult) -> None:
+    step = result.study.to_dict()["step"][0]
+    steps = [{**step, "name": f"Rung of many {i}"} for i in range(1, 41)]
+    study = Study.from_dict({**result.study.to_dict(), "step": steps})
+    console = Console(
+        file=io.StringIO(), width=80, height=20, force_terminal=True, color_system=None
+    )
+    climb = Climb(study, console)
+    record = result.rungs[0].records[0]
+    for rung in study.rungs[:30]:
+        for seed in (1, 2):
+            climb._display.end_task(Task(rung=rung, seed=seed, folder=Path("x")), record)
+    task = Task(rung=study.rungs[30], seed=1, folder=Path("x"))
+    bar = climb.begin_task(task)
+    bar.begin(task.rung.seeded(1), engine="native", folder=Path("x"), epochs_done=0)
+    with console.capture() as capture:
+        console.print(climb._display.render())
+    lines = capture.get().splitlines()
+    assert len(lines) < 20
+    assert any("Rung of many 31" in line and "0 of 2" in line for line in lines)
+    assert "31. Rung of many" in capture.get()
+
+
+def test_a_rung_prints_one_log_table_the_mean_of_its_seeds(result: StudyResult) -> None:
+    play = Play(result)
+    for rung in (1, 2):
+        for seed in (1, 2):
+            play.begin(rung, seed)
+            play.epoch(rung, seed)
+            play.end(rung, seed)
+        play.verdict(*range(1, rung + 1))
+    shown = play.shown()
+    assert shown.count("| Epoch | Training Accuracy") == 2
+    [[one], [two]] = (record.rows for record in result.rungs[0].records)
+    mean = (one.test_accuracy + two.test_accuracy) / 2
+    [row] = [line for line in shown.partition("1. First")[0].splitlines() if "|     0 |" in line]
+    assert row.split("|")[3].strip() == f"{mean:.2f}%"
+    # What else could be tried is asked at the end of the ladder; piped lines end where words end.
+    assert "Read from the test set's rows" not in shown.partition("Rung 2 of 2")[0]
+    assert not any(line.endswith(" ") for line in shown.splitlines() if "(type)" not in line)
+
+
+def test_another_engine_than_the_studys_is_named(result: StudyResult) -> None:
+    play = Play(result)
+    for seed, engine in ((1, "native"), (2, "torch")):
+        task = play.task(1, seed)
+        bar = play.climb.begin_task(task)
+        bar.begin(task.rung.seeded(seed), engine=engine, folder=Path("here"), epochs_done=0)
+        play.end(1, seed)
+    assert "Seed 1 trains: folder here\n" in play.shown()
+    assert "Seed 2 trains with torch: folder here\n" in play.shown()
+
+
 def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("kilonet.report.display.time.perf_counter", lambda: now)

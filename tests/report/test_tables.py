@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from kilonet.analysis import analyse
@@ -55,6 +56,63 @@ def test_a_ladder_of_two_has_one_comparison() -> None:
     table = tables.ladder(part, analyse(part, test_images=TEST_IMAGES))
     assert table.columns[-1] == "Against the rung before"
     assert {len(row) for row in table.rows} == {7}
+
+
+def test_a_lone_rung_has_no_comparison() -> None:
+    whole = seeded_result(seeds=3)
+    part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:1])
+    table = tables.ladder(part, analyse(part, test_images=TEST_IMAGES))
+    assert table.columns[-1] == "Reached"
+    assert {len(row) for row in table.rows} == {6}
+
+
+def test_an_effect_past_a_rung_that_is_left_out_names_its_rung() -> None:
+    whole = seeded_result(seeds=3)
+    rungs = (whole.rungs[0], *whole.rungs[2:])
+    part = type(whole)(study=whole.study, path=whole.path, rungs=rungs)
+    first, third, fourth = tables.ladder(part, analyse(part, test_images=TEST_IMAGES)).rows
+    assert first[6] == ""
+    assert third[6].endswith(" (against rung 1)")
+    assert "(against" not in fourth[6]
+
+
+def test_seeds_that_agree_have_no_range() -> None:
+    study = load_study("mnist-8k")
+    result = made_result(study, [[made_rows([99.0, 99.1, 99.2])] * 3])
+    rung = analyse(result, test_images=TEST_IMAGES).rungs[0]
+    lines = {line.label: line for line in tables.result_lines(result.rungs[0], rung)}
+    assert lines["Best train accuracy"].note == "mean; equal in every seed"
+    assert lines["Best test accuracy"].note.startswith("mean; equal in every seed; chosen on")
+
+
+def test_the_accuracy_to_choose_by_is_shown_where_there_is_one() -> None:
+    whole = seeded_result(seeds=2)
+    ran = whole.rungs[0]
+    assert all(
+        "validation" not in line.label
+        for line in tables.result_lines(ran, analyse(whole, test_images=TEST_IMAGES).rungs[0])
+    )
+    held_out = [
+        replace(record, rows=tuple(replace(row, validation_accuracy=value) for row in record.rows))
+        for record, value in zip(ran.records, (98.0, 99.0), strict=True)
+    ]
+    ran = replace(ran, records=tuple(held_out))
+    lines = tables.result_lines(ran, analyse(whole, test_images=TEST_IMAGES).rungs[0])
+    [line] = [line for line in lines if line.label == "Final validation accuracy"]
+    assert line.value == "98.50%"
+    assert "mean of 2 seeds" in line.note
+    assert "to choose by" in line.note
+
+
+def test_the_mean_log_of_seeds() -> None:
+    study = load_study("mnist-8k")
+    runs = [made_rows([90.0, 98.0, 99.0]), made_rows([92.0, 98.5, 99.5])]
+    result = made_result(study, [runs])
+    table = tables.mean_log(result.rungs[0].records)
+    assert [row[0] for row in table.rows] == ["0", "1", "2"]
+    assert [row[2] for row in table.rows] == ["91.00%", "98.25%", "99.25%"]
+    alone = result.rungs[0].records[:1]
+    assert tables.mean_log(alone) == alone[0].log_table
 
 
 def test_a_rungs_result() -> None:

@@ -1,4 +1,8 @@
-"""A study as it climbs: each rung's heading, training, log tables and findings, then the ladder."""
+"""A study as it climbs: each rung's heading, seeds, log table and findings, then the ladder.
+
+The terminal says what is to be read while it climbs; each seed's own log, the layers of every
+network and what else could be tried are in the report.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis
-from kilonet.analysis.words import count
+from kilonet.analysis.words import count, percent
 from kilonet.record import RunRecord
+from kilonet.report import tables
 from kilonet.report.display import Display, TaskBar
 from kilonet.report.rebuild import HTML_REPORT, analyse_records, write_reports
 from kilonet.report.records import study_json
@@ -51,6 +56,7 @@ class Climb(StudyObserver):
         self._lines: defaultdict[_Page, list[str]] = defaultdict(list)
         self._ended: set[_Page] = set()
         self._headings = 0
+        self._engine = ""
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -70,44 +76,60 @@ class Climb(StudyObserver):
 
     def begin_study(self, *, engine: str, tasks: Sequence[Task], num_jobs: int) -> None:
         """What computes, on the first line."""
+        self._engine = engine
         at_once = f", {num_jobs} at a time" if num_jobs > 1 else ""
         self.say(f"{engine}: {count(len(tasks), 'run')} to train{at_once}")
         self._display.begin_study(tasks)
 
     def begin_task(self, task: Task) -> Observer:
-        """The bar and the lines of a training."""
+        """The bar of a training; where there are no bars, a line that says that it has begun."""
         page = (task.rung.number, task.seed)
-        bar = self._display.bar(task, lambda line: self._write(page, line))
+
+        def begun(line: str) -> None:
+            # All but one engine would be told again and again.
+            line = line.replace(f" with {self._engine}:", ":", 1)
+            self._write(page, "" if self._display.shown else line)
+
+        bar = self._display.bar(task, begun=begun)
         self._bars[page] = bar
         return bar
 
     def end_task(self, task: Task, record: RunRecord) -> None:
-        """The notebook's log table."""
+        """What it came to, and where it is kept."""
         page = (task.rung.number, task.seed)
         how = "" if self._bars[page].begun else ", trained before"
-        self._write(page, f"\nSeed {task.seed}{how}: {record.path}\n{record.log_table}")
+        final = f"final test accuracy {percent(record.final_test_accuracy)}"
+        self._write(page, f"Seed {task.seed}{how}: {final}, {record.path}")
         self._end(task, record)
 
     def fail_task(self, failure: Failure) -> None:
-        """Why, in the place of the log table."""
+        """Why, in the place of its accuracy."""
         page = (failure.task.rung.number, failure.task.seed)
-        self._write(page, f"\nSeed {failure.task.seed} failed: {failure.reason}")
+        self._write(page, f"Seed {failure.task.seed} failed: {failure.reason}")
         self._ended.add((failure.task.rung.number, _VERDICT))
         self._end(failure.task, None)
 
     def end_rung(self, so_far: StudyResult) -> None:
-        """Target, Result and Analysis of the rung, and the reports as far as they go."""
+        """The notebook's log table, Target, Result and Analysis; the reports as far as they go."""
         analysis = self._report(so_far)
         ran = so_far.rungs[-1]
         number = ran.rung.number
         steps = self.study.step
+        self.say("")
+        if len(ran.records) > 1:
+            self.say(f"Mean of {len(ran.records)} seeds (each seed's log is in the report):")
+        log = tables.mean_log(ran.records)
+        self.say(log.to_text(width=self.console.width) if self._display.shown else str(log))
+        next_rung = steps[number].name if number < len(steps) else None
         panel = rung_panel(
             ran,
             analysis.rungs[-1],
             budget=self.study.budget.parameters,
-            next_rung=steps[number].name if number < len(steps) else None,
+            next_rung=next_rung,
+            # Which way to go is asked at the end of the ladder.
+            suggest=next_rung is None,
         )
-        self.console.print(panel)
+        self._show(panel)
         self._ended.add((number, _VERDICT))
         self._turn_pages()
 
@@ -122,13 +144,22 @@ class Climb(StudyObserver):
         if not result.rungs:
             return {"study": self.study.name, "target": self.study.target, "steps": []}
         analysis = analyse_records(result)
-        self.console.print(ladder_table(result, analysis))
+        self._show(ladder_table(result, analysis))
         self.say(f"Report: {result.path / HTML_REPORT}")
         return study_json(result, analysis)
 
     def say(self, text: str) -> None:
         """Print text as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, renderable: RenderableType) -> None:
+        """Print what is laid out for the console's width; in a file without spaces at line ends."""
+        if self._display.shown:
+            self.console.print(renderable)
+            return
+        with self.console.capture() as capture:
+            self.console.print(renderable)
+        self.say("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
     def _end(self, task: Task, record: RunRecord | None) -> None:
         page = (task.rung.number, task.seed)
@@ -149,7 +180,8 @@ class Climb(StudyObserver):
             self.console.print()
             self.console.rule(Text(heading, style="bold"), align="left")
             self._show_network(rung.run.net)
-        self.say(line)
+        if line:
+            self.say(line)
 
     def _turn_pages(self) -> None:
         """Print what has waited for the tasks that have ended."""
@@ -162,13 +194,13 @@ class Climb(StudyObserver):
     def _show_network(self, net: Net) -> None:
         summary = summarise(net)
         if self._net is None:
-            on_screen = self.console.is_terminal
+            on_screen = self._display.shown
             text = summary.to_text(width=self.console.width) if on_screen else str(summary)
             self.say(f"{text}\n")
-        elif net != self._net:
-            self.say(f"{summary.layer_table}\n")
         else:
-            self.say(f"The network of the rung before: {summary.parameters:,} parameters.")
+            same = "The network of the rung before" if net == self._net else "Another network"
+            counts = f"{summary.parameters:,} parameters, {summary.macs:,} multiply-adds an image"
+            self.say(f"{same}: {counts}.")
         self._net = net
 
     def _report(self, result: StudyResult) -> StudyAnalysis:

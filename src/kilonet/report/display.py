@@ -13,22 +13,33 @@ from rich.live import Live as RichLive
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
 )
+from rich.progress import Task as RichTask
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from kilonet.record import EpochRow, RunRecord
-from kilonet.report.live import begin_line, test_line
 from kilonet.spec import Run, Study
 from kilonet.summary import summarise
 from kilonet.tasks import Task
 
 _RATE_SECONDS = 5.0
 """Of training before it is told how long the rest will take."""
+
+_BAR = 10
+"""Columns that a bar has at least: what is written beside it gives way."""
+
+_WIDE = 100
+"""Columns from which on there is room for the loss, and for a name of any usual length."""
+
+_NARROW = 72
+"""Columns from which on there is room for an accuracy."""
+
+_HINT = "Ctrl-C stops; the same command goes on"
 
 
 class Display:
@@ -41,12 +52,12 @@ class Display:
 
     def __init__(self, study: Study, console: Console) -> None:
         self._study = study
+        self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            _Name(console),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),
             TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}"),
+            _State(console),
             console=console,
             auto_refresh=False,
             expand=True,
@@ -63,6 +74,11 @@ class Display:
                 transient=True,
                 vertical_overflow="crop",
             )
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a screen to show it on."""
+        return self._live is not None
 
     def start(self) -> None:
         """Show it from now on."""
@@ -81,9 +97,9 @@ class Display:
             {task.folder: macs[task.rung.number] * task.rung.run.train.epochs for task in tasks}
         )
 
-    def bar(self, task: Task, say: Callable[[str], None]) -> TaskBar:
-        """An observer of one training: a bar, and lines for ``say`` as :class:`Live` says them."""
-        return TaskBar(task, progress=self._progress, work=self._work, say=say)
+    def bar(self, task: Task, *, begun: Callable[[str], None]) -> TaskBar:
+        """An observer of one training: a bar; ``begun`` is told what trains where, on one line."""
+        return TaskBar(task, progress=self._progress, work=self._work, begun=begun)
 
     def end_task(self, task: Task, record: RunRecord | None) -> None:
         """A task is done, or has failed (None)."""
@@ -97,9 +113,10 @@ class Display:
         """What stands at the foot of the terminal now."""
         parts: list[RenderableType] = [self._progress] if self._progress.tasks else []
         left = self._work.seconds()
-        if left is not None:
-            parts.append(Text(f"about {timedelta(seconds=round(left))} left", style="dim"))
-        return Group(self._ladder(), *parts)
+        about = "" if left is None else f"about {timedelta(seconds=round(left))} left; "
+        # The last line is short and always there: the terminal writes its ^C behind it, and at the
+        # end of a full line that would begin another, which nobody takes away.
+        return Group(self._ladder(), *parts, Text(about + _HINT, style="dim", no_wrap=True))
 
     def _ladder(self) -> RichTable:
         table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -107,7 +124,14 @@ class Display:
         table.add_column("Rung", overflow="ellipsis", no_wrap=True)
         table.add_column("Seeds done", justify="right", no_wrap=True)
         table.add_column("Mean final accuracy", justify="right", no_wrap=True)
-        for rung in self._study.rungs:
+        rungs = self._study.rungs
+        # Heading, bars, last line and the line that is being printed want their room.
+        room = max(3, self._console.height - len(self._progress.tasks) - 4)
+        first = 0
+        if len(rungs) > room:
+            open_ = (i for i, rung in enumerate(rungs) if not self._is_done(rung.number))
+            first = min(max(0, next(open_, 0) - 1), len(rungs) - room)
+        for rung in rungs[first : first + room]:
             records, failed = self._records[rung.number], self._failed[rung.number]
             done = f"{len(records)} of {self._study.seeds}"
             mean = fmean(record.final_test_accuracy for record in records) if records else None
@@ -121,18 +145,54 @@ class Display:
             )
         return table
 
+    def _is_done(self, number: int) -> bool:
+        return len(self._records[number]) + self._failed[number] == self._study.seeds
+
+
+class _Name(ProgressColumn):
+    """Which training a bar is of, in a third of a narrow terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: RichTask) -> Text:
+        """The rung's name is cut, its number and the seed are not."""
+        number, name, seed = (task.fields[key] for key in ("number", "name", "seed"))
+        begin, end = f"{number}. ", f", seed {seed}"
+        share = 0.45 if self._console.width >= _WIDE else 0.36
+        room = max(4, int(share * self._console.width) - len(begin) - len(end))
+        return Text(begin + (name if len(name) <= room else f"{name[: room - 1]}…") + end)
+
+
+class _State(ProgressColumn):
+    """How far a training is, and how well it does; the loss where there is room for it."""
+
+    max_refresh = None
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: RichTask) -> Text:
+        """What the training said last."""
+        if self._console.width >= _WIDE:
+            return Text(task.fields["state"])
+        brief: str = task.fields["brief"]
+        return Text(brief if self._console.width >= _NARROW else brief.partition(",")[0])
+
 
 class TaskBar:
-    """An observer that shows one training of several: a bar over all its epochs, and its lines."""
+    """An observer that shows one training of several: a bar over all its epochs."""
 
     def __init__(
-        self, task: Task, *, progress: Progress, work: TimeLeft, say: Callable[[str], None]
+        self, task: Task, *, progress: Progress, work: TimeLeft, begun: Callable[[str], None]
     ) -> None:
         self.begun = False
         self._task = task
         self._progress = progress
         self._work = work
-        self._say = say
+        self._say_begun = begun
         self._bar: TaskID | None = None
         self._epochs = 1
         self._epoch = 0
@@ -142,11 +202,18 @@ class TaskBar:
         """Say where the run goes, and from which epoch it goes on."""
         self.begun = True
         self._epochs = run.train.epochs
-        self._say(begin_line(run, engine=engine, folder=folder, epochs_done=epochs_done))
+        going_on = f", going on after epoch {epochs_done - 1}" if epochs_done else ""
+        self._say_begun(f"Seed {run.train.seed} trains with {engine}: folder {folder}{going_on}")
         self._work.begin(self._task.folder, epochs_done / self._epochs)
-        name = Text(f"{self._task.rung.number}. {self._task.rung.step.name}, seed {run.train.seed}")
         self._bar = self._progress.add_task(
-            name.markup, total=self._epochs, completed=epochs_done, state=""
+            "",
+            total=self._epochs,
+            completed=epochs_done,
+            number=self._task.rung.number,
+            name=self._task.rung.step.name,
+            seed=run.train.seed,
+            state="",
+            brief="",
         )
 
     def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
@@ -155,15 +222,17 @@ class TaskBar:
 
     def step(self, *, batch: int, loss: float, accuracy: float) -> None:
         """How far, and how well."""
+        epoch = f"epoch {self._epoch} of {self._epochs}"
         self._move(
             self._epoch + (batch + 1) / self._num_steps,
-            f"epoch {self._epoch} of {self._epochs}, loss {loss:.4f}, accuracy {accuracy:.2f}%",
+            f"{epoch}, loss {loss:.4f}, accuracy {accuracy:.2f}%",
+            brief=f"{epoch}, train {accuracy:.2f}%",
         )
 
-    def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
-        """The notebook's test line."""
-        self._move(row.epoch + 1, f"epoch {row.epoch} done, test {row.test_accuracy:.2f}%")
-        self._say(test_line(row, correct=correct, count=count))
+    def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:  # noqa: ARG002
+        """The test accuracy, until the next epoch's first step."""
+        done = f"epoch {row.epoch} done, test {row.test_accuracy:.2f}%"
+        self._move(row.epoch + 1, done, brief=done)
 
     def end(self) -> None:
         """Take the bar away."""
@@ -171,10 +240,10 @@ class TaskBar:
             self._progress.remove_task(self._bar)
             self._bar = None
 
-    def _move(self, epochs: float, state: str) -> None:
+    def _move(self, epochs: float, state: str, *, brief: str) -> None:
         self._work.tell(self._task.folder, epochs / self._epochs)
         if self._bar is not None:
-            self._progress.update(self._bar, completed=epochs, state=state)
+            self._progress.update(self._bar, completed=epochs, state=state, brief=brief)
 
 
 class TimeLeft:

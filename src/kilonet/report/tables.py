@@ -6,10 +6,12 @@ One place decides what is said and in which words; terminal and Markdown only se
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
-from kilonet.analysis import Difference, Effect, RungAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis import Difference, RungAnalysis, Statistics, StudyAnalysis
 from kilonet.analysis.toml import inline
 from kilonet.analysis.words import (
     EQUAL,
@@ -20,7 +22,7 @@ from kilonet.analysis.words import (
     signed,
     signed_interval,
 )
-from kilonet.record import RunRecord
+from kilonet.record import EpochRow, RunRecord
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
 
@@ -60,6 +62,8 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
     )
     if not any(rung.effect_on_first for rung in analysis.rungs):
         columns = columns[:-1]
+        if not any(rung.effect for rung in analysis.rungs):
+            columns = columns[:-1]
     rows = tuple(
         (
             str(rung.number),
@@ -68,8 +72,8 @@ def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
             mean_with_interval(rung.final),
             percent(rung.best_test.mean),
             f"{rung.reached} of {rung.seeds}",
-            _effect(rung.effect),
-            _effect(rung.effect_on_first),
+            _effect(rung),
+            "" if rung.effect_on_first is None else difference_cell(rung.effect_on_first.final),
         )[: len(columns)]
         for ran, rung in zip(result.rungs, analysis.rungs, strict=True)
     )
@@ -125,7 +129,7 @@ def result_lines(
         reached = f"{rung.reached} of {rung.seeds} seeds"
         in_turn = ", ".join(f"{seeds} of {rung.seeds}" for seeds in rung.at_target)
         held_note = f"epoch by epoch {in_turn}"
-    return (
+    lines = (
         ResultLine(
             label="Parameters",
             value=f"{ran.parameters:,}",
@@ -156,6 +160,22 @@ def result_lines(
             value=f"{points(rung.binomial)} points",
             note=f"binomial standard error of {count(rung.measured.images, 'image')}",
         ),
+    )
+    validated = _validated(ran.records)
+    return lines if validated is None else (*lines[:4], validated, *lines[4:])
+
+
+def _validated(records: Sequence[RunRecord]) -> ResultLine | None:
+    """The accuracy that a choice may go by, of runs that hold images out for it."""
+    finals = [record.rows[-1].validation_accuracy for record in records]
+    held_out = [value for value in finals if value is not None]
+    if len(held_out) < len(finals):
+        return None
+    several = f"mean of {len(held_out)} seeds; " if len(held_out) > 1 else ""
+    return ResultLine(
+        label="Final validation accuracy",
+        value=percent(fmean(held_out)),
+        note=f"{several}of the training images held out by data.validation, to choose by",
     )
 
 
@@ -195,6 +215,27 @@ def seeds(ran: RungResult, rung: RungAnalysis, *, links_from: Path | None = None
     return Table(columns=columns, rows=rows, left=frozenset({3, 5}))
 
 
+def mean_log(records: Sequence[RunRecord]) -> Table:
+    """The notebook's log table of a rung: of several seeds the mean, as many epochs as all have."""
+    first = records[0]
+    if len(records) == 1:
+        return first.log_table
+    epochs = zip(*(record.rows for record in records), strict=False)
+    return replace(first, rows=tuple(map(_mean_row, epochs))).log_table
+
+
+def _mean_row(rows: Sequence[EpochRow]) -> EpochRow:
+    return EpochRow(
+        epoch=rows[0].epoch,
+        train_accuracy=fmean(row.train_accuracy for row in rows),
+        train_loss=fmean(row.train_loss for row in rows),
+        test_accuracy=fmean(row.test_accuracy for row in rows),
+        test_loss=fmean(row.test_loss for row in rows),
+        lr=rows[0].lr,
+        seconds=fmean(row.seconds for row in rows),
+    )
+
+
 def relative(path: Path, start: Path) -> str:
     """``path`` as seen from the folder ``start``, with forward slashes, so that reports can move.
 
@@ -221,15 +262,24 @@ def mean_with_interval(statistics: Statistics) -> str:
 
 def _spread(statistics: Statistics) -> str:
     """Standard deviation and range of several seeds."""
+    if statistics.minimum == statistics.maximum:
+        return EQUAL
     return f"standard deviation {points(statistics.sd or 0.0)}, {_range(statistics)}"
 
 
 def _range(statistics: Statistics) -> str:
+    if statistics.minimum == statistics.maximum:
+        return EQUAL
     return f"from {percent(statistics.minimum)} to {percent(statistics.maximum)}"
 
 
-def _effect(effect: Effect | None) -> str:
-    return "" if effect is None else difference_cell(effect.final)
+def _effect(rung: RungAnalysis) -> str:
+    """A step's effect; where the rung before it is left out, on which one."""
+    if rung.effect is None:
+        return ""
+    cell = difference_cell(rung.effect.final)
+    against = rung.effect.against
+    return cell if against == rung.number - 1 else f"{cell} (against rung {against})"
 
 
 def difference_cell(difference: Difference) -> str:

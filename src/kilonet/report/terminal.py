@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from kilonet.analysis import RungAnalysis, StudyAnalysis
+from kilonet.analysis.words import count
 from kilonet.report import tables
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
@@ -28,6 +29,7 @@ def rung_panel(
     *,
     budget: int | None = None,
     next_rung: str | None = None,
+    suggest: bool = True,
 ) -> RenderableType:
     """A rung's Target, Result, Analysis and Next; its log table is printed apart.
 
@@ -36,6 +38,7 @@ def rung_panel(
         rung: its analysis.
         budget: the most parameters that the study allows; None without a limit.
         next_rung: name of the study's next step, if there is one.
+        suggest: whether to say what could be tried next, or only that the report does.
     """
     step = ran.rung.step
     sections: list[RenderableType] = [
@@ -48,15 +51,15 @@ def rung_panel(
     if rung.seeds > 1:
         sections += [_indented(_seed_lines(ran, rung))]
     sections += [_heading("Analysis"), _indented(_bullets(rung.sentences))]
-    suggestions = [
-        f"{step.title}: {step.reason}.\n{step.line}"
-        for step in rung.next_steps[: tables.NUM_SUGGESTIONS]
-    ]
-    if next_rung is not None:
-        suggestions.insert(0, f"The study goes on with: {next_rung}.")
-    if suggestions:
-        sections += [_heading("Next"), _indented(_bullets(suggestions))]
-    if rung.next_steps:
+    next_steps = rung.next_steps[: tables.NUM_SUGGESTIONS]
+    lines = [] if next_rung is None else [f"The study goes on with: {next_rung}."]
+    if suggest:
+        lines += [f"{step.title}: {step.reason}.\n{step.line}" for step in next_steps]
+    elif next_steps:
+        lines.append(f"{count(len(next_steps), 'suggestion')} in the report.")
+    if lines:
+        sections += [_heading("Next"), _indented(_bullets(lines))]
+    if suggest and next_steps:
         sections += [_indented(Text(tables.NEXT_NOTE))]
     return _Framed(title=f"{rung.number}. {rung.name}", body=Group(*sections))
 
