@@ -132,6 +132,25 @@ def test_where_no_folder_can_be(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_was_moved_does_not_take_anothers_lock(tmp_path: Path) -> None:
+    """The one that worked in it before ends, and the one in its place is still alone in it."""
+    with locked(tmp_path / "folder"):
+        (tmp_path / "folder").rename(tmp_path / "moved")
+        process = keeper(tmp_path / "folder")
+    with process:
+        with (
+            pytest.raises(StoreError, match=f"process {process.pid} is at work in it"),
+            locked(tmp_path / "folder"),
+        ):
+            pass
+        process.communicate()
+
+
+def test_a_name_that_no_folder_can_have(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="File name too long"), locked(tmp_path / ("x" * 300)):
+        pass
+
+
 def test_a_file_system_without_locks_does_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from kilonet.data import Dataset, load_dataset
+from kilonet.lock import LOCK, locked
 from kilonet.pool import Job, Outcome, Worker, serve
 from kilonet.record import EpochRow
 from kilonet.run import Silent, train
@@ -138,6 +139,28 @@ def test_stopping_interrupts_a_training(small_run: Run, tmp_path: Path) -> None:
     assert time.monotonic() - began < 2
     assert not worker.alive
     assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+def test_a_worker_that_hangs_is_killed(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that no longer runs at all, and so does not even see that it is to end."""
+    worker = Worker(load_dataset)
+    worker.give(job(small_run.replace({"train.epochs": 10_000}), tmp_path / "run"))
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+        time.sleep(0.05)
+    os.kill(process_of(tmp_path / "run"), signal.SIGSTOP)
+    monkeypatch.setattr("kilonet.pool._STOP_SECONDS", 0.0)
+    worker.stop()
+    worker.join()
+    assert not worker.alive
+    with locked(tmp_path / "run"):  # which the system took back
+        pass
+
+
+def process_of(folder: Path) -> int:
+    """The process that is at work in a folder, as its lock tells."""
+    return int((folder / LOCK).read_text().split()[0])
 
 
 # Serves one job in this process, and prints what it took.

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from kilonet.errors import StoreError
-from kilonet.record import RunRecord
+from kilonet.record import EpochRow, RunRecord
 from kilonet.sealed import json_to_bytes
 from kilonet.spec import Run
 from kilonet.store import RunFolder
@@ -217,6 +218,32 @@ def test_a_checkpoint_that_is_gone(tmp_path: Path) -> None:
         else:
             with pytest.raises(StoreError, match=r"checkpoint.safetensors: missing, though"):
                 folder.checkpoint()
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_run_that_goes_on_as_it_is_read(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch or two that are saved between any two looks at the folder are no damage."""
+    real = Path.is_file
+
+    def rows_read(folder: RunFolder, *, moment: int) -> tuple[EpochRow, ...]:
+        looks = count()
+
+        def looking(path: Path) -> bool:
+            found = real(path)
+            if next(looks) == moment:
+                for epoch in range(before, 3):
+                    folder.save(checkpoint(epoch + 1))
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "is_file", looking)
+            return folder.record().rows
+
+    for moment in range(20):
+        rows = rows_read(begun(tmp_path / str(moment), before), moment=moment)
+        assert rows in (checkpoint(before).rows, checkpoint(3).rows)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "checkpoint.safetensors"])

@@ -96,7 +96,8 @@ def _remove_abandoned(folder: Path) -> None:
         return
     with suppress(OSError):
         for aside in [entry for entry in folder.iterdir() if is_aside(entry.name)]:
-            with suppress(OSError), aside.open("rb") as file:
+            # Open to be written to: NFS locks nothing else against others.
+            with suppress(OSError), aside.open("rb+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 aside.unlink(missing_ok=True)
 

@@ -46,8 +46,8 @@ def locked(
     Raises:
         StoreError: if another process keeps it past the patience, or it cannot be written to.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         handle = _enter(folder)
         give_up = time.monotonic() + patience
         while handle is None:
@@ -66,9 +66,11 @@ def locked(
     try:
         yield
     finally:
-        # Before the lock goes, or it would be another's file that is removed.
+        # Before the lock goes, or it would be another's file that is removed; as it would where
+        # somebody moved the folder, or the file, and another process has begun in its place.
         with suppress(OSError):
-            (folder / LOCK).unlink(missing_ok=True)
+            if handle < 0 or _is_still(folder / LOCK, handle):
+                (folder / LOCK).unlink(missing_ok=True)
         if handle >= 0:
             os.close(handle)
         # A folder that nothing came into leaves no trace.

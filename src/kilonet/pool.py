@@ -146,8 +146,10 @@ class Worker:
     def join(self) -> None:
         """Wait for its end; one that does not come to it by itself is killed."""
         self._process.join(_STOP_SECONDS + 1.0)
-        if self._process.is_alive():
-            self._process.kill()
+        pid = self._process.pid
+        if pid is not None and self._process.is_alive():
+            # loky's processes have no kill(). Not yet waited for, its number is nobody else's.
+            os.kill(pid, signal.SIGKILL)
             self._process.join()
         self._lifeline.close()
         self.connection.close()

@@ -27,8 +27,9 @@ from kilonet.spec.graph import BatchNorm, walk
 from kilonet.store import Checkpoint, RunFolder, StepLog
 from kilonet.summary import check_data
 
-# For a process that trains in the folder to end: one whose study was killed needs a moment.
-_PATIENCE = 2.0
+# For a process that trains in the folder to end: the worker of a study that was killed takes up to
+# three seconds, see kilonet.pool, and on a busy machine a moment more.
+_PATIENCE = 6.0
 
 
 class Observer(Protocol):

@@ -226,15 +226,19 @@ class RunFolder:
             StoreError: if the checkpoint is truncated or altered, or does not fit the rows.
         """
         path = self.path / _CHECKPOINT
-        rows = self.rows()
         if not is_file(path):
-            # A kill in the first epoch's save leaves one row without it, never more.
-            if len(rows) > 1:
+            rows = self.rows()
+            # A kill in the first epoch's save leaves one row without it, never more. If it is there
+            # now, the run goes on as we look.
+            if len(rows) > 1 and not is_file(path):
                 raise StoreError(
                     f"{path}: missing, though {_EPOCHS} tells of {len(rows)} epochs; {self._anew}"
                 )
             return None
+        # In the opposite order to that of writing, so that of a run that goes on as we look the
+        # steps and rows are ahead of the checkpoint, never behind.
         state, metadata = self._read_tensors(_CHECKPOINT)
+        rows = self.rows()
         epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
         arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
         loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
@@ -338,4 +342,5 @@ def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(f"{path}: cannot be read: {reason}") from None
