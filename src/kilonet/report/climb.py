@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis
 from kilonet.analysis.words import count
+from kilonet.errors import KilonetError
 from kilonet.record import RunRecord
 from kilonet.report.display import Display, TaskBar
 from kilonet.report.rebuild import HTML_REPORT, analyse_records, write_reports
@@ -33,6 +34,10 @@ class Climb(StudyObserver):
 
     Use it in a ``with`` block. The reports are written anew after every rung, so that a study that
     is stopped leaves those of what it has come to.
+
+    Attributes:
+        unreported: why the last reports could not be made, in a line; None where they were. A disk
+            that is full is no reason to train no further.
     """
 
     def __init__(self, study: Study, console: Console | None = None) -> None:
@@ -51,6 +56,7 @@ class Climb(StudyObserver):
         self._lines: defaultdict[_Page, list[str]] = defaultdict(list)
         self._ended: set[_Page] = set()
         self._headings = 0
+        self.unreported: str | None = None
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -101,13 +107,16 @@ class Climb(StudyObserver):
         ran = so_far.rungs[-1]
         number = ran.rung.number
         steps = self.study.step
-        panel = rung_panel(
-            ran,
-            analysis.rungs[-1],
-            budget=self.study.budget.parameters,
-            next_rung=steps[number].name if number < len(steps) else None,
-        )
-        self.console.print(panel)
+        if analysis is not None:
+            panel = rung_panel(
+                ran,
+                analysis.rungs[-1],
+                budget=self.study.budget.parameters,
+                next_rung=steps[number].name if number < len(steps) else None,
+            )
+            self.console.print(panel)
+        if self.unreported is not None:
+            self.say(f"No report yet: {self.unreported}")
         self._ended.add((number, _VERDICT))
         self._turn_pages()
 
@@ -119,11 +128,16 @@ class Climb(StudyObserver):
         if missing:
             names = ", ".join(f"{rung.number} ({rung.step.name})" for rung in missing)
             self.say(f"Not every seed is finished, and so left out: rung {names}.")
+        nothing = {"study": self.study.name, "target": self.study.target, "steps": []}
         if not result.rungs:
-            return {"study": self.study.name, "target": self.study.target, "steps": []}
-        analysis = analyse_records(result)
+            return nothing
+        # Once more where it failed: what was in its way may be gone.
+        analysis = self._analyse(result) if self.unreported is None else self._report(result)
+        if analysis is None:
+            return nothing
         self.console.print(ladder_table(result, analysis))
-        self.say(f"Report: {result.path / HTML_REPORT}")
+        if self.unreported is None:
+            self.say(f"Report: {result.path / HTML_REPORT}")
         return study_json(result, analysis)
 
     def say(self, text: str) -> None:
@@ -171,7 +185,25 @@ class Climb(StudyObserver):
             self.say(f"The network of the rung before: {summary.parameters:,} parameters.")
         self._net = net
 
-    def _report(self, result: StudyResult) -> StudyAnalysis:
-        analysis = analyse_records(result)
-        write_reports(result, analysis)
+    def _report(self, result: StudyResult) -> StudyAnalysis | None:
+        """Write the reports; the analysis, or None where there can be none."""
+        analysis = self._analyse(result)
+        if analysis is None:
+            return None
+        again = f"finished runs are kept, and 'kilonet report {result.path}' writes it"
+        try:
+            write_reports(result, analysis)
+        except KilonetError as error:
+            self.unreported = f"{error}; {again}"
+        except MemoryError:
+            self.unreported = f"{result.path / HTML_REPORT}: out of memory; {again}"
         return analysis
+
+    def _analyse(self, result: StudyResult) -> StudyAnalysis | None:
+        """The analysis, or None where what a run has left for it cannot be read."""
+        self.unreported = None
+        try:
+            return analyse_records(result)
+        except KilonetError as error:
+            self.unreported = str(error)
+            return None
