@@ -21,6 +21,12 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_name_that_is_no_text_in_a_text(tmp_path: Path) -> None:
+    """As of a folder that a report tells of."""
+    write_atomically(tmp_path / "file", f"in {os.fsdecode(bytes([0x6F, 0xFF]))}")
+    assert (tmp_path / "file").read_bytes() == b"in o?"
+
+
 def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
     path, ordinary = tmp_path / "atomic", tmp_path / "ordinary"
     write_atomically(path, b"")

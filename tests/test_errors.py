@@ -55,3 +55,19 @@ def test_parents_and_exit_codes(cls, parent, exit_code):
 )
 def test_did_you_mean(word, known, hint):
     assert errors.did_you_mean(word, known) == hint
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (ImportError("libx.so: failed to map segment from shared object"), True),
+        (OSError("libx.so: cannot create shared object descriptor: Cannot allocate memory"), True),
+        (OSError(28, "No space left on device"), False),
+        (ImportError("No module named 'x'"), False),
+        (ValueError("Cannot allocate memory"), False),
+    ],
+)
+def test_what_comes_of_memory_that_is_not_there(error, is_it):
+    assert errors.is_out_of_memory(error) == is_it

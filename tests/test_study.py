@@ -5,9 +5,11 @@ from __future__ import annotations
 import tomllib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import kilonet.tasks
 from kilonet.errors import BudgetError, NetError, StoreError
 from kilonet.record import RunRecord
 from kilonet.run import Observer, folder_name
@@ -21,7 +23,13 @@ from kilonet.spec import (
     load_study,
     to_toml,
 )
-from kilonet.study import StudyObserver, StudyResult, default_folder, read_study
+from kilonet.study import (
+    IncompleteStudyError,
+    StudyObserver,
+    StudyResult,
+    default_folder,
+    read_study,
+)
 from kilonet.study import run_study as run_study_at_once
 from kilonet.tasks import Task
 
@@ -225,3 +233,45 @@ def test_equal_rungs_share_a_run(study: Study, tmp_path: Path) -> None:
     result = run_study(same, folder=tmp_path / "s", observer=tasks)
     assert tasks.trained == [(1, 1)]
     assert result.rungs[0].records[0].path == result.rungs[1].records[0].path
+
+
+def test_a_spec_that_is_cut_off(study: Study, tmp_path: Path) -> None:
+    """It is named, what to do helps, and no run is trained again."""
+    folder = tmp_path / "s"
+    run_study(study, folder=folder)
+    spec = folder / "study.toml"
+    content = spec.read_bytes()
+    for size in (0, 200, content.index(b"[[step]]")):
+        spec.write_bytes(content[:size])
+        for read in (read_study, partial(run_study, study, folder=folder)):
+            with pytest.raises(StoreError, match=r"study\.toml: no whole study \(") as told:
+                read(folder) if read is read_study else read()
+            assert f"'kilonet study STUDY --out {folder}' then writes it again" in str(told.value)
+        assert spec.read_bytes() == content[:size]
+    for name in ("report.md", "report.html"):
+        (folder / name).touch()
+    (folder / "figures").mkdir()
+    spec.unlink()
+    tasks = Tasks()
+    run_study(study, folder=folder, observer=tasks)
+    assert tasks.trained == []
+    assert spec.read_bytes() == content
+
+
+def test_a_run_that_is_damaged_as_it_ends_fails_alone(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kilonet.tasks.train
+
+    def cut_off(run: Run, **options: Any) -> RunRecord:
+        record = real(run, **options)
+        if run.train.batch_size == 64:
+            (record.path / "epochs.jsonl").write_text("")
+        return record
+
+    monkeypatch.setattr("kilonet.tasks.train", cut_off)
+    tasks = Tasks()
+    with pytest.raises(IncompleteStudyError, match=r"epochs\.jsonl: truncated or altered") as told:
+        run_study(study.replace({"seeds": 1}), folder=tmp_path / "s", observer=tasks)
+    assert [failure.task.rung.number for failure in told.value.failures] == [1]
+    assert tasks.ended == [(2, 1)]

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,26 +20,16 @@ from hypothesis import strategies as st
 from kilonet.cli import run_command
 from kilonet.data import Dataset, load_dataset
 from kilonet.errors import EngineError
-from kilonet.lock import LOCK
 from kilonet.record import RunRecord
 from kilonet.run import Observer, Silent
 from kilonet.spec import Run, Study, to_toml
 from kilonet.store import RunFolder
 from kilonet.study import IncompleteStudyError, StudyObserver, StudyResult, run_study
 from kilonet.tasks import Failure, Plan, Task, make_plan
+from small_studies import STEPS, contents, study_of
 
-STEPS = [
-    {"name": "Batch norm", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
-    {"name": "Smaller batches", "change": {"train.batch_size": 32}},
-]
 WILD = {"name": "Wild", "change": {"train.optimizer.lr": 1e30}}
 TAME = {"name": "Tame", "change": {"train.optimizer.lr": 0.02}}
-
-
-def study_of(run: Run, *, steps: Sequence[object] = STEPS, seeds: int = 2) -> Study:
-    base = run.replace({"net.block": ["conv", "relu"], "data.augment": [], "train.epochs": 2})
-    spec = {"name": "small", "target": 50.0, "seeds": seeds, "step": list(steps)}
-    return Study(net=base.net, data=base.data, train=base.train, **spec)
 
 
 def tasks_of(study: Study, folder: Path) -> list[Task]:
@@ -49,21 +38,6 @@ def tasks_of(study: Study, folder: Path) -> list[Task]:
         for rung in study.rungs
         for seed in study.seed_numbers()
     ]
-
-
-def contents(folder: Path) -> dict[str, object]:
-    """Every file of a study's runs, without what is of the day and the machine."""
-    found: dict[str, object] = {}
-    for path in sorted((folder / "runs").rglob("*")):
-        if path.is_file() and path.name != "environment.json":
-            name = str(path.relative_to(folder))
-            if path.name == "epochs.jsonl":
-                rows = [json.loads(line) for line in path.read_text().splitlines()]
-                # And what says that a row, its seconds among it, is whole.
-                found[name] = [{**row, "seconds": 0, "crc32": ""} for row in rows]
-            else:
-                found[name] = path.read_bytes()
-    return found
 
 
 class Seen(StudyObserver):
@@ -247,117 +221,6 @@ def test_killed_and_starved_workers(small_run: Run, small_mnist: Path, tmp_path:
     assert "\n" not in str(told.value)
     result = run_study(study, folder=tmp_path / "s", threads=2)
     assert len(result.rungs) == 3
-
-
-# A study as `kilonet study` runs it, long enough to be stopped.
-def begun(study: Study, folder: Path) -> subprocess.Popen[str]:
-    """`kilonet study`, in a session of its own, two at a time and both past their first epoch."""
-    spec = folder.parent / "study.toml"
-    spec.write_text(to_toml(study))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kilonet", "study", spec, "--out", folder, "--threads", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    names = "checkpoint.safetensors", LOCK
-    while not all(len(list(folder.glob(f"runs/*/{name}"))) == 2 for name in names):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
-
-
-def in_session(leader: int) -> list[int]:
-    """The processes of a session, those that have ended and were not waited for left out."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, session = path.read_text().rpartition(") ")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state not in "ZX":
-            found.append(int(path.parent.name))
-    return found
-
-
-def assert_all_end(session: int) -> None:
-    deadline = time.monotonic() + 5
-    while in_session(session):
-        assert time.monotonic() < deadline, "workers that train on for nobody"
-        time.sleep(0.05)
-
-
-HAS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-ENDLESS = 100_000
-
-
-@pytest.mark.native
-@HAS_PROC
-def test_ctrl_c_and_a_killed_parent_leave_nothing_running(small_run: Run, tmp_path: Path) -> None:
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": ENDLESS})
-    folder = tmp_path / "s"
-    process = begun(study, folder)
-    command = [sys.executable, "-m", "kilonet", "study", tmp_path / "study.toml", "--out", folder]
-    second = subprocess.run(command, capture_output=True, text=True)
-    assert second.returncode == 1
-    assert second.stderr == (
-        f"kilonet: {folder}: process {process.pid} is at work in it; "
-        "stop it, or add --wait to go on after it\n"
-    )
-    # As a terminal does it: to all of them.
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command goes on\n"
-    assert_all_end(process.pid)  # those that joblib keeps beside them take a moment
-    assert not list(folder.rglob(".*"))
-    assert all(RunFolder(path).checkpoint() is not None for path in folder.glob("runs/*"))
-
-    process = begun(study, folder)
-    process.kill()
-    process.communicate()
-    assert_all_end(process.pid)
-
-
-@pytest.mark.native
-@pytest.mark.slow
-@HAS_PROC
-def test_what_was_stopped_or_waited_for_comes_to_the_same_bits(
-    small_run: Run, tmp_path: Path
-) -> None:
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": 150})
-    folder = tmp_path / "s"
-    process = begun(study, folder)
-    run = next(folder.glob("runs/*"))
-    train = [sys.executable, "-m", "kilonet", "train", run, "--resume"]
-    second = subprocess.run(train, capture_output=True, text=True)
-    assert second.returncode == 1
-    assert second.stderr.startswith(f"kilonet: {run}: process ")
-    assert second.stderr.endswith(" is at work in it; wait for that to end, or stop it\n")
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-
-    process = begun(study, folder)
-    command = [sys.executable, "-m", "kilonet", "study", tmp_path / "study.toml", "--out", folder]
-    waiting = subprocess.Popen(
-        [*command, "--wait", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert waiting.stderr is not None
-    assert f"process {process.pid} is at work in it; waiting" in waiting.stderr.readline()
-    process.kill()
-    process.communicate()
-    assert_all_end(process.pid)
-    out, err = waiting.communicate()
-    assert waiting.returncode == 0, err
-    assert [seed["seed"] for seed in json.loads(out)["steps"][0]["seeds"]] == [1, 2]
-    assert not (folder / LOCK).exists()
-
-    run_study(study, folder=tmp_path / "whole", jobs=1)
-    assert contents(folder) == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     try:
         _make_folder(path.parent)
         with replacing(path) as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            # Text may name a file whose name is no text, which UTF-8 has no place for.
+            file.write(content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
 

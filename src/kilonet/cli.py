@@ -6,8 +6,10 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ import typer
 from rich.console import Console
 
 from kilonet.environment import package_version
-from kilonet.errors import KilonetError, StudyError, UsageError
+from kilonet.errors import KilonetError, StudyError, UsageError, is_out_of_memory
 
 if TYPE_CHECKING:
     from kilonet.spec import Run
@@ -51,11 +53,30 @@ _STOPPED = {
 
 
 def main() -> None:
-    """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C)."""
+    """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C).
+
+    SIGTERM and SIGHUP, of a scheduler or a terminal that closes, end it as Ctrl-C does; the code
+    tells which, 128 + its number.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without × or → still gets the rest
-    sys.exit(run_command(sys.argv[1:]))
+    seen: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores one
+            signal.signal(number, interrupt)
+    code = run_command(sys.argv[1:])
+    if code == INTERRUPTED:
+        # A second one has nothing left to end.
+        for number in (signal.SIGINT, *seen):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + seen[0] if code == INTERRUPTED and seen else code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -70,16 +91,19 @@ def run_command(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         hint = f"; see '{context.command_path} --help'" if context is not None else ""
         return _fail(error.format_message().rstrip(".") + hint, 2)
+    except KeyboardInterrupt:  # a second one, while the first was seen to
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader went away, as `head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError:
-        return _fail(
-            "out of memory; finished epochs are kept: free some, or lower train.batch_size", 1
-        )
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _fail(
+                "out of memory; finished epochs are kept: free some, or lower train.batch_size", 1
+            )
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        if not isinstance(error, OSError) or error.errno not in full:
             raise
         # Files have errors of their own; this is what is printed.
         return _fail(f"standard output: cannot be written: {error.strerror}", 1)
@@ -89,7 +113,8 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # a terminal that is gone, a full disk: the code tells it too
+        print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
@@ -151,7 +176,7 @@ def study(
 
     spec = load_study(name, settings=settings or [])
     console = _console(as_json)
-    failed = None
+    failures: list[object] = []
     with Climb(spec, console) as climb:
         try:
             result = run_study(
@@ -165,13 +190,14 @@ def study(
                 observer=climb,
             )
         except IncompleteStudyError as error:
-            failed, result = error, error.result
+            failures, result = list(error.failures), error.result
         summary = climb.conclude(result)
+    if climb.unreported is not None:
+        failures.append(climb.unreported)
     if as_json:
-        failures = [] if failed is None else [str(failure) for failure in failed.failures]
-        _print_json({**summary, "failures": failures})
-    if failed is not None:
-        raise failed
+        _print_json({**summary, "failures": [str(failure) for failure in failures]})
+    if failures:
+        raise StudyError(failures)
 
 
 @app.command(

@@ -20,6 +20,7 @@ bug in kilonet and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ class StudyError(KilonetError):
     def __init__(self, failures: Iterable[object]) -> None:
         self.failures = tuple(failures)
         super().__init__("; ".join(map(str, self.failures)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, as Python, the system or the linker of a library tells it."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    told = str(error) if isinstance(error, ImportError | OSError) else ""
+    return "failed to map segment" in told or "Cannot allocate memory" in told
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

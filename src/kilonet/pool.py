@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kilonet.data import Dataset
-from kilonet.errors import KilonetError
+from kilonet.errors import KilonetError, is_out_of_memory
 from kilonet.record import EpochRow
 from kilonet.run import Observer, train
 from kilonet.spec import Run
@@ -30,7 +30,7 @@ from kilonet.spec import Run
 OUT_OF_MEMORY = (
     "out of memory; a smaller network, a smaller train.batch_size or --jobs 1 needs less"
 )
-"""Why a training ended, where Python itself found no memory."""
+"""Why a training ended, where the engine did not say it of a step."""
 
 _STEP_SECONDS = 0.2
 """Between two messages about steps: a bar looks no smoother with more."""
@@ -189,12 +189,13 @@ def serve(
             )
         except KilonetError as error:
             outcome = Outcome(failure=str(error))
-        except MemoryError:
-            outcome = Outcome(failure=OUT_OF_MEMORY)
-        except Exception:
-            import traceback
+        except Exception as error:
+            if is_out_of_memory(error):
+                outcome = Outcome(failure=OUT_OF_MEMORY)
+            else:
+                import traceback
 
-            outcome = _Crash(traceback=traceback.format_exc())
+                outcome = _Crash(traceback=traceback.format_exc())
         _send(connection, outcome)
 
 
@@ -301,7 +302,10 @@ def _undisturbed() -> Iterator[None]:
 def _cause_of_death(exitcode: int | None) -> str:
     """The end of a sentence about a process that is gone."""
     if exitcode is None or exitcode >= 0:
-        return f"ended early (exit code {exitcode}); run the same command again"
+        return (
+            f"ended early (exit code {exitcode}); run the same command again, with --jobs 1 if "
+            "memory is short"
+        )
     name = signal.Signals(-exitcode).name
     if -exitcode == signal.SIGKILL:
         return (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kilonet.atomic import is_aside, write_atomically
 from kilonet.data import Dataset, load_dataset
-from kilonet.errors import StoreError, StudyError
+from kilonet.errors import KilonetError, SpecError, StoreError, StudyError
 from kilonet.lock import LOCK, locked
 from kilonet.record import RunRecord
 from kilonet.run import Images, Observer, folder_name
@@ -17,6 +17,11 @@ from kilonet.spec import Rung, Study, load_study, to_toml
 from kilonet.store import RunFolder, is_file
 from kilonet.summary import check_budget, check_epochs
 from kilonet.tasks import Failure, Task, describe_engines, make_plan, run_at_once, run_in_turn
+
+SPEC = "study.toml"
+
+_OURS = frozenset({LOCK, SPEC, "runs", "report.md", "report.html", "figures"})
+"""What may stand in a study's folder that has lost its spec, for the study to go on in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +158,7 @@ def run_study(
     patience, hint = (math.inf if wait else 0.0), "stop it, or add --wait to go on after it"
     with locked(path, patience=patience, waiting=observer.wait, hint=hint):
         _refuse_others(path, study)
-        write_atomically(path / "study.toml", to_toml(study))
+        write_atomically(path / SPEC, to_toml(study))
         tasks = _tasks(study, path)
         unfinished = [task for task in tasks if not _finished(task)]
         plan = make_plan(
@@ -201,9 +206,9 @@ def read_study(folder: Path | str, *, unfinished: bool = False) -> StudyResult:
             one of which no rung is.
     """
     path = Path(folder)
-    if not is_file(path / "study.toml"):
-        raise StoreError(f"{path}: holds no study: it has no study.toml")
-    study = load_study(str(path / "study.toml"))
+    if not is_file(path / SPEC):
+        raise StoreError(f"{path}: holds no study: it has no {SPEC}")
+    study = _spec(path)
     results, tasks = [], _tasks(study, path)
     for rung in study.rungs:
         folders = [RunFolder(task.folder) for task in tasks if task.rung is rung]
@@ -212,13 +217,13 @@ def read_study(folder: Path | str, *, unfinished: bool = False) -> StudyResult:
             continue
         if missing is not None:
             raise StoreError(
-                f"{missing}: not finished; 'kilonet study {path / 'study.toml'} --out {path}' "
+                f"{missing}: not finished; 'kilonet study {path / SPEC} --out {path}' "
                 "goes on with it"
             )
         results.append(_result(rung, [f.record() for f in folders]))
     if not results:
         raise StoreError(
-            f"{path}: no rung is finished yet; 'kilonet study {path / 'study.toml'} --out {path}' "
+            f"{path}: no rung is finished yet; 'kilonet study {path / SPEC} --out {path}' "
             "goes on with it"
         )
     return StudyResult(study=study, path=path, rungs=tuple(results))
@@ -236,7 +241,7 @@ def _tasks(study: Study, path: Path) -> list[Task]:
 def _finished(task: Task) -> bool:
     try:
         return RunFolder(task.folder).finished()
-    except StoreError:
+    except KilonetError:
         return False  # training it says what is wrong, of the one task
 
 
@@ -256,7 +261,11 @@ class _Ladder:
         """A task has ended: ``reason`` says why it could not be done, else it is in its folder."""
         key = (task.rung.number, task.seed)
         if reason is None:
-            self.records[key] = RunFolder(task.folder).record()
+            try:
+                self.records[key] = RunFolder(task.folder).record()
+            except KilonetError as error:  # damaged, or removed, since
+                reason = str(error)
+        if reason is None:
             self.observer.end_task(task, self.records[key])
         else:
             self.failures[key] = Failure(task=task, reason=reason)
@@ -291,11 +300,22 @@ def _result(rung: Rung, records: list[RunRecord]) -> RungResult:
     return RungResult(rung=rung, parameters=parameters, records=tuple(records))
 
 
+def _spec(path: Path) -> Study:
+    """The study that a folder holds; StoreError where its spec is damaged."""
+    try:
+        return load_study(str(path / SPEC))
+    except SpecError as error:
+        reason = str(error).removeprefix(f"{path / SPEC}: ").partition(";")[0]
+        raise StoreError(
+            f"{path / SPEC}: no whole study ({reason}); restore it from a copy, or remove it: "
+            f"'kilonet study STUDY --out {path}' then writes it again, and keeps the runs"
+        ) from None
+
+
 def _refuse_others(path: Path, study: Study) -> None:
     """Refuse a folder that holds something else than this study."""
-    spec = path / "study.toml"
-    if is_file(spec):
-        found = load_study(str(spec))
+    if is_file(path / SPEC):
+        found = _spec(path)
         if found.name != study.name:
             raise StoreError(f"{path}: holds the study {found.name!r}; name another folder")
     elif path.exists():
@@ -305,6 +325,6 @@ def _refuse_others(path: Path, study: Study) -> None:
             names = sorted(entry.name for entry in path.iterdir())
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-        strangers = [name for name in names if name not in ("runs", LOCK) and not is_aside(name)]
+        strangers = [name for name in names if name not in _OURS and not is_aside(name)]
         if strangers:
             raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kilonet.data import Dataset
 from kilonet.engine import choose_engine, describe_engine
-from kilonet.errors import KilonetError, StoreError
+from kilonet.errors import KilonetError, StoreError, is_out_of_memory
 from kilonet.pool import OUT_OF_MEMORY, Job, Worker
 from kilonet.record import EpochRow
 from kilonet.run import Observer, Silent, engine_to_resume, train
@@ -185,7 +185,9 @@ def run_in_turn(
             )
         except KilonetError as error:
             reason = str(error)
-        except MemoryError:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             reason = OUT_OF_MEMORY
         end(task, reason)
 

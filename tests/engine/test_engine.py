@@ -158,3 +158,16 @@ def test_without_either(normalisation: dict[str, Any], monkeypatch: pytest.Monke
         "no engine is here: the native one was not built, and PyTorch is not installed; install a "
         "C++ compiler (GCC or Clang) and reinstall kilonet, or pip install 'kilonet[torch]'"
     )
+
+
+def test_a_native_engine_for_which_there_is_no_memory_is_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``auto`` must not take another engine, and so come to other bits."""
+
+    def starved(name: str) -> None:
+        raise ImportError(f"{name}.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("kilonet.engine.native.machine.importlib.import_module", starved)
+    with pytest.raises(MemoryError):
+        choose_engine(INTERIM.net)

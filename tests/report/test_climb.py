@@ -310,3 +310,56 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(result: StudyResult) ->
     with console.capture() as capture:
         console.print(climb._display.render())
     assert capture.get().count("[red]First[/red] [/]") == 2
+
+
+def test_a_report_that_cannot_be_written_stops_nothing(result: StudyResult, tmp_path: Path) -> None:
+    """It is tried again at the end, when what was in its way may be gone."""
+    report = result.path / "report.html"
+    report.unlink(missing_ok=True)
+    report.mkdir()
+    play = Play(result)
+    for seed in (1, 2):
+        play.begin(1, seed)
+        play.end(1, seed)
+    play.verdict(1)
+    line = (
+        f"{report}: cannot be written: Is a directory; finished runs are kept, and "
+        f"'kilonet report {result.path}' writes it"
+    )
+    assert play.climb.unreported == line
+    assert f"No report yet: {line}" in play.shown()
+    assert "Batch norm" in play.shown() or "Target" in play.shown()
+    for seed in (1, 2):
+        play.begin(2, seed)
+        play.end(2, seed)
+    play.verdict(1, 2)
+    assert len(play.climb.conclude(result)["steps"]) == 2
+    assert play.climb.unreported == line
+    report.rmdir()
+    play.climb.conclude(result)
+    assert play.climb.unreported is None
+    assert report.is_file()
+
+
+def test_a_report_of_runs_that_are_damaged_or_too_large_stops_nothing(
+    result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = result.rungs[0].records[0].path / "predictions.npz"
+    content = logits.read_bytes()
+    logits.write_bytes(content[:50])
+    play = Play(result)
+    for seed in (1, 2):
+        play.begin(1, seed)
+        play.end(1, seed)
+    play.verdict(1)
+    assert f"No report yet: {logits}: truncated or altered" in play.shown()
+    assert play.climb.conclude(result)["steps"] == []
+    assert str(play.climb.unreported).startswith(f"{logits}: truncated or altered; restore")
+    logits.write_bytes(content)
+
+    def starved(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("kilonet.report.climb.write_reports", starved)
+    assert len(play.climb.conclude(result)["steps"]) == 2
+    assert "report.html: out of memory; finished runs are kept" in str(play.climb.unreported)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from kilonet.analysis import StudyAnalysis
 from kilonet.analysis.words import count, percent
+from kilonet.errors import KilonetError
 from kilonet.record import RunRecord
 from kilonet.report import tables
 from kilonet.report.display import Display, TaskBar
@@ -38,6 +39,10 @@ class Climb(StudyObserver):
 
     Use it in a ``with`` block. The reports are written anew after every rung, so that a study that
     is stopped leaves those of what it has come to.
+
+    Attributes:
+        unreported: why the last reports could not be made, in a line; None where they were. A disk
+            that is full is no reason to train no further.
     """
 
     def __init__(self, study: Study, console: Console | None = None) -> None:
@@ -57,6 +62,7 @@ class Climb(StudyObserver):
         self._ended: set[_Page] = set()
         self._headings = 0
         self._engine = ""
+        self.unreported: str | None = None
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -120,16 +126,19 @@ class Climb(StudyObserver):
             self.say(f"Mean of {len(ran.records)} seeds (each seed's log is in the report):")
         log = tables.mean_log(ran.records)
         self.say(log.to_text(width=self.console.width) if self._display.shown else str(log))
-        next_rung = steps[number].name if number < len(steps) else None
-        panel = rung_panel(
-            ran,
-            analysis.rungs[-1],
-            budget=self.study.budget.parameters,
-            next_rung=next_rung,
-            # Which way to go is asked at the end of the ladder.
-            suggest=next_rung is None,
-        )
-        self._show(panel)
+        if analysis is not None:
+            next_rung = steps[number].name if number < len(steps) else None
+            panel = rung_panel(
+                ran,
+                analysis.rungs[-1],
+                budget=self.study.budget.parameters,
+                next_rung=next_rung,
+                # Which way to go is asked at the end of the ladder.
+                suggest=next_rung is None,
+            )
+            self._show(panel)
+        if self.unreported is not None:
+            self.say(f"No report yet: {self.unreported}")
         self._ended.add((number, _VERDICT))
         self._turn_pages()
 
@@ -141,11 +150,16 @@ class Climb(StudyObserver):
         if missing:
             names = ", ".join(f"{rung.number} ({rung.step.name})" for rung in missing)
             self.say(f"Not every seed is finished, and so left out: rung {names}.")
+        nothing = {"study": self.study.name, "target": self.study.target, "steps": []}
         if not result.rungs:
-            return {"study": self.study.name, "target": self.study.target, "steps": []}
-        analysis = analyse_records(result)
+            return nothing
+        # Once more where it failed: what was in its way may be gone.
+        analysis = self._analyse(result) if self.unreported is None else self._report(result)
+        if analysis is None:
+            return nothing
         self._show(ladder_table(result, analysis))
-        self.say(f"Report: {result.path / HTML_REPORT}")
+        if self.unreported is None:
+            self.say(f"Report: {result.path / HTML_REPORT}")
         return study_json(result, analysis)
 
     def say(self, text: str) -> None:
@@ -203,7 +217,25 @@ class Climb(StudyObserver):
             self.say(f"{same}: {counts}.")
         self._net = net
 
-    def _report(self, result: StudyResult) -> StudyAnalysis:
-        analysis = analyse_records(result)
-        write_reports(result, analysis)
+    def _report(self, result: StudyResult) -> StudyAnalysis | None:
+        """Write the reports; the analysis, or None where there can be none."""
+        analysis = self._analyse(result)
+        if analysis is None:
+            return None
+        again = f"finished runs are kept, and 'kilonet report {result.path}' writes it"
+        try:
+            write_reports(result, analysis)
+        except KilonetError as error:
+            self.unreported = f"{error}; {again}"
+        except MemoryError:
+            self.unreported = f"{result.path / HTML_REPORT}: out of memory; {again}"
         return analysis
+
+    def _analyse(self, result: StudyResult) -> StudyAnalysis | None:
+        """The analysis, or None where what a run has left for it cannot be read."""
+        self.unreported = None
+        try:
+            return analyse_records(result)
+        except KilonetError as error:
+            self.unreported = str(error)
+            return None

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from kilonet.environment import package_version
-from kilonet.errors import EngineError, UsageError, did_you_mean
+from kilonet.errors import EngineError, UsageError, did_you_mean, is_out_of_memory
 
 _EXTENSION = "kilonet.engine._native"
 
@@ -34,6 +34,8 @@ def why_missing() -> str:
     except ModuleNotFoundError:
         return "was not built"
     except ImportError as error:
+        if is_out_of_memory(error):  # it is there; another engine would come to other bits
+            raise MemoryError(str(error)) from None
         # A library that it needs is not here, or it was built for another machine.
         return f"cannot be loaded ({error})"
     return ""
