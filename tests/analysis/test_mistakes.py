@@ -192,6 +192,44 @@ class TestCalibration:
     def test_many_points_are_never_calibrated(self, confidence: float, verdict: str) -> None:
         assert said(self.errors(confidence, right=5000, images=10_000)).verdict == verdict
 
+    @staticmethod
+    def halves(low: int, high: int, *, seeds: int = 1) -> Errors:
+        """500 images at a confidence of 0.6, 500 at 0.9: so many of each are right."""
+        half = np.log([[0.6, 0.4]] * 500), np.log([[0.9, 0.1]] * 500)
+        labels = np.concatenate([np.arange(500) >= low, np.arange(500) >= high])
+        return measure_errors([np.concatenate(half)] * seeds, labels.astype(np.int64))
+
+    # Right in 75 % of 1,000: a quarter of the error is 6.25 points, so 5 points decide. Chance
+    # makes √(2 / π) · (√(0.24 / 500) + √(0.09 / 500)) / 2 = 1.41 points of calibration error.
+    @pytest.mark.parametrize(
+        ("low", "high", "verdict"),
+        [
+            (300, 450, "calibrated"),
+            (324, 426, "calibrated"),  # 64.8 and 85.2 %: off by 4.8 points
+            (326, 424, "uneven"),  # 65.2 and 84.8 %: off by 5.2
+        ],
+    )
+    def test_right_on_the_whole_is_not_enough(self, low: int, high: int, verdict: str) -> None:
+        found = said(self.halves(low, high))
+        assert found.verdict == verdict
+        assert found.figures["excess"] == pytest.approx(0.0, abs=1e-6)
+        assert ("where chance alone would make 1.41" in found.sentence) == (verdict == "uneven")
+
+    def test_what_chance_makes_is_not_uneven(self) -> None:
+        """Of nine seeds alike chance makes three times as much: they are still one draw."""
+        errors = self.halves(330, 420)
+        assert errors.calibration.chance_ece(seeds=1) == pytest.approx(0.0141, abs=1e-4)
+        assert self.halves(330, 420, seeds=9).calibration.chance_ece(seeds=9) == pytest.approx(
+            errors.calibration.chance_ece(seeds=1)
+        )
+        # Of twenty images chance makes 10 points, and twice as many are no sign yet.
+        few = measure_errors(
+            [np.log([[0.6, 0.4]] * 10 + [[0.9, 0.1]] * 10)],
+            np.array([0] * 8 + [1] * 2 + [0] * 7 + [1] * 3),
+        )
+        assert few.calibration.ece == pytest.approx(0.2)
+        assert said(few).verdict == "calibrated"
+
     def test_smooth_labels_ask_for_less_confidence(self) -> None:
         under, over = self.errors(0.8, right=900), self.errors(0.95, right=900)
         assert "label smoothing of 0.1 asks for that" in said(under, run=SMOOTHED).sentence
