@@ -86,10 +86,10 @@ class TestGap:
     @pytest.mark.parametrize(
         ("gap", "verdict"),
         [
-            (ERROR + 0.01, "overfits a little"),
-            (ERROR - 0.01, "closed"),
-            (0.01 - ERROR, "closed"),
-            (-0.01 - ERROR, "reversed"),
+            (ERROR + 0.001, "overfits a little"),
+            (ERROR - 0.001, "closed"),
+            (0.001 - ERROR, "closed"),
+            (-0.001 - ERROR, "reversed"),
             (0.49, "overfits a little"),  # 49 % of the test error of 1 %
             (0.51, "overfits"),
         ],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kilonet.analysis.capacity import regulariser, regularisers, width
 from kilonet.analysis.changes import Suggestion
-from kilonet.analysis.comparison import OTHER_IMAGES, Difference, Effect, compare, correct
+from kilonet.analysis.comparison import Effect
 from kilonet.analysis.conclusions import conclude
 from kilonet.analysis.curves import fit, fluctuation, gap, trend
 from kilonet.analysis.effects import climb, effect_of_step
@@ -24,6 +24,12 @@ from kilonet.analysis.history import Tried
 from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
 from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
+from kilonet.analysis.pairing import (
+    compare_rungs,
+    mean_of_last,
+    num_comparisons,
+    tested_on,
+)
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     WANTED,
@@ -138,7 +144,7 @@ def analyse(
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
     if errors and len(errors) != len(result.rungs):
         raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
-    effects, effects_on_first = _effects(result)
+    effects, effects_on_first = compare_rungs(result)
     verdicts = {ran.rung.number: effect for ran, effect in zip(result.rungs, effects, strict=True)}
     ladder = [
         Tried(number=rung.number, run=rung.run, effect=verdicts.get(rung.number))
@@ -159,7 +165,7 @@ def analyse(
                 test_images=_num_images(rung, default=test_images),
             )
         )
-    same_images = all(_images(rung) == _images(result.rungs[0]) for rung in result.rungs)
+    same_images = all(tested_on(rung) == tested_on(result.rungs[0]) for rung in result.rungs)
     sensitivity = _sensitivity(rungs, comparisons=num_comparisons(len(result.study.rungs)))
     return StudyAnalysis(
         target=result.study.target,
@@ -170,14 +176,6 @@ def analyse(
             rungs, sensitivity=sensitivity, test_images=test_images, same_images=same_images
         ),
     )
-
-
-def num_comparisons(rungs: int) -> int:
-    """How many comparisons a ladder makes: each rung against the one before and the first.
-
-    The second rung's two are one; a single rung's none counts as one, for its seeds' power.
-    """
-    return max(1, 2 * rungs - 3)
 
 
 def _analyse_rung(
@@ -315,53 +313,6 @@ def _by_kind(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.kind: finding for finding in findings}
 
 
-def _effects(result: StudyResult) -> tuple[list[Effect | None], list[Effect | None]]:
-    """Of each rung: against the one before, and from the third on against the first.
-
-    All are one family, as large as the planned ladder makes it, for the final epoch and again for
-    the mean of the last five: what is shown while a study runs is not taken back at its end.
-    """
-    rungs, size = result.rungs, num_comparisons(len(result.study.rungs))
-    pairs = [(i - 1, i) for i in range(1, len(rungs))] + [(0, i) for i in range(2, len(rungs))]
-    alone = [_effect(rungs[i], rungs[j]) for i, j in pairs]
-    final = correct([effect.final for effect in alone], comparisons=size)
-    last_five = correct([effect.last_five for effect in alone], comparisons=size)
-    effects: list[Effect | None] = [
-        replace(effect, final=final[i], last_five=last_five[i]) for i, effect in enumerate(alone)
-    ]
-    steps = max(0, len(rungs) - 1)
-    return [None, *effects[:steps]], [None, None, *effects[steps:]][: len(rungs)]
-
-
-def _effect(before: RungResult, after: RungResult) -> Effect:
-    old = {record.run.train.seed: record for record in before.records}
-    new = {record.run.train.seed: record for record in after.records}
-    epochs = min(WINDOW, *(len(record.rows) for record in (*old.values(), *new.values())))
-    if _images(before) != _images(after):
-        nothing = Difference(differences=(), verdict=OTHER_IMAGES)
-        return Effect(
-            against=before.rung.number, final=nothing, last_five=nothing, unpaired=0, epochs=epochs
-        )
-    return Effect(
-        against=before.rung.number,
-        final=compare(
-            {seed: record.final_test_accuracy for seed, record in old.items()},
-            {seed: record.final_test_accuracy for seed, record in new.items()},
-        ),
-        last_five=compare(
-            {seed: _mean_of_last(record, epochs) for seed, record in old.items()},
-            {seed: _mean_of_last(record, epochs) for seed, record in new.items()},
-        ),
-        unpaired=len(old.keys() ^ new.keys()),
-        epochs=epochs,
-    )
-
-
-def _images(rung: RungResult) -> frozenset[str | None]:
-    """What a rung was tested on, by fingerprint: accuracies on other images are no pair."""
-    return frozenset(record.environment.get("data", {}).get("sha256") for record in rung.records)
-
-
 def _num_images(rung: RungResult, *, default: int) -> int:
     return int(rung.records[0].environment.get("data", {}).get("test_images", default))
 
@@ -418,9 +369,4 @@ def _describe(values: list[float]) -> Statistics:
 
 
 def _last_five(record: RunRecord) -> float:
-    return _mean_of_last(record, WINDOW)
-
-
-def _mean_of_last(record: RunRecord, epochs: int) -> float:
-    last = [row.test_accuracy for row in record.rows[-epochs:]]
-    return math.fsum(last) / len(last)
+    return mean_of_last(record, WINDOW)
