@@ -96,6 +96,10 @@ def test_no_error_is_not_certainty() -> None:
     assert "gets all of them right leaves room for an error of up to 0.60 points" in text
     assert pytest.approx(0.05, abs=0.001) == (1 - 0.006) ** 500
     assert "room for" not in analysed([99.8, 100.0], images=500).conclusions[-1]
+    # Nor is it said where not one is right, though that leaves no binomial error either.
+    assert "room for" not in analysed([0.0, 0.0], images=500).conclusions[-1]
+    # Of few images: 0.05 = 0.55 ^ 5, about.
+    assert "up to 45.07 points" in analysed([100.0], images=5).conclusions[-1]
 
 
 def test_few_images_want_no_less_than_one() -> None:

@@ -44,7 +44,8 @@ def test_what_is_said() -> None:
     assert found is not None
     assert found.sentence == (
         "2 of 5 seeds fell far behind: seed 2 at 9.80%, seed 4 at 11.35%, the middle seed at "
-        "99.00%. The mean and its interval count them; what is said of the curves leaves them out."
+        "99.00%. The mean and its interval count them; what is said of the curves and of single "
+        "images leaves them out."
     )
     assert (found.verdict, found.figures["failed"], found.figures["of"]) == ("far behind", 2, 5)
 

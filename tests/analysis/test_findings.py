@@ -150,6 +150,15 @@ class TestRobustness:
         assert "chance" not in sentence(0.7, seeds=8)
         assert "one seed: another may say otherwise; chance" in sentence(0.7, seeds=1)
 
+    @pytest.mark.parametrize(("p", "told"), [(0.051, True), (0.049, False)])
+    def test_how_much_chance_is_told(self, p: float, told: bool) -> None:
+        ratio = stats.f.ppf(p / 2, 16, 16) ** 0.5
+        swing = [0.1, -0.1] * 5
+        before, after = ([[99.0 + r * s for s in swing]] * 2 for r in (1.0, ratio))
+        found = finding(second_rung(before, after), "robustness")
+        assert found.figures["chance"] == pytest.approx(p)
+        assert ("chance alone" in found.sentence) == told
+
     def test_a_gap_that_narrows_by_how_it_is_measured(self) -> None:
         rung = second_rung([self.STILL] * 2, [self.STILL] * 2, train_before=99.4, train_after=99.1)
         assert finding(rung, "robustness").sentence.endswith(

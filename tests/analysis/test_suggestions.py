@@ -242,6 +242,22 @@ def test_a_faster_start_is_the_last_resort(
         assert titles(analysed(spent, HISTORIES[history]))[-1] == "One-cycle schedule"
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "peak"),
+    [
+        ({"name": "sgd", "lr": 0.01, "momentum": 0.9}, 0.1),
+        ({"name": "sgd", "lr": 0.05, "momentum": 0.9}, 0.3),
+        ({"name": "sgd", "lr": 0.2, "momentum": 0.9}, 0.6),
+        ({"name": "adam", "lr": 0.001}, 0.003),
+    ],
+)
+def test_a_faster_start_is_no_wild_one(optimizer: dict[str, object], peak: float) -> None:
+    study = study_with({**RUNS["first rung"], "train.optimizer": optimizer}, {})
+    last = analysed(study, HISTORIES["no gap"]).next_steps[-1]
+    assert last.title == "One-cycle schedule"
+    assert last.change["train.schedule"]["max_lr"] == pytest.approx(peak)
+
+
 def test_improving_asks_for_epochs_where_there_are_any() -> None:
     rows = HISTORIES["improves"]
     spent = analysed(study_with(RUNS["first rung"], BUDGETS["the notebook's"]), rows)

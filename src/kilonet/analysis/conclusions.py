@@ -86,12 +86,13 @@ def conclude(
         f"another such set would move them by {points(top.binomial)} points (one binomial standard "
         "error)"
     )
-    if not top.binomial:
-        # The rule of three: Hanley and Lippman-Hand, "If nothing goes wrong, is everything all
-        # right?", JAMA 1983.
+    if top.final.mean == 100:
+        # The largest error that leaves none to be seen a chance of 5 %, about three images' worth:
+        # Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983.
+        room = 100 * (1 - 0.05 ** (1 / test_images))
         move = (
             f"that rung {top.number} gets all of them right leaves room for an error of up to "
-            f"{points(300 / test_images)} points on other images (95%)"
+            f"{points(room)} points on other images (95%)"
         )
     sentences.append(
         f"All accuracies are measured on the same {test_images:,} test images; {move}."
@@ -140,7 +141,8 @@ def _what_seeds_would_show(sensitivity: Sensitivity, *, seeds: int) -> str:
             shown = detectable_difference(
                 sd=sensitivity.sd, n=SEEDS_ADVISED, level=sensitivity.level
             )
-            advised = f"{SEEDS_ADVISED} seeds would show {points(shown)} points as often; "
+            if shown <= LARGEST:
+                advised = f"{SEEDS_ADVISED} seeds would show {points(shown)} points as often; "
         return (
             f"{takes[0].upper()}{takes[1:]}; {advised}that assumes paired differences with "
             f"{spread}, {PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors, as in the bundled study."

@@ -1,8 +1,9 @@
 """Seeds that fell far behind the others: a training that failed, not a spread about a mean.
 
 One such seed of three drags the mean by tens of points, and rules that read means would call the
-network too small. So it is named first; means and intervals count it, as they must, and what is
-said of the learning curves leaves it out.
+network too small; and its thousands of errors would hide where the others' lie. So it is named
+first; means and intervals count it, as they must, and what is said of the learning curves and of
+single images leaves it out.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def failed_seeds(records: Sequence[RunRecord], *, failed: Sequence[RunRecord]) -
     sentence = (
         f"{len(failed)} of {count(len(records), 'seed')} fell far behind: {ended}, the middle seed "
         f"at {percent(middle)}. The mean and its interval count {it}; what is said of the curves "
-        f"leaves {it} out."
+        f"and of single images leaves {it} out."
     )
     return Finding(
         kind="seeds",

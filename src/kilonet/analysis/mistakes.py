@@ -185,7 +185,9 @@ def calibration(errors: Errors, *, run: Run) -> Finding | None:
         return None
     measured = errors.calibration
     excess, error = 100 * measured.excess, 100 * measured.standard_error
-    allowed = min(EXCESS_SHARE * 100 * (1 - measured.accuracy), EXCESS_POINTS)
+    # Where nothing is wrong every probability is too low; one image is the least worth a word.
+    share = max(EXCESS_SHARE * 100 * (1 - measured.accuracy), 100 / errors.images)
+    allowed = min(share, EXCESS_POINTS)
     figures = {
         "confidence": 100 * measured.confidence,
         "accuracy": 100 * measured.accuracy,
@@ -221,9 +223,11 @@ def calibration(errors: Errors, *, run: Run) -> Finding | None:
             f"alone would make {chance:.2f}.",
             figures=figures,
         )
+    surely = EXCESS_IN_ERRORS * error <= allowed
+    word = "Well calibrated" if surely else "Calibrated, as far as so few images tell"
     return Finding(
         kind="calibration",
         verdict="calibrated",
-        sentence=f"Well calibrated: {numbers}.",
+        sentence=f"{word}: {numbers}.",
         figures=figures,
     )

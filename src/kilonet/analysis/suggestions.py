@@ -24,6 +24,13 @@ from kilonet.spec.train import LEFT_OUT
 MORE_EPOCHS = 0.5
 """How many more epochs to train, as a share of those now, where the budget allows them."""
 
+ONE_CYCLE_FACTOR = 10.0
+"""A one-cycle schedule's peak with SGD: this many times the rate now …"""
+
+ONE_CYCLE_PEAK = 0.3
+"""… but no more than this, unless :data:`kilonet.analysis.changes.RATE_FACTOR` times the rate is:
+the bundled network begins to jump there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
@@ -327,7 +334,9 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     unstable = unstable or diagnosis.says("learning rate", "too high", "stuck")
     if isinstance(train.schedule, OneCycle) or unstable:
         return
-    peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
+    peak = train.optimizer.lr * changes.RATE_FACTOR
+    if train.optimizer.name == "sgd":
+        peak = max(peak, min(train.optimizer.lr * ONE_CYCLE_FACTOR, ONE_CYCLE_PEAK))
     reason = (
         f"{percent(measured.test)} in the mean of the last {count(measured.window, 'epoch')}: a "
         f"higher rate early may cover more ground in {measured.epochs}, and it ends near zero"
