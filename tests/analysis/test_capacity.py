@@ -134,6 +134,8 @@ class TestWidth:
             "99.00%, is 0.40 points short of the target, on a plateau, settled and without "
             "over-fitting (gap 0.00), so it takes more than these 7,864 parameters, or better used."
         )
+        # By this a run that belongs to no study, and so has no target, is spared the sentence.
+        assert found.figures["target"] == 99.4
         wide = next(s for s in rung.next_steps if s.title == "2 times as wide")
         assert "0.40 points short on a plateau" in wide.reason
         # The budget of 8,000 has no room for it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kilonet.analysis import Finding, RungAnalysis, analyse
@@ -127,6 +129,45 @@ def test_seeds_without_a_partner() -> None:
 def test_short_runs_name_the_epochs_they_have() -> None:
     assert "in the mean of the last 3 epochs" in effect([99.0], [99.5], epochs=3).sentence
     assert "in the mean of the last epoch." in effect([99.0], [99.5], epochs=1).sentence
+
+
+def test_runs_of_different_length_are_compared_over_as_many_epochs() -> None:
+    """Three epochs of 98, 98.5 and 99; seven that end with 99, 99.5 and 100: 1.00 over three."""
+    short = [made_rows([98.0, 98.5, 99.0])] * 2
+    long = [made_rows([90.0] * 4 + [99.0, 99.5, 100.0])] * 2
+    [_, rung] = analyse(made_result(STUDY, [short, long]), test_images=TEST_IMAGES).rungs
+    assert rung.effect is not None
+    assert rung.effect.epochs == 3
+    assert rung.effect.last_five.differences == pytest.approx((1.0, 1.0))
+    # The rung's own mean is of its own last five.
+    assert rung.last_five.mean == pytest.approx((90 + 90 + 99 + 99.5 + 100) / 5)
+
+
+def test_other_test_images_make_no_pair() -> None:
+    rows = [made_rows([99.0] * 10), made_rows([99.1] * 10)]
+    result = made_result(STUDY, [rows, rows, rows])
+    other = {"data": {"sha256": "99" * 32, "test_images": 500}}
+    records = tuple(replace(record, environment=other) for record in result.rungs[1].records)
+    changed = (result.rungs[0], replace(result.rungs[1], records=records), result.rungs[2])
+    analysis = analyse(replace(result, rungs=changed), test_images=TEST_IMAGES)
+    second, third = analysis.rungs[1:]
+    for rung in (second, third):
+        found = finding(rung, "effect")
+        assert found.verdict == "other test images: nothing can be concluded"
+        before = rung.number - 1
+        assert found.sentence == f"Against rung {before}: {found.verdict}."
+        assert not any(other.kind == "robustness" for other in rung.findings)
+    # The first and the third rung have the same images.
+    assert finding(third, "climb").verdict == "no difference shown"
+    assert [rung.measured.images for rung in analysis.rungs] == [TEST_IMAGES, 500, TEST_IMAGES]
+    assert analysis.conclusions[-1].startswith("The rungs are tested on different images")
+    assert not any("The highest" in sentence for sentence in analysis.conclusions)
+
+
+def test_intervals_end_where_differences_do() -> None:
+    found = effect([50.0, 50.0], [60.0, 40.0])
+    assert "0.00 points, 99% interval [-100.00, +100.00]" in found.sentence
+    assert "With this spread 2 seeds are too few to show any difference." in found.sentence
 
 
 def test_no_seed_in_common() -> None:

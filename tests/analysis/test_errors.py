@@ -101,6 +101,19 @@ def test_calibration() -> None:
     assert found.standard_error == pytest.approx(deviation / np.sqrt(3))
 
 
+def test_the_error_that_chance_makes() -> None:
+    """Labels drawn from the probabilities themselves: what is measured is chance alone."""
+    generator = np.random.default_rng(3)
+    measured, expected = [], []
+    for _ in range(100):
+        logits = generator.normal(0, 3, (500, 10))
+        drawn = softmax(logits, axis=1).cumsum(axis=1) > generator.random((500, 1))
+        found = measure_errors([logits], drawn.argmax(axis=1)).calibration
+        measured.append(found.ece)
+        expected.append(found.chance_ece(seeds=1))
+    assert np.mean(expected) == pytest.approx(np.mean(measured), rel=0.06)
+
+
 def test_certainty_lies_in_the_last_bin() -> None:
     certain = np.array([[1000.0, 0.0], [0.0, -1000.0]], dtype=np.float32)
     [only] = measure_errors([certain], np.array([0, 1])).calibration.bins

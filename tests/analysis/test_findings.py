@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from kilonet.analysis import Finding, RungAnalysis, analyse
 from kilonet.record import EpochRow
@@ -76,6 +77,11 @@ class TestTarget:
         sentence = finding(rung_of(*runs), "target").sentence
         assert "2 seeds were below 99.40% in at least one of their last three epochs" in sentence
 
+    def test_both_seeds_or_all(self) -> None:
+        held = made_rows([99.5] * 10)
+        assert "by both seeds:" in finding(rung_of(held, held), "target").sentence
+        assert "by all 3 seeds:" in finding(rung_of(held, held, held), "target").sentence
+
     def test_before_the_end_is_said_of_seeds_that_end_above(self) -> None:
         held, late = made_rows([99.5] * 10), made_rows([99.0] * 9 + [99.4])
         sentence = finding(rung_of(held, late), "target").sentence
@@ -120,8 +126,76 @@ class TestRobustness:
         found = finding(analyse(result, test_images=TEST_IMAGES).rungs[1], "robustness")
         assert found.sentence == (
             "Trains more robustly (is steadier): over the last 5 epochs the gap went from -0.02 to "
-            "-0.30 points, the movement between epochs from 0.13 to 0.01 (one seed)."
+            "-0.30 points, the movement between epochs from 0.13 to 0.01 (one seed: "
+            "another may say otherwise)."
         )
+
+    def test_chance_is_told_where_it_does_as_much(self) -> None:
+        """An F test: the movements of two seeds over ten epochs have 2 · 8 degrees of freedom."""
+        swing = [0.1, -0.1] * 5
+
+        def sentence(ratio: float, *, seeds: int) -> str:
+            before = [[99.0 + s for s in swing]] * seeds
+            after = [[99.0 + ratio * s for s in swing]] * seeds
+            rung = second_rung(before, after)
+            return finding(rung, "robustness").sentence
+
+        # F(16, 16): 2 · P(F < 0.7²) = 0.165; for 0.5² it is 0.0085.
+        expected = 2 * stats.f.cdf(0.7**2, 16, 16)
+        assert f"chance alone changes the movement as much in {expected:.0%} of cases" in (
+            sentence(0.7, seeds=2)
+        )
+        assert "chance" not in sentence(0.5, seeds=2)
+        # With eight seeds the same ratio is no chance.
+        assert "chance" not in sentence(0.7, seeds=8)
+        assert "one seed: another may say otherwise; chance" in sentence(0.7, seeds=1)
+
+    @pytest.mark.parametrize(("p", "told"), [(0.051, True), (0.049, False)])
+    def test_how_much_chance_is_told(self, p: float, told: bool) -> None:
+        ratio = stats.f.ppf(p / 2, 16, 16) ** 0.5
+        swing = [0.1, -0.1] * 5
+        before, after = ([[99.0 + r * s for s in swing]] * 2 for r in (1.0, ratio))
+        found = finding(second_rung(before, after), "robustness")
+        assert found.figures["chance"] == pytest.approx(p)
+        assert ("chance alone" in found.sentence) == told
+
+    def test_a_gap_that_narrows_by_how_it_is_measured(self) -> None:
+        rung = second_rung([self.STILL] * 2, [self.STILL] * 2, train_before=99.4, train_after=99.1)
+        assert finding(rung, "robustness").sentence.endswith(
+            "(measured with dropout on, training accuracy is lower by itself)."
+        )
+        # The fourth rung has dropout and rotation from before: its step adds neither.
+        histories = [[made_rows(self.STILL, train=train)] * 2 for train in (99.4, 99.4, 99.4, 99.1)]
+        last = analyse(made_result(STUDY, histories), test_images=TEST_IMAGES).rungs[3]
+        assert "over-fits less" in finding(last, "robustness").sentence
+        assert "by itself" not in finding(last, "robustness").sentence
+
+    def test_no_better_is_not_said_where_the_last_epochs_are_shown_to_be(self) -> None:
+        """The final epoch alone is no better; the mean of the last five is."""
+        before = [[99.0] * 10, [99.01] * 10, [99.02] * 10]
+        after = [
+            [99.0] * 5 + [99.1 + s / 100] * 4 + [99.02 + d] for s, d in enumerate([0, 0.03, 0])
+        ]
+        rung = second_rung(before, after, train_before=99.6, train_after=99.1)
+        assert rung.effect is not None
+        assert (rung.effect.final.verdict, rung.effect.last_five.verdict) == (
+            "no difference shown",
+            "better",
+        )
+        assert "no better" not in finding(rung, "robustness").sentence
+
+    def test_less_accurate_does_not_contradict_the_effect(self) -> None:
+        before = [[99.0] * 10, [99.1] * 10, [99.2] * 10]
+        after = [[98.9] * 10, [99.1] * 10, [99.0] * 10]
+        rung = second_rung(before, after, train_before=99.6, train_after=99.1)
+        assert finding(rung, "effect").verdict == "no difference shown"
+        assert finding(rung, "robustness").sentence.startswith(
+            "Less accurate by 0.10 points (not shown), so nothing is gained in robustness:"
+        )
+
+    def test_runs_of_different_length_name_both(self) -> None:
+        rung = second_rung([[99.0] * 6], [[99.0] * 10])
+        assert "over the last 6 and 10 epochs the gap" in finding(rung, "robustness").sentence
 
     def test_says_in_which_way(self) -> None:
         def said(**trains: float) -> str:

@@ -78,6 +78,21 @@ def test_the_rise_of_the_last_window() -> None:
     )
 
 
+def test_the_largest_fall_of_the_last_window() -> None:
+    # Falls of 0.1 and 0.3; the second run never falls; what came before the window does not count.
+    first = made_rows([98.0, 90.0, 98.0, 98.0, 98.0, 98.2, 98.1, 98.3, 98.0, 98.4])
+    assert measured(first).fall == pytest.approx(0.3)
+    assert measured(first, made_rows([98.0 + i / 10 for i in range(10)])).fall == pytest.approx(
+        0.15
+    )
+    assert measured(made_rows([98.0])).fall == 0.0
+
+
+@pytest.mark.parametrize(("epochs", "second_half"), [(1, 1), (3, 3), (5, 5), (6, 6), (15, 10)])
+def test_the_second_part_of_the_training(epochs: int, second_half: int) -> None:
+    assert measured(made_rows([98.0] * epochs)).second_half == second_half
+
+
 def test_losses_are_the_mean_of_the_seeds() -> None:
     # made_rows: a loss of the training error / 30.
     found = measured(made_rows([98.0] * 4, train=[97.0, 98.5, 98.5, 98.5]), made_rows([98.0] * 3))

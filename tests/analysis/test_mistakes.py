@@ -53,6 +53,16 @@ class TestClassPairs:
         assert found.figures["chance"] == pytest.approx(45 * tail)
         assert f"4 and 9 ({count}.0)" in found.sentence
 
+    # Seven of 69 in one pair: 45 · P(7 or more of 1.533) = 0.0472; of 70: 0.0513.
+    @pytest.mark.parametrize(("total", "verdict"), [(69, "concentrated"), (70, "spread")])
+    def test_one_study_in_twenty(self, total: int, verdict: str) -> None:
+        others = [(a, b) for a in range(10) for b in range(a + 1, 10) if (a, b) != (4, 9)]
+        counts = {pair: 1 + (i < total - 7 - 44) for i, pair in enumerate(others)}
+        found = class_pairs(errors_of({**counts, (4, 9): 7}))
+        assert found is not None
+        assert found.figures["chance"] == pytest.approx(45 * poisson.sf(6, total / 45))
+        assert found.verdict == verdict
+
     def test_both_directions_are_one_pair(self) -> None:
         found = class_pairs(errors_of({(4, 9): 4, (9, 4): 4}))
         assert found is not None
@@ -98,6 +108,17 @@ class TestHardImages:
         assert found.figures["hard"] == found.figures["in_every_seed"] == shared
         assert f"{shared} in all of them" in found.sentence
         assert f"{shared / (shared + 1):.0%} of the {shared + 1}.0 errors a seed" in found.sentence
+
+    @pytest.mark.parametrize(("alone", "verdict"), [(30, "scattered"), (29, "shared")])
+    def test_just_over_half(self, alone: int, verdict: str) -> None:
+        """Ten images wrong in each of three seeds, others in one alone: 30 of 60 errors, of 59."""
+        wrong = np.zeros((3, 60), dtype=bool)
+        wrong[:, :10] = True
+        wrong[0, 10 : 10 + alone] = True
+        logits = [np.where(seed[:, None], [0.0, 5.0], [5.0, 0.0]) for seed in wrong]
+        found = hard_images(measure_errors(logits, np.zeros(60, dtype=np.int64)))
+        assert found is not None
+        assert found.verdict == verdict
 
     def test_one_seed_shares_nothing(self) -> None:
         assert hard_images(errors_of({(4, 9): 5})) is None
@@ -191,6 +212,65 @@ class TestCalibration:
     )
     def test_many_points_are_never_calibrated(self, confidence: float, verdict: str) -> None:
         assert said(self.errors(confidence, right=5000, images=10_000)).verdict == verdict
+
+    @staticmethod
+    def halves(low: int, high: int, *, seeds: int = 1, each: int = 500) -> Errors:
+        """500 images at a confidence of 0.6, 500 at 0.9: so many of each are right."""
+        half = np.log([[0.6, 0.4]] * each), np.log([[0.9, 0.1]] * each)
+        labels = np.concatenate([np.arange(each) >= low, np.arange(each) >= high])
+        return measure_errors([np.concatenate(half)] * seeds, labels.astype(np.int64))
+
+    # Right in 75 % of 1,000: a quarter of the error is 6.25 points, so 5 points decide. Chance
+    # makes √(2 / π) · (√(0.24 / 500) + √(0.09 / 500)) / 2 = 1.41 points of calibration error.
+    @pytest.mark.parametrize(
+        ("low", "high", "verdict"),
+        [
+            (300, 450, "calibrated"),
+            (324, 426, "calibrated"),  # 64.8 and 85.2 %: off by 4.8 points
+            (326, 424, "uneven"),  # 65.2 and 84.8 %: off by 5.2
+        ],
+    )
+    def test_right_on_the_whole_is_not_enough(self, low: int, high: int, verdict: str) -> None:
+        found = said(self.halves(low, high))
+        assert found.verdict == verdict
+        assert found.figures["excess"] == pytest.approx(0.0, abs=1e-6)
+        assert ("where chance alone would make 1.41" in found.sentence) == (verdict == "uneven")
+
+    # Of 200 each chance makes 2.23 points, and 11 images are 5.50, 2.47 times that; of 190 each
+    # 2.29 and 5.79, 2.53 times.
+    @pytest.mark.parametrize(("each", "verdict"), [(200, "calibrated"), (190, "uneven")])
+    def test_beyond_what_chance_makes(self, each: int, verdict: str) -> None:
+        low, high = 6 * each // 10 + 11, 9 * each // 10 - 11
+        assert said(self.halves(low, high, each=each)).verdict == verdict
+
+    def test_what_chance_makes_is_not_uneven(self) -> None:
+        """Of nine seeds alike chance makes three times as much: they are still one draw."""
+        errors = self.halves(330, 420)
+        assert errors.calibration.chance_ece(seeds=1) == pytest.approx(0.0141, abs=1e-4)
+        assert self.halves(330, 420, seeds=9).calibration.chance_ece(seeds=9) == pytest.approx(
+            errors.calibration.chance_ece(seeds=1)
+        )
+        # Of twenty images chance makes 10 points, and twice as many are no sign yet.
+        few = measure_errors(
+            [np.log([[0.6, 0.4]] * 10 + [[0.9, 0.1]] * 10)],
+            np.array([0] * 8 + [1] * 2 + [0] * 7 + [1] * 3),
+        )
+        assert few.calibration.ece == pytest.approx(0.2)
+        assert said(few).verdict == "calibrated"
+
+    @pytest.mark.parametrize(
+        ("confidence", "verdict"), [(0.997, "calibrated"), (0.989, "under-confident")]
+    )
+    def test_where_nothing_is_wrong_one_image_is_the_least(
+        self, confidence: float, verdict: str
+    ) -> None:
+        """A hundred right: no probability is as high as that, and an image is one point."""
+        assert said(self.errors(confidence, right=100, images=100)).verdict == verdict
+
+    def test_few_images_are_not_called_well_calibrated(self) -> None:
+        few, many = self.errors(0.9, right=45, images=50), self.errors(0.9, right=900)
+        assert said(few).sentence.startswith("Calibrated, as far as so few images tell: mean")
+        assert said(many).sentence.startswith("Well calibrated: mean confidence 90.00%")
 
     def test_smooth_labels_ask_for_less_confidence(self) -> None:
         under, over = self.errors(0.8, right=900), self.errors(0.95, right=900)

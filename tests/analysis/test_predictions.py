@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilonet.analysis import analyse, read_errors
+from kilonet.analysis import analyse, read_errors, rung_errors
 from kilonet.data import Dataset, load_dataset
 from kilonet.errors import DataError, StoreError
 from kilonet.spec import Run, Study
@@ -81,6 +81,21 @@ def test_other_images_are_refused(result: StudyResult, mnist: Dataset) -> None:
         read_errors(result, load=lambda _: mnist)
     assert "\n" not in str(error.value)
     assert str(result.rungs[0].records[0].path) in str(error.value)
+
+
+def test_a_seed_far_behind_is_left_out(result: StudyResult) -> None:
+    """Half of the seeds wrong everywhere: what is said of single images is the other's."""
+    rung = result.rungs[0]
+    dataset = load_dataset(rung.rung.run.data.name)
+    behind, other = rung.records
+    row = replace(behind.rows[-1], test_accuracy=0.0)
+    failed = replace(behind, rows=(*behind.rows[:-1], row))
+    good = replace(other.rows[-1], test_accuracy=90.0)
+    trained = replace(other, rows=(*other.rows[:-1], good))
+    found = rung_errors(replace(rung, records=(failed, trained)), dataset)
+    alone = rung_errors(replace(rung, records=(other,)), dataset)
+    assert found.seeds == 1
+    assert found.confusion.tolist() == alone.confusion.tolist()
 
 
 def test_damaged_logits_are_refused(result: StudyResult, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from kilonet.analysis import binomial_error, describe
 from kilonet.analysis.bootstrap import studentised_bootstrap
+from kilonet.analysis.statistics import spread_interval
 
 SEEDS = [99.23, 99.31, 99.18, 99.27, 99.25]
 
@@ -80,6 +82,24 @@ def test_disagreement_is_measured_before_intervals_are_cut() -> None:
     assert cut.bootstrap95 is not None
     assert cut.bootstrap95[1] == 100
     assert cut.disagreement == whole.disagreement
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 4.5, 30])
+def test_interval_of_a_spread_is_the_chi_squares(freedom: float) -> None:
+    ends = [0.1 * (freedom / stats.chi2.ppf(p, freedom)) ** 0.5 for p in (0.975, 0.025)]
+    assert spread_interval(0.1, freedom=freedom) == pytest.approx(ends, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_steps_that_share_a_rung_tell_less_of_the_spread(steps: int) -> None:
+    """Rungs of three seeds that differ by luck alone: 95 % of the intervals hold the truth."""
+    rungs = np.random.default_rng(steps).normal(0, 1, (4000, steps + 1, 3))
+    sds = np.sqrt(np.diff(rungs, axis=1).var(axis=2, ddof=1).mean(axis=1))
+    shared = steps / (steps + (steps - 1) / 2)
+    low, high = spread_interval(1.0, freedom=2 * steps * shared)
+    held = (sds * low <= np.sqrt(2)) & (np.sqrt(2) <= sds * high)
+    # Four standard errors of a share of 4,000.
+    assert held.mean() == pytest.approx(0.95, abs=0.014)
 
 
 def test_binomial_error_by_hand() -> None:

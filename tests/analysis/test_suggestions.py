@@ -242,6 +242,22 @@ def test_a_faster_start_is_the_last_resort(
         assert titles(analysed(spent, HISTORIES[history]))[-1] == "One-cycle schedule"
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "peak"),
+    [
+        ({"name": "sgd", "lr": 0.01, "momentum": 0.9}, 0.1),
+        ({"name": "sgd", "lr": 0.05, "momentum": 0.9}, 0.3),
+        ({"name": "sgd", "lr": 0.2, "momentum": 0.9}, 0.6),
+        ({"name": "adam", "lr": 0.001}, 0.003),
+    ],
+)
+def test_a_faster_start_is_no_wild_one(optimizer: dict[str, object], peak: float) -> None:
+    study = study_with({**RUNS["first rung"], "train.optimizer": optimizer}, {})
+    last = analysed(study, HISTORIES["no gap"]).next_steps[-1]
+    assert last.title == "One-cycle schedule"
+    assert last.change["train.schedule"]["max_lr"] == pytest.approx(peak)
+
+
 def test_improving_asks_for_epochs_where_there_are_any() -> None:
     rows = HISTORIES["improves"]
     spent = analysed(study_with(RUNS["first rung"], BUDGETS["the notebook's"]), rows)
@@ -283,6 +299,27 @@ def test_a_step_that_hurt_is_taken_back() -> None:
     assert "0.99 points" in back.reason
     restored = study.rungs[1].run.replace(pasted(back))
     assert restored == study.rungs[0].run
+
+
+@pytest.mark.parametrize(("level", "offered"), [(98.6, True), (98.9, False)])
+def test_a_regulariser_that_a_network_underfits_with_is_taken_back(
+    level: float, offered: bool
+) -> None:
+    """One seed shows no effect; but the network underfitted before, and still does, or does not."""
+    study = Study.from_dict(
+        study_with(RUNS["first rung"], {}).to_dict()
+        | {"step": [{"name": name, "change": RUNS[name]} for name in ("first rung", "dropout")]}
+    )
+    before, after = made_rows([98.6] * 10, train=98.7), made_rows([level] * 10, train=level)
+    rung = analyse(made_result(study, [[before], [after]]), test_images=TEST_IMAGES).rungs[1]
+    assert any(found.verdict == "added to what underfits" for found in rung.findings)
+    assert ("Take this step back" in titles(rung)[:1]) == offered
+    if offered:
+        back = rung.next_steps[0]
+        assert back.change == RUNS["first rung"]
+        assert back.reason == "it added a regulariser to a network that underfitted and still does"
+        # The same change by another name comes once.
+        assert "Without dropout" not in titles(rung)
 
 
 @pytest.mark.parametrize(

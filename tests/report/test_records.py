@@ -77,12 +77,14 @@ def test_the_statistics_of_a_study() -> None:
         assert found["interval"][0] <= found["ci95"][0] + 1e-9
     assert data["sensitivity"].keys() == {
         "sd",
+        "sd95",
         "assumed",
         "steps",
         "level",
         "comparisons",
         "wanted",
         "seeds_for_wanted",
+        "seeds_for_wanted95",
         "detectable",
     }
     assert data["sensitivity"]["level"] == pytest.approx(0.01)

@@ -127,7 +127,12 @@ def width(
         kind="width",
         verdict="out of reach",
         sentence=sentence,
-        figures={"short": short, "parameters": parameters, "train": measured.train},
+        figures={
+            "target": target,
+            "short": short,
+            "parameters": parameters,
+            "train": measured.train,
+        },
     )
 
 

@@ -35,7 +35,14 @@ Verdict = Literal[
     "no difference shown",
     "one seed: nothing can be concluded",
     "no seed in common: nothing can be concluded",
+    "other test images: nothing can be concluded",
 ]
+
+OTHER_IMAGES: Verdict = "other test images: nothing can be concluded"
+"""Of two rungs whose accuracies are measured on different images: a pair of seeds is no pair."""
+
+LARGEST = 100.0
+"""Accuracies are percent, so no difference is further from zero; intervals are cut there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +113,8 @@ class Effect:
         final: difference of the final test accuracies.
         last_five: difference of the means of the last five epochs' test accuracies: steadier.
         unpaired: seeds that only one of the two rungs has, left out of the differences.
-        epochs: how many ``last_five`` is the mean of: fewer than five where runs are shorter.
+        epochs: how many ``last_five`` is the mean of, in both rungs: fewer than five where runs of
+            either are shorter.
     """
 
     against: int
@@ -148,7 +156,7 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> Differen
         differences=differences,
         mean=mean,
         sd=sd,
-        ci95=(mean - half, mean + half),
+        ci95=_cut(mean - half, mean + half),
         p=p,
         p_sign_flip=(sign_flip_p(differences) if MIN_SIGN_FLIPS <= n <= MAX_SIGN_FLIPS else None),
     )
@@ -246,9 +254,13 @@ def _judged(
         comparisons=comparisons,
         p_adjusted=p_adjusted,
         confidence=1 - level,
-        interval=(mean - half, mean + half),
+        interval=_cut(mean - half, mean + half),
         verdict=verdict,
     )
+
+
+def _cut(low: float, high: float) -> tuple[float, float]:
+    return max(low, -LARGEST), min(high, LARGEST)
 
 
 def _two_sided_p(t: float, *, df: int) -> float:

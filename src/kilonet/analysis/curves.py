@@ -64,10 +64,12 @@ def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
     return Finding(kind="fit", verdict="fits", sentence=sentence, figures=figures)
 
 
-def gap(measured: Measurements) -> Finding:
+def gap(measured: Measurements, *, run: Run) -> Finding:
     """``overfits``, ``overfits a little``, ``closed`` or ``reversed``: train minus test accuracy.
 
     Where the training runs long enough, its trend too: ``widening``, ``narrowing`` or ``steady``.
+    Where no over-fitting shows, but dropout or augmentation is on, the sentence says that these
+    lower training accuracy: the gap of the same weights on plain images would be larger.
     """
     size, share = measured.gap, measured.gap_share
     threshold = GAP_IN_ERRORS * max(measured.binomial, 100 / measured.images)
@@ -98,9 +100,15 @@ def gap(measured: Measurements) -> Finding:
         figures |= {"gap_change": change, "gap_change_error": error}
         clear = abs(change) > max(CHANGE_IN_ERRORS * error, measured.material)
         trend = ("widening" if change > 0 else "narrowing") if clear else "steady"
-        # A gap that widens from below zero is the training catching up, not over-fitting.
-        word = "still closing from below" if clear and change > 0 and size < 0 else trend
-        text += f"; it is {word} ({signed(size - change)} in the {measured.window} before)"
+        catching_up = clear and change > 0 and size - change < 0 and size <= threshold
+        how = f"is {trend}"
+        if catching_up:
+            # From below zero it is training that catches up, not over-fitting.
+            trend = "closing"
+            how = "is still closing from below" if size < 0 else "has closed from below"
+        text += f"; it {how} ({signed(size - change)} in the {measured.window} before)"
+    if verdict in ("closed", "reversed") and (handicap := _handicaps(run)):
+        text += f"; training accuracy is measured with {' and '.join(handicap)} on, which lowers it"
     figures["widening"] = int(trend == "widening")
     return Finding(kind="gap", verdict=verdict, sentence=f"{text}.", figures=figures)
 
@@ -139,7 +147,9 @@ def trend(measured: Measurements, *, epochs_left: int | None) -> Finding:
             return Finding(kind="trend", verdict="level", sentence=sentence, figures=figures)
     if clear and change.value > 0:
         meanwhile = "; the learning rate fell meanwhile" if fell else ""
-        spent = "; the budget's epochs are spent" if epochs_left == 0 else ""
+        spent = ""
+        if epochs_left == 0:
+            spent = "; the budget's epochs are spent, so it would have to learn more in these"
         sentence = (
             f"Still improving: {means} (standard error {points(change.error)}){meanwhile}{spent}."
         )
@@ -156,9 +166,10 @@ def trend(measured: Measurements, *, epochs_left: int | None) -> Finding:
 
 
 def fluctuation(measured: Measurements) -> Finding:
-    """``fluctuates``, ``settled`` or ``too short to say``: how far single epochs move.
+    """``fluctuates``, ``climbs``, ``settled`` or ``too short to say``: how far single epochs move.
 
-    Fluctuating is movement that is material: it makes the last epoch a matter of luck. All epochs
+    Fluctuating is movement that is material, with a fall that is: it makes the last epoch a matter
+    of luck. A climb that only bends moves about its straight line, too, but never falls. All epochs
     see the same test images, so the movement is the weights', not the test set's; the binomial
     error stands beside it as the measure of what a difference is worth.
     """
@@ -180,6 +191,12 @@ def fluctuation(measured: Measurements) -> Finding:
         f"{points(movement)} about its trend; for scale, the {measured.images:,} test images carry "
         f"an error of {points(measured.binomial)} by themselves"
     )
+    if movement > measured.material and measured.fall <= measured.material:
+        sentence = (
+            f"Not settled, but not fluctuating: over the last {_epochs(measured)} test accuracy "
+            f"moved {span} without a fall of more than {points(measured.fall)}."
+        )
+        return Finding(kind="fluctuation", verdict="climbs", sentence=sentence, figures=figures)
     if movement > measured.material:
         held = measured.lr_last >= measured.lr_peak
         rate = f", and the learning rate is still at its peak of {measured.lr_last:g}"

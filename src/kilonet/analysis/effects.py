@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kilonet.analysis.comparison import Difference, Effect
+from kilonet.analysis.comparison import LARGEST, Difference, Effect
 from kilonet.analysis.findings import Figure, Finding, Kind
 from kilonet.analysis.power import POWER, detectable_difference
 from kilonet.analysis.words import (
@@ -58,10 +58,10 @@ def _effect(effect: Effect, *, kind: Kind, opening: str) -> Finding:
     if not final.shown and final.sd:
         detectable = detectable_difference(sd=final.sd, n=final.n, level=1 - final.confidence)
         figures["detectable"] = detectable
-        sentences.append(
-            f"With this spread {count(final.n, 'seed')} would show {points(detectable)} "
-            f"points in {POWER:.0%} of studies."
-        )
+        shown = f"would show {points(detectable)} points in {POWER:.0%} of studies"
+        if detectable > LARGEST:
+            shown = "are too few to show any difference"
+        sentences.append(f"With this spread {count(final.n, 'seed')} {shown}.")
     if effect.unpaired and final.n:
         sentences.append(f"{count(effect.unpaired, 'seed')} without a partner left out.")
     return Finding(kind=kind, verdict=final.verdict, sentence=" ".join(sentences), figures=figures)

@@ -110,6 +110,20 @@ class Calibration:
         """Confidence minus accuracy: above 0 over-confident, below 0 under-confident."""
         return self.confidence - self.accuracy
 
+    def chance_ece(self, *, seeds: int) -> float:
+        """The calibration error that chance alone gives calibrated probabilities, about.
+
+        A bin's accuracy lies √(2 / π) standard errors from its confidence on average. The seeds'
+        predictions of one image hang together, so a bin counts as one seed's share of it: at most
+        too much is allowed for.
+        """
+        total = sum(b.count for b in self.bins)
+        off = (
+            b.count * math.sqrt(b.confidence * (1 - b.confidence) * seeds / b.count)
+            for b in self.bins
+        )
+        return math.sqrt(2 / math.pi) * math.fsum(off) / total
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Errors:

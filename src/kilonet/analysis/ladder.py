@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from kilonet.analysis.capacity import regulariser, width
+from kilonet.analysis.capacity import regulariser, regularisers, width
 from kilonet.analysis.changes import Suggestion
-from kilonet.analysis.comparison import Effect, compare, correct
+from kilonet.analysis.comparison import Effect
 from kilonet.analysis.conclusions import conclude
 from kilonet.analysis.curves import fit, fluctuation, gap, trend
 from kilonet.analysis.effects import climb, effect_of_step
 from kilonet.analysis.errors import Errors
+from kilonet.analysis.failed_seeds import failed_seeds, split_failed
 from kilonet.analysis.findings import (
     TARGET_EPOCHS,
     Finding,
     robustness,
     target_reached,
 )
+from kilonet.analysis.history import Tried
 from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
 from kilonet.analysis.mistakes import calibration, class_pairs, doubtful, hard_images
+from kilonet.analysis.pairing import (
+    compare_rungs,
+    mean_of_last,
+    num_comparisons,
+    tested_on,
+)
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     WANTED,
@@ -29,10 +37,16 @@ from kilonet.analysis.power import (
     detectable_difference,
     seeds_needed,
 )
-from kilonet.analysis.statistics import CONFIDENCE, Statistics, binomial_error, describe
+from kilonet.analysis.statistics import (
+    CONFIDENCE,
+    Statistics,
+    binomial_error,
+    describe,
+    spread_interval,
+)
 from kilonet.analysis.suggestions import Diagnosis, next_steps
 from kilonet.record import RunRecord
-from kilonet.spec import Run
+from kilonet.spec import Run, Study
 from kilonet.study import RungResult, StudyResult
 
 
@@ -96,7 +110,8 @@ class StudyAnalysis:
 
     Attributes:
         target: percent.
-        test_images: how many the accuracies are measured on.
+        test_images: how many the accuracies are measured on; the first rung's, where a step changes
+            the data set.
         rungs: one a rung, in order.
         sensitivity: what its seeds can tell.
         conclusions: sentences about the whole.
@@ -116,7 +131,8 @@ def analyse(
 
     Args:
         result: the study, or the part of it that has run; each rung with at least one run.
-        test_images: how many images the test accuracies are measured on.
+        test_images: how many images the test accuracies are measured on, where the records do not
+            tell.
         errors: what each rung's seeds get wrong, as :func:`kilonet.analysis.read_errors` gives it;
             left out: nothing is said of single classes and images.
 
@@ -128,7 +144,12 @@ def analyse(
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
     if errors and len(errors) != len(result.rungs):
         raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
-    effects, effects_on_first = _effects(result)
+    effects, effects_on_first = compare_rungs(result)
+    verdicts = {ran.rung.number: effect for ran, effect in zip(result.rungs, effects, strict=True)}
+    ladder = [
+        Tried(number=rung.number, run=rung.run, effect=verdicts.get(rung.number))
+        for rung in result.study.rungs
+    ]
     rungs: list[RungAnalysis] = []
     for i, rung in enumerate(result.rungs):
         rungs.append(
@@ -139,26 +160,22 @@ def analyse(
                 effect=effects[i],
                 effect_on_first=effects_on_first[i],
                 errors=errors[i] if errors else None,
-                result=result,
-                test_images=test_images,
+                ladder=ladder,
+                study=result.study,
+                test_images=_num_images(rung, default=test_images),
             )
         )
+    same_images = all(tested_on(rung) == tested_on(result.rungs[0]) for rung in result.rungs)
     sensitivity = _sensitivity(rungs, comparisons=num_comparisons(len(result.study.rungs)))
     return StudyAnalysis(
         target=result.study.target,
         test_images=test_images,
         rungs=tuple(rungs),
         sensitivity=sensitivity,
-        conclusions=conclude(rungs, sensitivity=sensitivity, test_images=test_images),
+        conclusions=conclude(
+            rungs, sensitivity=sensitivity, test_images=test_images, same_images=same_images
+        ),
     )
-
-
-def num_comparisons(rungs: int) -> int:
-    """How many comparisons a ladder makes: each rung against the one before and the first.
-
-    The second rung's two are one; a single rung's none counts as one, for its seeds' power.
-    """
-    return max(1, 2 * rungs - 3)
 
 
 def _analyse_rung(
@@ -169,35 +186,51 @@ def _analyse_rung(
     effect: Effect | None,
     effect_on_first: Effect | None,
     errors: Errors | None,
-    result: StudyResult,
+    ladder: Sequence[Tried],
+    study: Study,
     test_images: int,
 ) -> RungAnalysis:
-    study, run = result.study, rung.rung.run
-    measured = measure(rung.records, test_images=test_images)
+    run = rung.rung.run
+    trained, failed = split_failed(rung.records, test_images=test_images)
+    measured = measure(trained, test_images=test_images)
     final = _describe([record.final_test_accuracy for record in rung.records])
     best_test = _describe([record.best_test_accuracy for record in rung.records])
     reached = sum(record.reached(study.target) for record in rung.records)
     limit = study.budget.epochs
     findings = [
         target_reached(final, best_test, reached=reached, target=study.target, measured=measured),
+        *([behind] if (behind := failed_seeds(rung.records, failed=failed)) is not None else []),
         fit(measured, target=study.target, run=run),
-        gap(measured),
+        gap(measured, run=run),
         trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
         fluctuation(measured),
     ]
     if effect is not None and analysed_before is not None:
         findings.append(effect_of_step(effect))
         findings += [climb(effect_on_first)] if effect_on_first is not None else []
-        robust = robustness(analysed_before.measured, measured, effect=effect)
+        robust = robustness(
+            analysed_before.measured,
+            measured,
+            effect=effect,
+            handicaps=_new_handicaps(run, before=before),
+        )
         findings += [robust] if robust is not None else []
     findings += _causes(
-        rung, before, analysed_before, target=study.target, measured=measured, findings=findings
+        rung.rung.run,
+        trained,
+        before,
+        analysed_before,
+        target=study.target,
+        measured=measured,
+        findings=findings,
     )
     findings += _mistakes(errors, run=run)
     diagnosis = Diagnosis(
+        number=rung.rung.number,
         run=run,
         before=None if before is None else before.rung.run,
         step_change=rung.rung.step.change,
+        ladder=ladder,
         measured=measured,
         findings=_by_kind(findings),
         study=study,
@@ -223,7 +256,8 @@ def _analyse_rung(
 
 
 def _causes(
-    rung: RungResult,
+    run: Run,
+    trained: Sequence[RunRecord],
     before: RungResult | None,
     analysed_before: RungAnalysis | None,
     *,
@@ -232,8 +266,8 @@ def _causes(
     findings: Sequence[Finding],
 ) -> list[Finding]:
     """What may lie behind the curves: the learning rate, a regulariser out of place, the width."""
-    run, told = rung.rung.run, _by_kind(findings)
-    rate = learning_rate(rung.records, measured=measured, findings=told, run=run)
+    told = _by_kind(findings)
+    rate = learning_rate(trained, measured=measured, findings=told, run=run)
     if rate is not None:
         told[rate.kind] = rate
     was = analysed_before
@@ -250,6 +284,16 @@ def _causes(
         width(measured, target=target, run=run, findings=told),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def _new_handicaps(run: Run, *, before: RungResult | None) -> list[str]:
+    """What a step added or made stronger that lowers training accuracy while it is measured."""
+    had = {} if before is None else regularisers(before.rung.run)
+    return [
+        name
+        for name, strength in regularisers(run).items()
+        if name in ("dropout", "augmentation") and strength > had.get(name, 0.0)
+    ]
 
 
 def _mistakes(errors: Errors | None, *, run: Run) -> list[Finding]:
@@ -269,40 +313,8 @@ def _by_kind(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.kind: finding for finding in findings}
 
 
-def _effects(result: StudyResult) -> tuple[list[Effect | None], list[Effect | None]]:
-    """Of each rung: against the one before, and from the third on against the first.
-
-    All are one family, as large as the planned ladder makes it, for the final epoch and again for
-    the mean of the last five: what is shown while a study runs is not taken back at its end.
-    """
-    rungs, size = result.rungs, num_comparisons(len(result.study.rungs))
-    pairs = [(i - 1, i) for i in range(1, len(rungs))] + [(0, i) for i in range(2, len(rungs))]
-    alone = [_effect(rungs[i], rungs[j]) for i, j in pairs]
-    final = correct([effect.final for effect in alone], comparisons=size)
-    last_five = correct([effect.last_five for effect in alone], comparisons=size)
-    effects: list[Effect | None] = [
-        replace(effect, final=final[i], last_five=last_five[i]) for i, effect in enumerate(alone)
-    ]
-    steps = max(0, len(rungs) - 1)
-    return [None, *effects[:steps]], [None, None, *effects[steps:]][: len(rungs)]
-
-
-def _effect(before: RungResult, after: RungResult) -> Effect:
-    old = {record.run.train.seed: record for record in before.records}
-    new = {record.run.train.seed: record for record in after.records}
-    return Effect(
-        against=before.rung.number,
-        final=compare(
-            {seed: record.final_test_accuracy for seed, record in old.items()},
-            {seed: record.final_test_accuracy for seed, record in new.items()},
-        ),
-        last_five=compare(
-            {seed: _last_five(record) for seed, record in old.items()},
-            {seed: _last_five(record) for seed, record in new.items()},
-        ),
-        unpaired=len(old.keys() ^ new.keys()),
-        epochs=min(WINDOW, *(len(r.rows) for r in (*old.values(), *new.values()))),
-    )
+def _num_images(rung: RungResult, *, default: int) -> int:
+    return int(rung.records[0].environment.get("data", {}).get("test_images", default))
 
 
 def _at_target(records: Sequence[RunRecord], *, target: float) -> tuple[int, ...]:
@@ -329,14 +341,24 @@ def _sensitivity(rungs: Sequence[RungAnalysis], *, comparisons: int) -> Sensitiv
     level = (1 - CONFIDENCE) / comparisons
     wanted = max(WANTED, 100 / images)
     seeds = min(rung.seeds for rung in rungs)
+    sd95 = seeds95 = None
+    if measured:
+        # Steps that follow one another share a rung, so the spreads of their differences hang
+        # together: the correlation of two such differences is -1/2, that of their variances 1/4.
+        shared = len(measured) / (len(measured) + (len(measured) - 1) / 2)
+        sd95 = spread_interval(sd, freedom=freedom * shared)
+        low, high = (seeds_needed(wanted, sd=end, level=level) for end in sd95)
+        seeds95 = (low, high)
     return Sensitivity(
         sd=sd,
+        sd95=sd95,
         assumed=not measured,
         steps=len(measured),
         level=level,
         comparisons=comparisons,
         wanted=wanted,
         seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
+        seeds_for_wanted95=seeds95,
         detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
     )
 
@@ -347,5 +369,4 @@ def _describe(values: list[float]) -> Statistics:
 
 
 def _last_five(record: RunRecord) -> float:
-    last = [row.test_accuracy for row in record.rows[-WINDOW:]]
-    return sum(last) / len(last)
+    return mean_of_last(record, WINDOW)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kilonet.analysis.statistics import binomial_error
 from kilonet.record import EpochRow, RunRecord
@@ -49,12 +50,15 @@ class Measurements:
         binomial: standard error of ``test`` that the test set carries by itself.
         movement: standard deviation of the last window's test accuracies about their straight
             line; None for a window of fewer than three epochs.
+        fall: the largest fall of test accuracy from one epoch of the last window to the next, a
+            run's, averaged; 0 where it never falls.
         test_change, gap_change: from the window before; None for runs too short for two windows.
         rise: of test accuracy from the first to the last epoch of the last window, along its
             straight line; None for a window of fewer than three epochs.
         losses: mean training loss of each epoch, nats, over the epochs that all runs have.
-        second_half_gap, second_half_movement: over both windows together: the second part of the
-            training, which is what rungs are compared by.
+        second_half: epochs of both windows together: the second part of the training, which is
+            what rungs are compared by.
+        second_half_gap, second_half_movement: over these.
         lr_before: learning rate where the window before begins, first seed's.
         lr_last: of the last epoch, first seed's.
         lr_peak: the highest of the whole run, first seed's.
@@ -71,10 +75,12 @@ class Measurements:
     gap: float
     binomial: float
     movement: float | None
+    fall: float
     test_change: Change | None
     gap_change: Change | None
     rise: Change | None
     losses: tuple[float, ...]
+    second_half: int
     second_half_gap: float
     second_half_movement: float | None
     lr_before: float
@@ -124,10 +130,12 @@ def measure(records: Sequence[RunRecord], *, test_images: int) -> Measurements:
         gap=_mean([_mean(_gaps(rows)) for rows in last]),
         binomial=binomial_error(test, images=test_images),
         movement=_movement([_test(rows) for rows in last]),
+        fall=_mean([_fall(_test(rows)) for rows in last]),
         test_change=_change(list(map(_test, before)), list(map(_test, last))),
         gap_change=_change(list(map(_gaps, before)), list(map(_gaps, last))),
         rise=_rise([_test(rows) for rows in last]),
         losses=tuple(_mean([rows[i].train_loss for rows in runs]) for i in range(epochs)),
+        second_half=len(second_half[0]),
         second_half_gap=_mean([_mean(_gaps(rows)) for rows in second_half]),
         second_half_movement=_movement([_test(rows) for rows in second_half]),
         lr_before=rows[-2 * window :][0].lr,
@@ -146,6 +154,10 @@ def _gaps(rows: Sequence[EpochRow]) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def _fall(values: Sequence[float]) -> float:
+    return max([0.0, *(before - after for before, after in pairwise(values))])
 
 
 def _movement(runs: Sequence[Sequence[float]]) -> float | None:

@@ -37,6 +37,11 @@ EXCESS_SHARE = 0.25
 EXCESS_POINTS = 5.0
 """… or than this many percentage points."""
 
+UNEVEN_IN_CHANCE = 2.5
+"""Unevenly calibrated: right on the whole, but the expected calibration error is more than this
+many times what chance alone gives calibrated probabilities (of a single bin 2 standard errors), and
+beyond the share or points above."""
+
 
 def class_pairs(errors: Errors) -> Finding | None:
     """``concentrated`` or ``spread``: whether errors gather between certain classes.
@@ -87,8 +92,8 @@ def class_pairs(errors: Errors) -> Finding | None:
             kind="class pairs", verdict="concentrated", sentence=sentence, figures=figures
         )
     sentence = (
-        f"Errors concentrate nowhere: of the {errors.mean_wrong:.1f} wrong images{whose} most lie "
-        f"between {listed}, no more than chance can make; {evenly}."
+        f"Errors concentrate nowhere: of the {errors.mean_wrong:.1f} wrong images{whose} the most "
+        f"lie between {listed}, no more than chance can make; {evenly}."
     )
     return Finding(kind="class pairs", verdict="spread", sentence=sentence, figures=figures)
 
@@ -171,15 +176,18 @@ def _described(image: HardImage, errors: Errors) -> str:
 
 
 def calibration(errors: Errors, *, run: Run) -> Finding | None:
-    """``over-confident``, ``under-confident`` or ``calibrated``: confidence against accuracy.
+    """``over-confident``, ``under-confident``, ``uneven`` or ``calibrated``: can one believe it?
 
-    None with a single test image.
+    Uneven is confidence that is right on the whole and wrong in parts: too sure here, not sure
+    enough there. None with a single test image.
     """
     if errors.images < 2:
         return None
     measured = errors.calibration
     excess, error = 100 * measured.excess, 100 * measured.standard_error
-    allowed = min(EXCESS_SHARE * 100 * (1 - measured.accuracy), EXCESS_POINTS)
+    # Where nothing is wrong every probability is too low; one image is the least worth a word.
+    share = max(EXCESS_SHARE * 100 * (1 - measured.accuracy), 100 / errors.images)
+    allowed = min(share, EXCESS_POINTS)
     figures = {
         "confidence": 100 * measured.confidence,
         "accuracy": 100 * measured.accuracy,
@@ -206,9 +214,20 @@ def calibration(errors: Errors, *, run: Run) -> Finding | None:
             sentence=f"{word}: {numbers}{why}.",
             figures=figures,
         )
+    chance = 100 * measured.chance_ece(seeds=errors.seeds)
+    if 100 * measured.ece > UNEVEN_IN_CHANCE * chance and 100 * measured.ece > allowed:
+        return Finding(
+            kind="calibration",
+            verdict="uneven",
+            sentence=f"Confidence fits on the whole, but not in parts: {numbers}, where chance "
+            f"alone would make {chance:.2f}.",
+            figures=figures,
+        )
+    surely = EXCESS_IN_ERRORS * error <= allowed
+    word = "Well calibrated" if surely else "Calibrated, as far as so few images tell"
     return Finding(
         kind="calibration",
         verdict="calibrated",
-        sentence=f"Well calibrated: {numbers}.",
+        sentence=f"{word}: {numbers}.",
         figures=figures,
     )

@@ -38,6 +38,7 @@ class Sensitivity:
     Attributes:
         sd: standard deviation of the differences between two rungs paired by seed, percentage
             points.
+        sd95: 95 % interval of ``sd``, by the chi-square distribution; None where it is assumed.
         assumed: whether ``sd`` is the documented default rather than measured.
         steps: how many steps' differences ``sd`` is pooled from; 0 where it is assumed.
         level: significance that one comparison of the study is held against at worst: 0.05 over
@@ -46,16 +47,19 @@ class Sensitivity:
         wanted: the difference that ``seeds_for_wanted`` is for, percentage points.
         seeds_for_wanted: seeds a rung that would show it with :data:`POWER`; never more than
             :data:`MAX_SEEDS`.
+        seeds_for_wanted95: the same for both ends of ``sd95``: few seeds tell a spread roughly.
         detectable: the difference that the study's seeds show with :data:`POWER`; None with one.
     """
 
     sd: float
+    sd95: tuple[float, float] | None
     assumed: bool
     steps: int
     level: float
     comparisons: int
     wanted: float
     seeds_for_wanted: int
+    seeds_for_wanted95: tuple[int, int] | None
     detectable: float | None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from kilonet.analysis.doubtful import doubtful_labels
 from kilonet.analysis.errors import Errors, measure_errors
+from kilonet.analysis.failed_seeds import split_failed
 from kilonet.data import Dataset, load_dataset
 from kilonet.errors import DataError, StoreError
 from kilonet.store import RunFolder
@@ -34,14 +35,15 @@ def read_errors(
 
 
 def rung_errors(rung: RungResult, dataset: Dataset) -> Errors:
-    """The errors of one rung's seeds.
+    """The errors of one rung's seeds, but for those that fell far behind: theirs are of all kinds.
 
     Raises:
         DataError: if the data set is not the one that a run was tested on.
         StoreError: if a run's logits are missing or damaged.
     """
+    trained, _ = split_failed(rung.records, test_images=len(dataset.test_labels))
     logits = []
-    for record in rung.records:
+    for record in trained:
         tested_on = record.environment["data"].get("sha256")
         if tested_on != dataset.fingerprint:
             raise DataError(

@@ -118,6 +118,20 @@ def standard_deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
+def spread_interval(sd: float, *, freedom: float) -> tuple[float, float]:
+    """95 % interval of a standard deviation of normal values, by the chi-square distribution.
+
+    Args:
+        sd: as measured.
+        freedom: its degrees of freedom, which need not be a whole number.
+    """
+    from scipy.special import gammaincinv
+
+    tails = ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
+    low, high = (sd * math.sqrt(freedom / (2 * gammaincinv(freedom / 2, p))) for p in tails)
+    return low, high
+
+
 def half_width(sd: float, *, n: int, confidence: float) -> float:
     """Half of Student's t interval of the mean of ``n`` values with this standard deviation."""
     from scipy.special import stdtrit

@@ -1,18 +1,20 @@
 """What to try next: ranked, each with its reason and the change line to paste into a study.
 
 A suggestion answers a finding. Whatever the rung already has, what the spec refuses and what the
-budget forbids is dropped at one place, :func:`next_steps`; so the rules need not know of budgets.
+budget forbids is dropped at one place, :func:`next_steps`, and so is what the ladder has tried
+already; so the rules need not know of either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kilonet.analysis import changes
 from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.findings import Finding, uses
+from kilonet.analysis.history import Tried, remark
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.words import count, percent, points
 from kilonet.errors import SpecError
@@ -22,23 +24,34 @@ from kilonet.spec.train import LEFT_OUT
 MORE_EPOCHS = 0.5
 """How many more epochs to train, as a share of those now, where the budget allows them."""
 
+ONE_CYCLE_FACTOR = 10.0
+"""A one-cycle schedule's peak with SGD: this many times the rate now …"""
+
+ONE_CYCLE_PEAK = 0.3
+"""… but no more than this, unless :data:`kilonet.analysis.changes.RATE_FACTOR` times the rate is:
+the bundled network begins to jump there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """All that the rules look at.
 
     Attributes:
-        run: the rung's.
+        number: the rung's, from 1.
+        run: its own.
         before: the run of the rung before; None for the first.
         step_change: the rung's own change.
+        ladder: all rungs of the study, this one among them.
         measured: its numbers.
         findings: kind → finding.
         study: target and budget.
     """
 
+    number: int
     run: Run
     before: Run | None
     step_change: Mapping[str, Any]
+    ladder: Sequence[Tried]
     measured: Measurements
     findings: Mapping[str, Finding]
     study: Study
@@ -57,12 +70,14 @@ class Diagnosis:
 def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
     """What to try after a rung, the most promising first; none once every seed reached the target.
 
-    Each applies with :meth:`Run.replace`, changes the run and stays within the study's budget.
+    Each applies with :meth:`Run.replace`, changes the run and stays within the study's budget. But
+    for a step to be taken back, none is a rung that has been measured, repeats a step that was not
+    shown to help, or takes back one that was: :func:`kilonet.analysis.history.remark`.
     """
     if diagnosis.says("target", "reached"):
         return ()
+    kept = [back for back in _step_back(diagnosis) if _allowed(back.change, diagnosis)]
     rules = (
-        _step_back,
         _mend_rate,
         _learn_more,
         _regularise,
@@ -73,13 +88,16 @@ def next_steps(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
         _be_less_sure,
         _start_faster,
     )
-    kept: list[Suggestion] = []
     for rule in rules:
         for suggestion in rule(diagnosis):
-            if all(suggestion.change != other.change for other in kept) and _allowed(
-                suggestion.change, diagnosis
-            ):
-                kept.append(suggestion)
+            if any(suggestion.change == other.change for other in kept):
+                continue
+            if not _allowed(suggestion.change, diagnosis):
+                continue
+            changed = diagnosis.run.replace(suggestion.change)
+            said = remark(changed, at=diagnosis.number, ladder=diagnosis.ladder)
+            if said is not None:
+                kept.append(replace(suggestion, reason=suggestion.reason + said))
     return tuple(kept)
 
 
@@ -101,8 +119,11 @@ def _allowed(change: Mapping[str, Any], diagnosis: Diagnosis) -> bool:
 
 
 def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
-    """A step that hurt is undone."""
-    if diagnosis.before is None or not diagnosis.says("effect", "worse"):
+    """A step that hurt is undone, and so is a regulariser that a network still underfits with."""
+    hurt = diagnosis.says("effect", "worse")
+    misplaced = diagnosis.says("regulariser", "added to what underfits")
+    misplaced = misplaced and diagnosis.says("fit", "underfits")
+    if diagnosis.before is None or not (hurt or (misplaced and not _helped(diagnosis))):
         return
     now, was = diagnosis.run.to_dict(), diagnosis.before.to_dict()
     # Undone by top-level field, as a schedule's old keys must go with its old name.
@@ -118,11 +139,14 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         undone = False  # some of what was left out before cannot be left out again in TOML
     if undone:
         lost = diagnosis.findings["effect"].figures["difference"]
-        yield Suggestion(
-            title="Take this step back",
-            reason=f"it cost {points(lost or 0.0)} points of final test accuracy",
-            change=change,
-        )
+        reason = f"it cost {points(lost or 0.0)} points of final test accuracy"
+        if not hurt:
+            reason = "it added a regulariser to a network that underfitted and still does"
+        yield Suggestion(title="Take this step back", reason=reason, change=change)
+
+
+def _helped(diagnosis: Diagnosis) -> bool:
+    return any(tried.helped for tried in diagnosis.ladder if tried.number == diagnosis.number)
 
 
 def _mend_rate(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -138,6 +162,13 @@ def _mend_rate(diagnosis: Diagnosis) -> Iterator[Suggestion]:
             f"{diagnosis.measured.window} epochs, and the network underfits"
         )
         yield from changes.other_rate(run, reason, higher=True)
+    if diagnosis.says("seeds", "far behind") and not diagnosis.says("learning rate", "too low"):
+        figures = diagnosis.findings["seeds"].figures
+        reason = f"{figures['failed']} of {figures['of']} seeds fell far behind"
+        yield from changes.other_rate(
+            run, f"{reason}, which a lower rate often prevents", higher=False
+        )
+        yield from changes.normalise(run, reason)
     if diagnosis.says("learning rate", "stuck"):
         reason = f"at {peak:g} the training never did better than guessing"
         yield from changes.normalise(run, reason)
@@ -272,7 +303,7 @@ def _free_capacity(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     measured, target = diagnosis.measured, diagnosis.study.target
     if not diagnosis.says("gap", "closed", "reversed") or measured.train >= target:
         return
-    reason = f"nothing is over-fitted, but training accuracy is {percent(measured.train)} itself"
+    reason = f"no over-fitting shows, but training accuracy is {percent(measured.train)} itself"
     run = diagnosis.run
     yield from changes.normalise(run, reason)
     yield from changes.without_dropout(run, f"{reason}, so dropout may cost more than it gives")
@@ -299,12 +330,16 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if diagnosis.says("trend", "improving") and diagnosis.epochs_left:
         return
     train, measured = diagnosis.run.train, diagnosis.measured
-    if isinstance(train.schedule, OneCycle) or diagnosis.says("learning rate", "too high", "stuck"):
+    unstable = diagnosis.says("seeds", "far behind")
+    unstable = unstable or diagnosis.says("learning rate", "too high", "stuck")
+    if isinstance(train.schedule, OneCycle) or unstable:
         return
-    peak = train.optimizer.lr * (10 if train.optimizer.name == "sgd" else 3)
+    peak = train.optimizer.lr * changes.RATE_FACTOR
+    if train.optimizer.name == "sgd":
+        peak = max(peak, min(train.optimizer.lr * ONE_CYCLE_FACTOR, ONE_CYCLE_PEAK))
     reason = (
-        f"{percent(measured.test)} at the end of {count(train.epochs, 'epoch')}: a higher rate "
-        "early may cover more ground in as many epochs, and it ends near zero"
+        f"{percent(measured.test)} in the mean of the last {count(measured.window, 'epoch')}: a "
+        f"higher rate early may cover more ground in {measured.epochs}, and it ends near zero"
     )
     schedule: dict[str, Any] = {"name": "onecycle", "max_lr": round(peak, 10)}
     if train.optimizer.name == "sgd" and not train.optimizer.momentum:
