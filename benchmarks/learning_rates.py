@@ -1,16 +1,14 @@
-"""Do the learning-rate rules and the range test hold on networks that they were not fitted to?
+"""Do the analysis' learning-rate rules hold on networks that they were not fitted to?
 
-Two things say something about a learning rate: the analysis (too high, too low, stuck), whose
-thresholds were fitted to trainings of the bundled network, and the range test, whose rule was
-chosen on it too. Here other networks train at a grid of rates, with two optimisers:
+The thresholds of "too high", "too low" and "stuck" were fitted to trainings of the bundled network.
+Here other networks train at a grid of rates, with two optimisers:
 
     python benchmarks/learning_rates.py --set first --out held-out-first
 
 Two sets of networks were named before anything was trained: the first to test the rules on, the
 second for whatever is changed in the light of the first. Each set has images of its own, all from
 MNIST's training set: TRAIN_IMAGES to train on, and HELD_OUT_IMAGES in the place of a test set, so
-that the analysis reads them as it would any. MNIST's test images are not looked at. The range test
-holds out a tenth of what it may train on, as it does for a user.
+that the analysis reads them as it would any. MNIST's test images are not looked at.
 
 What counts as true was set before, too. An accuracy is the mean of the last LAST epochs. A rate is
 *good* where its error is at most GOOD times the least of its grid, or within ERRORS binomial errors
@@ -19,8 +17,8 @@ neither; more than CLEAR times the least error is *clearly* so. An accuracy of a
 guessing. Right of a good rate is to say nothing; of another, the word for it, or "stuck" where it
 guesses. Where the loss is no number the engine has the word, and the analysis sees nothing.
 
-The rates that rules choose, with seed 1, are trained with other seeds. Finished runs stay in
-``--out`` and are not trained again.
+Finished runs stay in ``--out`` and are not trained again. The range test is tried on the same
+grids by range_test.py.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -40,7 +38,6 @@ from kilonet.analysis import analyse, binomial_error
 from kilonet.data import load_dataset
 from kilonet.environment import cpu_name
 from kilonet.errors import DivergenceError
-from kilonet.range_test import Suggestion, find_lr
 from kilonet.record import RunRecord
 from kilonet.run import folder_name, train
 from kilonet.spec import Net, Run, Study, load_study
@@ -58,7 +55,6 @@ RATES = {
     "sgd": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "adam": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
 }
-DEFAULT = {"sgd": 0.01, "adam": 0.001}
 CONV_RELU = ["conv", "relu"]
 NORMED = ["conv", "relu", "batchnorm"]
 NORMED_FIRST = ["conv", "batchnorm", "relu"]
@@ -119,6 +115,47 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.network}, {self.optimizer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is trained, and where it is kept.
+
+    Attributes:
+        name: of the set.
+        networks: name → block, layers.
+        folder: of the runs.
+        images: an NPZ file.
+        epochs: of each run.
+        rates: optimiser → learning rates.
+    """
+
+    name: str
+    networks: dict[str, tuple[list[str], list]]
+    folder: Path
+    images: Path
+    epochs: int
+    rates: dict[str, tuple[float, ...]]
+
+    @property
+    def places(self) -> list[Place]:
+        return [Place(network=n, optimizer=o) for n in self.networks for o in self.rates]
+
+    def run_at(self, place: Place, lr: float, *, seed: int = 1) -> Run:
+        block, layers = self.networks[place.network]
+        optimizer: dict[str, Any] = {"name": place.optimizer, "lr": lr}
+        if place.optimizer == "sgd":
+            optimizer["momentum"] = 0.9
+        return Run(
+            net=Net.from_dict({"input": [1, 28, 28], "block": block, "layers": layers}),
+            data={"name": str(self.images)},
+            train={
+                "epochs": self.epochs,
+                "batch_size": BATCH_SIZE,
+                "optimizer": optimizer,
+                "seed": seed,
+            },
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,24 +221,6 @@ def held_out(name: str, folder: Path) -> Path:
     return path
 
 
-def make_run(
-    network: tuple[list[str], list],
-    *,
-    optimizer: str,
-    lr: float,
-    images: Path,
-    epochs: int,
-    seed: int = 1,
-) -> Run:
-    block, layers = network
-    named = {"name": optimizer, "lr": lr, **({"momentum": 0.9} if optimizer == "sgd" else {})}
-    return Run(
-        net=Net.from_dict({"input": [1, 28, 28], "block": block, "layers": layers}),
-        data={"name": str(images)},
-        train={"epochs": epochs, "batch_size": BATCH_SIZE, "optimizer": named, "seed": seed},
-    )
-
-
 def train_one(run: Run, folder: Path) -> RunRecord | None:
     """The run's record, from its folder where it is finished; None where its loss is no number."""
     try:
@@ -216,8 +235,10 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[RunRecord | None]:
     return list(joblib.Parallel(n_jobs=joblib.cpu_count(), verbose=1)(tasks))
 
 
-def verdict(record: RunRecord, *, target: float) -> str:
+def verdict(record: RunRecord | None, *, target: float) -> str:
     """What the analysis says of the learning rate of a study of this one run."""
+    if record is None:
+        return "no number"
     base = {"net": record.run.net, "data": record.run.data, "train": record.run.train}
     step = {"name": "alone", "change": {"train.epochs": record.run.train.epochs}}
     study = Study(name="alone", target=target, step=[step], **base)
@@ -232,10 +253,20 @@ def verdict(record: RunRecord, *, target: float) -> str:
 
 def trial(run: Run, record: RunRecord | None, *, target: float) -> Trial:
     lr = run.train.optimizer.lr
-    if record is None:
-        return Trial(record=None, lr=lr, accuracy=0.0, verdict="no number")
-    accuracy = statistics.fmean(row.test_accuracy for row in record.rows[-LAST:])
+    accuracy = 0.0
+    if record is not None:
+        accuracy = statistics.fmean(row.test_accuracy for row in record.rows[-LAST:])
     return Trial(record=record, lr=lr, accuracy=accuracy, verdict=verdict(record, target=target))
+
+
+def train_grids(setting: Setting, *, target: float) -> dict[Place, list[Trial]]:
+    """Each place's trainings, by rising rate, seed 1."""
+    keys = [(place, lr) for place in setting.places for lr in setting.rates[place.optimizer]]
+    runs = [setting.run_at(place, lr) for place, lr in keys]
+    grids: dict[Place, list[Trial]] = {place: [] for place in setting.places}
+    for (place, _), run, record in zip(keys, runs, train_all(runs, setting.folder), strict=True):
+        grids[place].append(trial(run, record, target=target))
+    return grids
 
 
 def truths(grid: Sequence[Trial], *, images: int) -> list[Truth]:
@@ -307,143 +338,46 @@ def summary_table(trials: Sequence[Trial], known: Sequence[Truth]) -> Table:
     return Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
 
 
-def rules(found: Suggestion, *, optimizer: str, best: float) -> dict[str, float]:
-    """Rule → rate: the suggestion, its two parts, the optimiser's default, the grid's best."""
-    digits = [float(f"{lr:.1e}") for lr in (found.steepest, found.minimum / 10)]
-    return {
-        "default": DEFAULT[optimizer],
-        "suggestion": found.lr,
-        "steepest": digits[0],
-        "minimum / 10": digits[1],
-        "grid's best": best,
-    }
-
-
-def rule_tables(
-    chosen: dict[Place, dict[str, float]],
-    accuracies: dict[tuple[Place, float], float],
-    good: dict[Place, tuple[float, float]],
-) -> tuple[Table, Table]:
-    """Each place's rates with their accuracies; and each rule over all places."""
-    names = list(next(iter(chosen.values())))
-    rows = []
-    for place, rates in chosen.items():
-        low, high = good[place]
-        cells = [f"{accuracies[place, rate]:.2f} ({rate:g})" for rate in rates.values()]
-        rows.append((str(place), f"{low:g} to {high:g}", *cells))
-    columns = ("Network, optimiser", "Good rates", *names)
-    each = Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
-    rows = []
-    for name in names:
-        ratios, factors = [], []
-        for place, rates in chosen.items():
-            best = rates["grid's best"]
-            ratios.append((100 - accuracies[place, rates[name]]) / (100 - accuracies[place, best]))
-            factors.append(rates[name] / best)
-        rows.append(
-            (
-                name,
-                f"{sum(ratio <= GOOD for ratio in ratios)} of {len(ratios)}",
-                f"{statistics.geometric_mean(ratios):.2f}",
-                f"{max(ratios):.2f}",
-                f"{statistics.geometric_mean(factors):.2f}",
-                f"{min(factors):.2f} to {max(factors):.2f}",
-            )
-        )
-    columns = (
-        "Rule",
-        f"Error at most {GOOD} times the best's",
-        "Error / best's, mean",
-        "worst",
-        "Rate / best, mean",
-        "range",
-    )
-    return each, Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def read_options(description: str) -> Setting:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--set", choices=SETS, default="first", help="of networks (first)")
     parser.add_argument("--out", type=Path, required=True, help="a folder to keep the runs in")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of each run ({EPOCHS})")
-    parser.add_argument("--only", action="append", help="these networks alone")
-    parser.add_argument("--rates", type=float, nargs="+", help="these rates alone")
-    parser.add_argument("--seeds", type=int, default=2, help="at the rates that rules choose (2)")
+    parser.add_argument("--only", action="append", help="this network of the set alone")
+    parser.add_argument("--rates", type=float, nargs="+", help="these rates alone, rising")
     options = parser.parse_args()
-    began = time.perf_counter()
-    networks = {n: net for n, net in SETS[options.set].items() if n in (options.only or (n,))}
-    images = held_out(options.set, options.out)
-    places = [Place(network=n, optimizer=o) for n in networks for o in RATES]
+    return Setting(
+        name=options.set,
+        networks={n: net for n, net in SETS[options.set].items() if n in (options.only or (n,))},
+        folder=options.out,
+        images=held_out(options.set, options.out),
+        epochs=options.epochs,
+        rates=dict.fromkeys(RATES, tuple(options.rates)) if options.rates else RATES,
+    )
 
-    def run_at(place: Place, lr: float, seed: int = 1) -> Run:
-        return make_run(
-            networks[place.network],
-            optimizer=place.optimizer,
-            lr=lr,
-            images=images,
-            epochs=options.epochs,
-            seed=seed,
-        )
 
-    runs = {
-        (place, lr): run_at(place, lr)
-        for place in places
-        for lr in options.rates or RATES[place.optimizer]
-    }
-    records = dict(zip(runs, train_all(list(runs.values()), options.out), strict=True))
-    count = len(load_dataset(str(images)).test_labels)
+def main() -> None:
+    setting = read_options(__doc__.splitlines()[0])
     own = load_study("mnist-8k").target
-    grids = {
-        place: [trial(runs[key], records[key], target=own) for key in runs if key[0] == place]
-        for place in places
-    }
-    known = {place: truths(grid, images=count) for place, grid in grids.items()}
-    best = {place: min(grid, key=lambda trial: trial.error) for place, grid in grids.items()}
-    print(f"{cpu_name()}, {joblib.cpu_count()} cores; {len(runs)} trainings of the {options.set}")
-    print(f"set, {options.epochs} epochs on {TRAIN_IMAGES:,} images, accuracy in percent on")
-    print(f"{count:,} others, and what is said with a target of {own:g} %; good rates are bold.\n")
+    grids = train_grids(setting, target=own)
+    known = {place: truths(grid, images=HELD_OUT_IMAGES) for place, grid in grids.items()}
+    every = [trial for grid in grids.values() for trial in grid]
+    print(
+        f"{cpu_name()}, {joblib.cpu_count()} cores; {len(every)} trainings of the {setting.name} "
+        f"set, {setting.epochs} epochs on {TRAIN_IMAGES:,} images, seed 1. Accuracy in percent on "
+        f"{HELD_OUT_IMAGES:,} others, good rates bold, and what is said with a target of {own:g}:\n"
+    )
     for optimizer in RATES:
         print(grid_table(grids, known, optimizer).to_markdown(), end="\n\n")
-    every = [trial for grid in grids.values() for trial in grid]
-    flat = [truth for place in places for truth in known[place]]
+    truth = [truth for place in grids for truth in known[place]]
     print(f"With a target of {own:g} %:\n")
-    print(summary_table(every, flat).to_markdown())
-    within_reach = [
-        trial(runs[place, t.lr], t.record, target=math.floor(10 * best[place].accuracy) / 10)
-        for place in places
-        for t in grids[place]
-    ]
+    print(summary_table(every, truth).to_markdown())
+    reached = []
+    for grid in grids.values():
+        target = math.floor(10 * max(trial.accuracy for trial in grid)) / 10
+        reached += [replace(t, verdict=verdict(t.record, target=target)) for t in grid]
     print("\nWith a target that the network reaches, its grid's best rounded down to 0.1 %:\n")
-    print(summary_table(within_reach, flat).to_markdown())
-
-    swept = {place: find_lr(run_at(place, DEFAULT[place.optimizer])).suggestion for place in places}
-    silent = [str(place) for place, found in swept.items() if found is None]
-    print(f"\nThe range test suggests nothing for: {', '.join(silent) or 'none'}.")
-    chosen = {
-        place: rules(found, optimizer=place.optimizer, best=best[place].lr)
-        for place, found in swept.items()
-        if found is not None
-    }
-    if not chosen:
-        return
-    seeds = range(2, 2 + options.seeds)
-    asked = dict.fromkeys((place, lr) for place, rates in chosen.items() for lr in rates.values())
-    again = [run_at(place, lr, seed) for place, lr in asked for seed in seeds]
-    ends = zip(again, train_all(again, options.out), strict=True)
-    ended = [trial(run, record, target=own) for run, record in ends]
-    accuracies = {
-        key: statistics.fmean(t.accuracy for t in ended[i * len(seeds) : (i + 1) * len(seeds)])
-        for i, key in enumerate(asked)
-    }
-    good = {}
-    for place, grid in grids.items():
-        rates = [t.lr for t, truth in zip(grid, known[place], strict=True) if truth.word == "good"]
-        good[place] = rates[0], rates[-1]
-    each, over_all = rule_tables(chosen, accuracies, good)
-    print(f"Accuracy at the rates that rules chose, mean of seeds {seeds[0]} to {seeds[-1]}:\n")
-    print(each.to_markdown(), end="\n\n")
-    print(over_all.to_markdown())
-    print(f"\n{time.perf_counter() - began:.0f} s, without what was trained before")
+    print(summary_table(reached, truth).to_markdown())
 
 
 if __name__ == "__main__":
