@@ -6,8 +6,9 @@ terms these are:
 
     python benchmarks/range_test.py --set first --out held-out-first
 
-"Steepest" and "minimum / 10" are the two that the suggestion is the geometric mean of, and
-"uncapped" is that mean before the validation loss has its say.
+"Steepest" and "minimum / 10" are the two that the suggestion is the geometric mean of. "Limited" is
+that mean, but no more than the rate of the least validation loss: the rule until the first set had
+been seen. "Unlimited" is the mean alone. The rule since is limited without batch norm alone.
 
 A sweep has seed 1 and holds out a tenth of what it may train on, as it does for a user. The rates
 that rules choose are trained with seed 2, and so is the grid's best rate, which seed 1 chose.
@@ -42,8 +43,10 @@ SEED = 2
 
 def rules(found: Suggestion, *, optimizer: str, best: float) -> dict[str, float]:
     """Rule → rate: the suggestion, its parts, the optimiser's default, the grid's best."""
+    mean = math.sqrt(found.steepest * found.minimum / 10)
     parts = {
-        "uncapped": math.sqrt(found.steepest * found.minimum / 10),
+        "limited": min(mean, found.best_validation),
+        "unlimited": mean,
         "steepest": found.steepest,
         "minimum / 10": found.minimum / 10,
     }
