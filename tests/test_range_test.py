@@ -63,6 +63,18 @@ def test_the_validation_split_has_the_last_word() -> None:
     assert found.lr == pytest.approx(1e-3)
 
 
+def test_or_only_the_first_where_it_is_no_limit() -> None:
+    """Whether anything was learned is still its to say."""
+    valley = drawn(CURVE, np.abs(DECADES + 3))
+    limited, free = suggest(*valley), suggest(*valley, limited=False)
+    assert limited is not None
+    assert free is not None
+    assert free.lr == pytest.approx(math.sqrt(free.steepest * free.minimum / 10), rel=0.05)
+    assert free.lr > 10 * limited.lr
+    assert (limited.limited, free.limited) == (True, False)
+    assert suggest(*drawn(CURVE, np.full(701, 2.3)), limited=False) is None
+
+
 @pytest.mark.parametrize(
     ("train", "validation"),
     [
@@ -167,6 +179,19 @@ def test_no_more_than_is_no_more_than() -> None:
         found = suggest(*drawn(CURVE, np.abs(DECADES - best) + 0.0))
         assert found is not None
         assert 0.9 * found.best_validation < found.lr <= found.best_validation * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("block", "limited"), [(["conv", "relu"], True), (["conv", "relu", "batchnorm"], False)]
+)
+def test_batch_norm_takes_the_limit_away(quick: Run, block: list[str], limited: bool) -> None:
+    residual = {"residual": ["conv 8 pad=1"]}
+    layers = ["conv 8 stride=2 bare", residual, "gap", "pointwise 10 bare"]
+    found = find_lr(quick.replace({"net.block": block, "net.layers": layers})).suggestion
+    assert found is not None
+    assert found.limited is limited
+    if limited:
+        assert found.lr <= found.best_validation
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

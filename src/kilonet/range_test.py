@@ -21,6 +21,7 @@ from kilonet.engine import Batch, choose_engine, create_engine
 from kilonet.errors import DivergenceError
 from kilonet.run import Images
 from kilonet.spec import Run
+from kilonet.spec.graph import BatchNorm, walk
 from kilonet.spec.train import OneCycle
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -71,14 +72,16 @@ class Suggestion:
         steepest: the rate at which the smoothed training loss falls fastest, before its minimum.
         minimum: the rate at which the smoothed training loss is least.
         best_validation: the rate at which the validation loss is least.
-        lr: the geometric mean of ``steepest`` and a tenth of ``minimum``, but at most
-            ``best_validation``; two significant digits.
+        lr: the geometric mean of ``steepest`` and a tenth of ``minimum``, but, where ``limited``,
+            at most ``best_validation``; two significant digits.
+        limited: whether the validation loss has the last word: without batch norm, that is.
     """
 
     steepest: float
     minimum: float
     best_validation: float
     lr: float
+    limited: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +192,7 @@ def find_lr(
         num_validation=len(index),
         held_out=held_out,
         exploded=exploded,
-        suggestion=suggest(points, smoothed),
+        suggestion=suggest(points, smoothed, limited=not _normalises(swept)),
     )
 
 
@@ -214,13 +217,22 @@ def smooth(losses: NDArray[np.float64], rates: list[float]) -> NDArray[np.float6
     return mean
 
 
-def suggest(points: Sequence[RangePoint], smoothed: NDArray[np.float64]) -> Suggestion | None:
+def suggest(
+    points: Sequence[RangePoint], smoothed: NDArray[np.float64], *, limited: bool = True
+) -> Suggestion | None:
     """The suggestion, or None where no rate made the validation loss fall.
 
     The steepest descent is where training works best for its first steps, which is more than it
     bears for long or less than it could; a tenth of the minimum is the rule of thumb for the same.
-    Both err, and by factors, hence the geometric mean. The validation split has the last word: it
-    shows first where the weights begin to jump about.
+    Both err, and by factors, hence the geometric mean. The validation split has the last word,
+    where it shows first that the weights begin to jump about. With batch norm it shows something
+    else: running statistics that fall behind weights that move fast, in a sweep sooner than in a
+    training. Then it only tells whether anything was learned.
+
+    Args:
+        points: a step each, by rising rate.
+        smoothed: (n,) float64, nats, their training losses smoothed.
+        limited: whether the suggestion is at most the rate of the least validation loss.
     """
     looks = [(p.validation_loss, p.lr) for p in points if p.validation_loss is not None]
     lowest = int(np.argmin(smoothed))
@@ -232,13 +244,18 @@ def suggest(points: Sequence[RangePoint], smoothed: NDArray[np.float64]) -> Sugg
     decades = np.log10([point.lr for point in points[: lowest + 1]])
     steepest = points[int(np.argmin(np.gradient(smoothed[: lowest + 1], decades)))].lr
     minimum = points[lowest].lr
-    lr = math.sqrt(steepest * minimum / 10)
+    lr = _two_digits(math.sqrt(steepest * minimum / 10))
     return Suggestion(
         steepest=steepest,
         minimum=minimum,
         best_validation=best_validation,
-        lr=min(_two_digits(lr), _two_digits_below(best_validation)),
+        lr=min(lr, _two_digits_below(best_validation)) if limited else lr,
+        limited=limited,
     )
+
+
+def _normalises(run: Run) -> bool:
+    return any(isinstance(node.op, BatchNorm) for node in walk(run.net.nodes))
 
 
 def _two_digits(lr: float) -> float:

@@ -44,7 +44,7 @@ class TestTooHigh:
     @pytest.mark.parametrize(("rise", "told"), [(1.21, True), (1.19, False)])
     def test_diverging(self, rise: float, told: bool) -> None:
         # made_rows has losses in step with the training error: both rise.
-        train = [98.0, 98.5, 99.0, 100 - rise] + [99.0] * 6
+        train = [90.0, 92.5, 95.0, 100 - 5 * rise] + [95.0] * 6
         found = learning_rate(rung_of(made_rows([99.0] * 10, train=train)))
         assert (found is not None) == told
         if found is not None:
@@ -53,6 +53,12 @@ class TestTooHigh:
                 "The learning rate of 0.01 looks too high: the training loss rose, to 1.2 times "
                 "its lowest before, in epoch 3, and the training error with it."
             )
+
+    # At 99 % of as many images as test the binomial error is 0.0995 points, and 4 are 0.398.
+    @pytest.mark.parametrize(("rise", "told"), [(1.405, True), (1.39, False)])
+    def test_a_few_images_more_do_not_diverge(self, rise: float, told: bool) -> None:
+        train = [98.0, 98.5, 99.0, 100 - rise] + [99.0] * 6
+        assert (learning_rate(rung_of(made_rows([99.0] * 10, train=train))) is not None) == told
 
     def test_a_loss_that_rises_alone_is_none(self) -> None:
         losses = [0.1, 0.05, 0.1, 0.04, 0.03, 0.09, 0.02, 0.02, 0.02, 0.02]
@@ -103,6 +109,20 @@ class TestTooHigh:
         last = [95.0 + swing, 95.0 - swing, 95.0, 95.0 - swing, 95.0 + swing]
         rows = made_rows([95.0] * 5 + last, train=95.0)
         assert (learning_rate(rung_of(rows)) is not None) == told
+
+    @pytest.mark.parametrize(("share", "told"), [(0.09, True), (0.11, False)])
+    def test_what_still_learns_steeply_is_not_held_up(self, share: float, told: bool) -> None:
+        """Whatever test accuracy does meanwhile, at one epoch or throughout."""
+        for test in ([99.0, 97.0, *[99.0] * 8], [99.0] * 5 + [99.2, 98.8, 99.0, 98.8, 99.2]):
+            rows = made_rows(test, train=99.0)
+            losses = [2 - i / 10 for i in range(5)] + [1 - share * i / 4 for i in range(5)]
+            assert (learning_rate(rung_of(with_losses(rows, losses))) is not None) == told
+
+    def test_a_loss_that_rose_is_told_though_it_falls_again(self) -> None:
+        train = [98.0, 99.0, 90.0, 94.0, 95.0, 96.0, 97.0, 97.5, 98.0, 98.5]
+        found = learning_rate(rung_of(made_rows([99.0] * 10, train=train)))
+        assert found is not None
+        assert "the training loss rose, to 10.0 times its lowest before" in found.sentence
 
     def test_a_steep_climb_is_no_movement(self) -> None:
         test = [20.0, 30.0, 40.0, 50.0, 55.0, 60.0, 90.0, 94.0, 95.0, 95.5]
@@ -169,6 +189,23 @@ class TestTooLow:
     def test_noise_is_no_smooth_climb(self, fall: float, told: bool) -> None:
         climb = [95.0] * 5 + [97.9, 98.1, 98.1 - fall, 98.0, 98.1]
         assert (learning_rate(rung_of(falling(climb, share=0.3))) is not None) == told
+
+    # At 90 % the binomial error is 0.3 points; a twentieth of the test error of 10.02 % is 0.501.
+    @pytest.mark.parametrize(("fall", "told"), [(0.49, True), (0.52, False)])
+    def test_large_errors_move_more(self, fall: float, told: bool) -> None:
+        climb = [80.0] * 5 + [89.8, 90.3, 90.3 - fall, 90.0, 90.3]
+        assert (learning_rate(rung_of(falling(climb, share=0.3))) is not None) == told
+
+    # From ln 10 = 2.3026 to 1.9 it is 0.4026, and a fifth of that is 0.0805, 4 % of the loss.
+    @pytest.mark.parametrize(("fall", "told"), [(0.082, True), (0.079, False)])
+    def test_what_has_hardly_begun_is_not_steep_yet(self, fall: float, told: bool) -> None:
+        losses = [2.3, 2.2, 2.1, 2.05, 2.0] + [1.9 + fall * (4 - i) / 4 for i in range(5)]
+        rows = with_losses(made_rows(self.CLIMB, train=self.CLIMB, lr=0.001), losses)
+        found = learning_rate(rung_of(rows))
+        assert (found is not None) == told
+        if found is not None:
+            assert found.verdict == "too low"
+            assert "by 4% from 1.982 to 1.900" in found.sentence
 
     @pytest.mark.parametrize(("last", "told"), [(0.0005, True), (0.0004, False)])
     def test_a_rate_that_was_lowered_is_not_told(self, last: float, told: bool) -> None:

@@ -41,6 +41,15 @@ def test_text() -> None:
     assert "For one run:  --set train.optimizer.lr=0.002" in text
 
 
+def test_text_tells_of_a_limit_only_where_there_is_one() -> None:
+    limit = "a tenth of the minimum, but no more than where the validation loss is least."
+    assert limit in range_text(FOUND)
+    assert FOUND.suggestion is not None
+    free = dataclasses.replace(FOUND.suggestion, limited=False)
+    text = range_text(dataclasses.replace(FOUND, suggestion=free))
+    assert "the steepest and a tenth of the minimum.\n" in text
+
+
 def test_text_without_a_suggestion() -> None:
     text = range_text(NOTHING)
     assert text.endswith("Nothing to suggest: at no rate did the validation loss fall.")

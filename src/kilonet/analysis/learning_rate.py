@@ -13,13 +13,18 @@ from itertools import pairwise
 
 from kilonet.analysis.findings import Figure, Finding
 from kilonet.analysis.measurements import Measurements
+from kilonet.analysis.statistics import binomial_error
 from kilonet.analysis.words import count, percent, points
 from kilonet.record import RunRecord
 from kilonet.spec import Run
 
 LOSS_RISE = 1.2
 """Diverging: an epoch's training loss and its training error are each at least this many times the
-lowest before it. Both, as either alone can rise a little in a sound training."""
+lowest before it. Both, as either alone can rise a little in a sound training …"""
+
+RISE_IN_ERRORS = 4.0
+"""… and the training error is higher by at least this many binomial errors of as many images as
+test. Where next to nothing is left to learn, a few images are a fifth of it."""
 
 GUESSING_RATIO = 1.1
 """Worse than guessing: over the first epoch the training loss is more than this many times that of
@@ -41,11 +46,20 @@ MOVEMENT_SHARE = 0.2
 """… and more than this share of the test error, in a training that no longer climbs."""
 
 STEEP_FALL = 0.1
-"""Still steep: over the last window the training loss fell by more than this share."""
+"""Still steep: over the last window the training loss fell by more than this share. Such a training
+is not held up by its rate: however its test accuracy jumps meanwhile, with batch norm's running
+statistics say, that is no sign of one too high."""
+
+LATE_SHARE = 0.2
+"""Or still at its beginning: of all that the training loss came down from guessing, more than this
+share came in the last window. What has hardly begun is not steep yet."""
 
 FALL_IN_ERRORS = 1.0
 """Smoothly: from no epoch of the last window to the next did test accuracy fall by more than this
-many binomial errors. A small network without normalisation is steep and noisy at any rate."""
+many binomial errors. A small network without normalisation is steep and noisy at any rate …"""
+
+FALL_SHARE = 0.05
+"""… nor by more than this share of the test error, where that is more: large errors move more."""
 
 HELD_SHARE = 0.5
 """Held: the last learning rate is at least this share of the highest."""
@@ -60,10 +74,11 @@ def learning_rate(
 ) -> Finding | None:
     """``too high``, ``too low``, ``stuck`` or None, where the rows show none of them.
 
-    Too high is what more than half of the seeds show by their loss or by a jump of their accuracy,
-    or all together by their movement. Too low is a network that underfits and still improves, whose
-    training loss falls in every epoch of the last window, steeply and smoothly, and whose rate was
-    not lowered meanwhile. Stuck is one that never did better than guessing.
+    Too high is what more than half of the seeds show by their loss; or by a jump of their accuracy,
+    or all together by their movement, where the training loss no longer falls steeply. Too low is a
+    network that underfits and still improves, whose training loss falls in every epoch of the last
+    window, steeply or from where it began, and smoothly, and whose rate was not lowered meanwhile.
+    Stuck is one that never did better than guessing.
 
     Args:
         records: the rung's runs.
@@ -92,11 +107,14 @@ def learning_rate(
     learning = climbs and findings["fit"].verdict == "underfits"
     if not learning or gain is None or measured.lr_last < HELD_SHARE * measured.lr_peak:
         return None
-    losses = measured.losses[-measured.window :]
-    fall = 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
-    if fall <= STEEP_FALL or not all(after < before for before, after in pairwise(losses)):
+    losses, fall = _last_losses(measured), _fall(measured)
+    late = losses[0] - losses[-1] > LATE_SHARE * (guessing - losses[-1])
+    if not (fall > STEEP_FALL or late):
         return None
-    if _largest_fall(records, measured) > FALL_IN_ERRORS * measured.binomial:
+    if not all(after < before for before, after in pairwise(losses)):
+        return None
+    smooth = max(FALL_IN_ERRORS * measured.binomial, FALL_SHARE * (100 - measured.test))
+    if _largest_fall(records, measured) > smooth:
         return None
     sentence = (
         f"The learning rate of {rate} looks too low for {count(measured.epochs, 'epoch')}: "
@@ -122,13 +140,15 @@ def _signs_of_too_high(
             f"over the first epoch the training loss was {measured.losses[0]:.2f}, more than the "
             f"{guessing:.2f} of guessing"
         )
-    rises = [rise for rise in map(_loss_rise, records) if rise is not None]
+    rises = [rise for record in records if (rise := _loss_rise(record, measured)) is not None]
     if 2 * len(rises) > len(records):
         ratio, epoch = max(rises)
         signs.append(
             f"the training loss rose{_of_seeds(len(rises), len(records))}, to {ratio:.1f} times "
             f"its lowest before, in epoch {epoch}, and the training error with it"
         )
+    if _fall(measured) > STEEP_FALL:
+        return signs
     jumps = [jump for record in records if (jump := _jump(record, measured)) is not None]
     if 2 * len(jumps) > len(records):
         ratio, epoch, before, after = max(jumps)
@@ -149,11 +169,21 @@ def _signs_of_too_high(
     return signs
 
 
+def _last_losses(measured: Measurements) -> tuple[float, ...]:
+    return measured.losses[-measured.window :]
+
+
+def _fall(measured: Measurements) -> float:
+    """Of the training loss over the last window, a share of what it was."""
+    losses = _last_losses(measured)
+    return 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
+
+
 def _of_seeds(found: int, seeds: int) -> str:
     return "" if seeds == 1 else f" in {found} of {seeds} seeds"
 
 
-def _loss_rise(record: RunRecord) -> tuple[float, int] | None:
+def _loss_rise(record: RunRecord, measured: Measurements) -> tuple[float, int] | None:
     """The largest rise over the lowest training loss before it, and its epoch."""
     found = None
     lowest_loss = lowest_error = math.inf
@@ -162,7 +192,10 @@ def _loss_rise(record: RunRecord) -> tuple[float, int] | None:
         # What is learned to nought has no multiple, and does not diverge.
         if min(lowest_loss, lowest_error) > 0:
             rise = loss / lowest_loss
-            if rise >= LOSS_RISE and error / lowest_error >= LOSS_RISE:
+            images = measured.images
+            binomial = max(binomial_error(100 - lowest_error, images=images), 100 / images)
+            by_errors = error - lowest_error >= RISE_IN_ERRORS * binomial
+            if min(rise, error / lowest_error) >= LOSS_RISE and by_errors:
                 found = max(found or (rise, row.epoch), (rise, row.epoch))
         lowest_loss, lowest_error = min(lowest_loss, loss), min(lowest_error, error)
     return found

@@ -126,9 +126,10 @@ def range_text(found: RangeTest) -> str:
         f"Steepest descent of the training loss: {said.steepest:.1e}; its minimum: "
         f"{said.minimum:.1e}; least validation loss: {said.best_validation:.1e}."
     )
+    limit = ", but no more than where the validation loss is least" if said.limited else ""
     lines.append(
-        f"Suggestion: {said.lr:g}, the geometric mean of the steepest and a tenth of the minimum, "
-        "but no more than where the validation loss is least."
+        f"Suggestion: {said.lr:g}, the geometric mean of the steepest and a tenth of the minimum"
+        f"{limit}."
     )
     lines.append(f"In a study:   {change_line(found)}")
     lines.append(f"For one run:  --set {found.key}={said.lr:g}")

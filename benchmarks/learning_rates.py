@@ -1,0 +1,384 @@
+"""Do the analysis' learning-rate rules hold on networks that they were not fitted to?
+
+The thresholds of "too high", "too low" and "stuck" were fitted to trainings of the bundled network.
+Here other networks train at a grid of rates, with two optimisers:
+
+    python benchmarks/learning_rates.py --set first --out held-out-first
+
+Two sets of networks were named before anything was trained: the first to test the rules on, the
+second for whatever is changed in the light of the first. Each set has images of its own, all from
+MNIST's training set: TRAIN_IMAGES to train on, and HELD_OUT_IMAGES in the place of a test set, so
+that the analysis reads them as it would any. MNIST's test images are not looked at.
+
+What counts as true was set before, too. An accuracy is the mean of the last LAST epochs. A rate is
+*good* where its error is at most GOOD times the least of its grid, or within ERRORS binomial errors
+of that. What is worse is *too low* below the good rates, *too high* above them, and *between* them
+neither; more than CLEAR times the least error is *clearly* so. An accuracy of at most CHANCE is
+guessing. Right of a good rate is to say nothing; of another, the word for it, or "stuck" where it
+guesses. Where the loss is no number the engine has the word, and the analysis sees nothing.
+
+Finished runs stay in ``--out`` and are not trained again. The range test is tried on the same
+grids by range_test.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from kilonet.analysis import analyse, binomial_error
+from kilonet.data import load_dataset
+from kilonet.environment import cpu_name
+from kilonet.errors import DivergenceError
+from kilonet.record import RunRecord
+from kilonet.run import folder_name, train
+from kilonet.spec import Net, Run, Study, load_study
+from kilonet.study import RungResult, StudyResult
+from kilonet.table import Table
+
+EPOCHS, BATCH_SIZE = 15, 128
+TRAIN_IMAGES, HELD_OUT_IMAGES = 20_000, 10_000
+LAST = 3
+GOOD, ERRORS, CLEAR = 1.25, 2.0, 2.0
+CHANCE = 12.0
+"""Percent: the commonest of ten digits is 11.2 % of MNIST, and two binomial errors are 0.6."""
+
+RATES = {
+    "sgd": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "adam": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+}
+CONV_RELU = ["conv", "relu"]
+NORMED = ["conv", "relu", "batchnorm"]
+NORMED_FIRST = ["conv", "batchnorm", "relu"]
+END = ["gap", "pointwise 10 bare"]
+
+# set → name → block, layers
+SETS: dict[str, dict[str, tuple[list[str], list]]] = {
+    "first": {
+        "plain": (CONV_RELU, ["conv 8", "maxpool 2", "conv 16", "maxpool 2", "conv 16", *END]),
+        "depthwise": (
+            NORMED_FIRST,
+            ["conv 8 stride=2 pad=1", "depthwise pad=1", "pointwise 24",
+             "depthwise stride=2 pad=1", "pointwise 48", *END],
+        ),
+        "strided": (
+            NORMED, ["conv 8 stride=2 pad=1", "conv 16 stride=2 pad=1", "conv 24 pad=1", *END]
+        ),
+        "residual": (
+            NORMED_FIRST,
+            ["conv 8 stride=2 pad=1", {"residual": ["conv 8 pad=1", "conv 8 pad=1"]}, "relu",
+             "conv 16 stride=2 pad=1", *END],
+        ),
+        "perceptron": (CONV_RELU, ["flatten", "linear 32", "relu", "linear 10"]),
+    },
+    "second": {
+        "LeNet": (
+            CONV_RELU,
+            ["conv 6 kernel=5 pad=2 bias", "avgpool 2", "conv 12 kernel=5 bias", "avgpool 2",
+             "flatten", "linear 32", "relu", "linear 10"],
+        ),
+        "five by five": (
+            NORMED, ["conv 8 kernel=5", "maxpool 2", "conv 16 kernel=5", "maxpool 2", *END]
+        ),
+        "SiLU, dropout": (
+            ["conv", "batchnorm", "silu", "dropout 0.1"],
+            ["conv 8 stride=2 pad=1", "conv 16 pad=1", "avgpool 2", "conv 24", *END],
+        ),
+        "grouped": (
+            NORMED,
+            ["conv 16 stride=2", "conv 24 groups=4 pad=1", "maxpool 2", "conv 32 groups=8 pad=1",
+             *END],
+        ),
+        "seven by seven": (
+            CONV_RELU,
+            ["conv 8 kernel=7 stride=2 pad=3", "maxpool 2", "conv 16 kernel=5", "flatten",
+             "linear 10"],
+        ),
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A network of a set and an optimiser: what a grid of rates is trained for."""
+
+    network: str
+    optimizer: str
+
+    def __str__(self) -> str:
+        return f"{self.network}, {self.optimizer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is trained, and where it is kept.
+
+    Attributes:
+        name: of the set.
+        networks: name → block, layers.
+        folder: of the runs.
+        images: an NPZ file.
+        epochs: of each run.
+        rates: optimiser → learning rates.
+    """
+
+    name: str
+    networks: dict[str, tuple[list[str], list]]
+    folder: Path
+    images: Path
+    epochs: int
+    rates: dict[str, tuple[float, ...]]
+
+    @property
+    def places(self) -> list[Place]:
+        return [Place(network=n, optimizer=o) for n in self.networks for o in self.rates]
+
+    def run_at(self, place: Place, lr: float, *, seed: int = 1) -> Run:
+        block, layers = self.networks[place.network]
+        optimizer: dict[str, Any] = {"name": place.optimizer, "lr": lr}
+        if place.optimizer == "sgd":
+            optimizer["momentum"] = 0.9
+        return Run(
+            net=Net.from_dict({"input": [1, 28, 28], "block": block, "layers": layers}),
+            data={"name": str(self.images)},
+            train={
+                "epochs": self.epochs,
+                "batch_size": BATCH_SIZE,
+                "optimizer": optimizer,
+                "seed": seed,
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        record: of the run; None where the loss was no number.
+        lr: its learning rate.
+        accuracy: percent, mean of the last :data:`LAST` epochs; 0 without a record.
+        verdict: of the analysis, "" where it says nothing; "no number" without a record.
+    """
+
+    record: RunRecord | None
+    lr: float
+    accuracy: float
+    verdict: str
+
+    @property
+    def error(self) -> float:
+        """Percent."""
+        return 100 - self.accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a rate is, by the accuracies of its grid.
+
+    Attributes:
+        word: good, too low, too high or between.
+        clear: whether its error is more than :data:`CLEAR` times the least.
+        guesses: whether it came to no more than :data:`CHANCE`.
+    """
+
+    word: str
+    clear: bool
+    guesses: bool
+
+    @property
+    def right(self) -> frozenset[str]:
+        """The verdicts that fit."""
+        words = {"good": "", "between": ""}
+        return frozenset({words.get(self.word, self.word)} | ({"stuck"} if self.guesses else set()))
+
+
+def held_out(name: str, folder: Path) -> Path:
+    """The set's images as an NPZ file in the folder, drawn from MNIST's training set."""
+    path = folder / "digits.npz"
+    if not path.exists():
+        mnist = load_dataset("mnist")
+        drawn = np.random.Generator(np.random.Philox(0)).permutation(len(mnist.train_labels))
+        count = TRAIN_IMAGES + HELD_OUT_IMAGES
+        mine = drawn[list(SETS).index(name) * count :][:count]
+        ours, others = np.split(mine, [TRAIN_IMAGES])
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            path,
+            train_images=mnist.train_images[ours],
+            train_labels=mnist.train_labels[ours],
+            test_images=mnist.train_images[others],
+            test_labels=mnist.train_labels[others],
+        )
+    return path
+
+
+def train_one(run: Run, folder: Path) -> RunRecord | None:
+    """The run's record, from its folder where it is finished; None where its loss is no number."""
+    try:
+        return train(run, folder=folder / "runs" / folder_name(run), threads=1, resume=True)
+    except DivergenceError:
+        return None
+
+
+def train_all(runs: Sequence[Run], folder: Path) -> list[RunRecord | None]:
+    """All of them, one a core."""
+    tasks = (joblib.delayed(train_one)(run, folder) for run in runs)
+    return list(joblib.Parallel(n_jobs=joblib.cpu_count(), verbose=1)(tasks))
+
+
+def verdict(record: RunRecord | None, *, target: float) -> str:
+    """What the analysis says of the learning rate of a study of this one run."""
+    if record is None:
+        return "no number"
+    base = {"net": record.run.net, "data": record.run.data, "train": record.run.train}
+    step = {"name": "alone", "change": {"train.epochs": record.run.train.epochs}}
+    study = Study(name="alone", target=target, step=[step], **base)
+    rung = RungResult(
+        rung=study.rungs[0], parameters=record.run.net.num_parameters, records=(record,)
+    )
+    result = StudyResult(study=study, path=record.path, rungs=(rung,))
+    images = record.environment["data"]["test_images"]
+    findings = analyse(result, test_images=images).rungs[0].findings
+    return next((found.verdict for found in findings if found.kind == "learning rate"), "")
+
+
+def trial(run: Run, record: RunRecord | None, *, target: float) -> Trial:
+    lr = run.train.optimizer.lr
+    accuracy = 0.0
+    if record is not None:
+        accuracy = statistics.fmean(row.test_accuracy for row in record.rows[-LAST:])
+    return Trial(record=record, lr=lr, accuracy=accuracy, verdict=verdict(record, target=target))
+
+
+def train_grids(setting: Setting, *, target: float) -> dict[Place, list[Trial]]:
+    """Each place's trainings, by rising rate, seed 1."""
+    keys = [(place, lr) for place in setting.places for lr in setting.rates[place.optimizer]]
+    runs = [setting.run_at(place, lr) for place, lr in keys]
+    grids: dict[Place, list[Trial]] = {place: [] for place in setting.places}
+    for (place, _), run, record in zip(keys, runs, train_all(runs, setting.folder), strict=True):
+        grids[place].append(trial(run, record, target=target))
+    return grids
+
+
+def truths(grid: Sequence[Trial], *, images: int) -> list[Truth]:
+    """What each rate of a grid is; they rise."""
+    least = min(trial.error for trial in grid)
+    within = ERRORS * binomial_error(100 - least, images=images)
+    limit = max(GOOD * least, least + within)
+    good = [trial.lr for trial in grid if trial.error <= limit]
+
+    def word(trial: Trial) -> str:
+        if trial.error <= limit:
+            return "good"
+        if trial.lr < good[0]:
+            return "too low"
+        return "too high" if trial.lr > good[-1] else "between"
+
+    return [
+        Truth(
+            word=word(trial),
+            clear=trial.error > max(CLEAR * least, limit),
+            guesses=trial.accuracy <= CHANCE,
+        )
+        for trial in grid
+    ]
+
+
+def grid_table(
+    grids: dict[Place, list[Trial]], known: dict[Place, list[Truth]], optimizer: str
+) -> Table:
+    """A network a row, a rate a column: accuracy, bold where good, and what is said."""
+
+    def cell(trial: Trial, truth: Truth) -> str:
+        if trial.record is None:
+            return "no number"
+        shown = f"{trial.accuracy:.2f}"
+        shown = f"**{shown}**" if truth.word == "good" else shown
+        return f"{shown} {trial.verdict}".strip()
+
+    places = [place for place in grids if place.optimizer == optimizer]
+    rates = [f"{trial.lr:g}" for trial in grids[places[0]]]
+    rows = [
+        (place.network, *(cell(*pair) for pair in zip(grids[place], known[place], strict=True)))
+        for place in places
+    ]
+    return Table(columns=(optimizer, *rates), rows=tuple(rows), left=frozenset({0}))
+
+
+def summary_table(trials: Sequence[Trial], known: Sequence[Truth]) -> Table:
+    """How often what is said is right, by what the rate is; without those of no number."""
+    pairs = [pair for pair in zip(trials, known, strict=True) if pair[0].record is not None]
+    groups: dict[str, Callable[[Truth], bool]] = {
+        "good": lambda t: t.word == "good",
+        "too low, clearly": lambda t: t.word == "too low" and t.clear and not t.guesses,
+        "too low, a little": lambda t: t.word == "too low" and not t.clear,
+        "too low, guessing": lambda t: t.word == "too low" and t.guesses,
+        "too high, clearly": lambda t: t.word == "too high" and t.clear and not t.guesses,
+        "too high, a little": lambda t: t.word == "too high" and not t.clear,
+        "too high, guessing": lambda t: t.word == "too high" and t.guesses,
+        "bad between good ones": lambda t: t.word == "between",
+    }
+    rows = []
+    for name, holds in groups.items():
+        some = [(trial.verdict, truth) for trial, truth in pairs if holds(truth)]
+        right = sum(said in truth.right for said, truth in some)
+        wrong = sum(bool(said) and said not in truth.right for said, truth in some)
+        silent = sum(not said and said not in truth.right for said, truth in some)
+        rows.append((name, *map(str, (len(some), right, wrong, silent))))
+    columns = ("The rate is", "Trainings", "Right", "A wrong word", "Nothing said")
+    return Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
+
+
+def read_options(description: str) -> Setting:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--set", choices=SETS, default="first", help="of networks (first)")
+    parser.add_argument("--out", type=Path, required=True, help="a folder to keep the runs in")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of each run ({EPOCHS})")
+    parser.add_argument("--only", action="append", help="this network of the set alone")
+    parser.add_argument("--rates", type=float, nargs="+", help="these rates alone, rising")
+    options = parser.parse_args()
+    return Setting(
+        name=options.set,
+        networks={n: net for n, net in SETS[options.set].items() if n in (options.only or (n,))},
+        folder=options.out,
+        images=held_out(options.set, options.out),
+        epochs=options.epochs,
+        rates=dict.fromkeys(RATES, tuple(options.rates)) if options.rates else RATES,
+    )
+
+
+def main() -> None:
+    setting = read_options(__doc__.splitlines()[0])
+    own = load_study("mnist-8k").target
+    grids = train_grids(setting, target=own)
+    known = {place: truths(grid, images=HELD_OUT_IMAGES) for place, grid in grids.items()}
+    every = [trial for grid in grids.values() for trial in grid]
+    print(
+        f"{cpu_name()}, {joblib.cpu_count()} cores; {len(every)} trainings of the {setting.name} "
+        f"set, {setting.epochs} epochs on {TRAIN_IMAGES:,} images, seed 1. Accuracy in percent on "
+        f"{HELD_OUT_IMAGES:,} others, good rates bold, and what is said with a target of {own:g}:\n"
+    )
+    for optimizer in RATES:
+        print(grid_table(grids, known, optimizer).to_markdown(), end="\n\n")
+    truth = [truth for place in grids for truth in known[place]]
+    print(f"With a target of {own:g} %:\n")
+    print(summary_table(every, truth).to_markdown())
+    reached = []
+    for grid in grids.values():
+        target = math.floor(10 * max(trial.accuracy for trial in grid)) / 10
+        reached += [replace(t, verdict=verdict(t.record, target=target)) for t in grid]
+    print("\nWith a target that the network reaches, its grid's best rounded down to 0.1 %:\n")
+    print(summary_table(reached, truth).to_markdown())
+
+
+if __name__ == "__main__":
+    main()
