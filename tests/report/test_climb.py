@@ -11,9 +11,11 @@ from rich.console import Console
 from kilonet.record import EpochRow
 from kilonet.report.climb import Climb
 from kilonet.report.display import TaskBar, TimeLeft
+from kilonet.report.figures import learning_curves
+from kilonet.report.rebuild import analyse_records, write_reports
 from kilonet.spec import Run, Study
 from kilonet.store import RunFolder
-from kilonet.study import StudyResult, run_study
+from kilonet.study import RungResult, StudyResult, run_study
 from kilonet.tasks import Failure, Task
 
 
@@ -357,9 +359,35 @@ def test_a_report_of_runs_that_are_damaged_or_too_large_stops_nothing(
     assert str(play.climb.unreported).startswith(f"{logits}: truncated or altered; restore")
     logits.write_bytes(content)
 
-    def starved(*arguments: object) -> None:
+    def starved(*arguments: object, **named: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("kilonet.report.climb.write_reports", starved)
     assert len(play.climb.conclude(result)["steps"]) == 2
     assert "report.html: out of memory; finished runs are kept" in str(play.climb.unreported)
+
+
+def test_each_picture_is_drawn_once_and_the_reports_are_those_of_the_records(
+    result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ladder of n rungs takes n pictures of curves, not n (n + 1) / 2."""
+    drawn = []
+
+    def draw(ran: RungResult, *, target: float, path: Path) -> None:
+        drawn.append(ran.rung.number)
+        learning_curves(ran, target=target, path=path)
+
+    monkeypatch.setattr("kilonet.report.figures.learning_curves", draw)
+    play = Play(result)
+    for number in (1, 2):
+        for seed in (1, 2):
+            play.begin(number, seed)
+            play.end(number, seed)
+        play.verdict(*range(1, number + 1))
+    assert drawn == [1, 2]
+    pages = [path for path in result.path.rglob("*") if path.suffix in {".md", ".html", ".png"}]
+    assert len(pages) == 5
+    climbed = {path: path.read_bytes() for path in pages}
+    write_reports(result, analyse_records(result))
+    assert drawn == [1, 2, 1, 2]
+    assert {path: path.read_bytes() for path in pages} == climbed

@@ -62,6 +62,7 @@ class Climb(StudyObserver):
         self._ended: set[_Page] = set()
         self._headings = 0
         self._engine = ""
+        self._drawn: set[int] = set()
         self.unreported: str | None = None
 
     def __enter__(self) -> Self:
@@ -224,7 +225,8 @@ class Climb(StudyObserver):
             return None
         again = f"finished runs are kept, and 'kilonet report {result.path}' writes it"
         try:
-            write_reports(result, analysis)
+            write_reports(result, analysis, drawn=self._drawn)
+            self._drawn = {ran.rung.number for ran in result.rungs}
         except KilonetError as error:
             self.unreported = f"{error}; {again}"
         except MemoryError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,17 @@ FIGURES = "figures"
 """The folder beside the report that its pictures are in."""
 
 
-def write_report(result: StudyResult, analysis: StudyAnalysis, path: Path) -> None:
+def write_report(
+    result: StudyResult, analysis: StudyAnalysis, path: Path, *, drawn: Collection[int] = ()
+) -> None:
     """Write the report and, in ``figures/`` beside it, its pictures.
 
     Args:
         result: the study, or the part of it that has run.
         analysis: of the same rungs.
         path: the Markdown file.
+        drawn: numbers of rungs of which the pictures are there: they do not change any more, and
+            take most of a report's time.
 
     Raises:
         StoreError: if a file cannot be written.
@@ -36,9 +41,10 @@ def write_report(result: StudyResult, analysis: StudyAnalysis, path: Path) -> No
     # Pictures first: a report never links to one that is not there.
     figures.ladder(result, analysis, folder / _ladder_figure())
     for ran in result.rungs:
-        figures.learning_curves(
-            ran, target=analysis.target, path=folder / _rung_figure(ran.rung.number)
-        )
+        if ran.rung.number not in drawn:
+            figures.learning_curves(
+                ran, target=analysis.target, path=folder / _rung_figure(ran.rung.number)
+            )
     write_atomically(path, render(result, analysis, folder=folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,11 @@ def analyse_records(result: StudyResult) -> StudyAnalysis:
     return analyse(result, test_images=data["test_images"], errors=errors)
 
 
-def write_reports(result: StudyResult, analysis: StudyAnalysis) -> tuple[Path, Path]:
-    """Both reports of a study, in its folder."""
+def write_reports(
+    result: StudyResult, analysis: StudyAnalysis, *, drawn: Collection[int] = ()
+) -> tuple[Path, Path]:
+    """Both reports of a study, in its folder; ``drawn`` as :func:`markdown.write_report` has it."""
     path = result.path
-    markdown.write_report(result, analysis, path / MARKDOWN_REPORT)
+    markdown.write_report(result, analysis, path / MARKDOWN_REPORT, drawn=drawn)
     write_html(result, analysis, path / HTML_REPORT)
     return path / MARKDOWN_REPORT, path / HTML_REPORT
