@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,19 @@ def test_what_helped_is_not_undone() -> None:
     assert "Without dropout" not in titles(helped)
     nothing = last_rung(study, high, high, high)
     assert "Without dropout" in titles(nothing)
+
+
+def test_what_stands_against_another_rung_is_no_steps_effect() -> None:
+    """Of an unfinished study, rung 3 is held against rung 1: dropout gets no credit for both."""
+    study = study_of(PLAIN, ROTATION, DROPOUT, STEP)
+    low, high = seeds(99.0, train=99.1), seeds(99.2, train=99.1, step=0.02)
+    whole = made_result(study, [low, low, high, high])
+    part = replace(whole, rungs=(whole.rungs[0], *whole.rungs[2:]))
+    for result, against in ((whole, 2), (part, 1)):
+        *_, third, fourth = analyse(result, test_images=TEST_IMAGES).rungs
+        assert third.effect is not None
+        assert (third.effect.against, third.effect.final.verdict) == (against, "better")
+        assert ("Without dropout" in titles(fourth)) == (against == 1)
 
 
 def test_what_hurt_is_not_suggested_again() -> None:

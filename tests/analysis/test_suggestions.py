@@ -156,6 +156,14 @@ def test_overfitting_asks_for_dropout_first(history: str, p: float) -> None:
     assert first.change == {"net.block": ["conv", "relu", "batchnorm", f"dropout {p}"]}
 
 
+def test_strong_overfitting_asks_for_smooth_labels_too() -> None:
+    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
+    for history, offered in (("over-fits a little", False), ("over-fits strongly", True)):
+        steps = analysed(study, HISTORIES[history]).next_steps
+        changes = [step.change for step in steps if step.title == "Label smoothing"]
+        assert changes == ([{"train.label_smoothing": 0.1}] if offered else [])
+
+
 def test_then_for_augmentation() -> None:
     study = study_with(RUNS["dropout"], BUDGETS["the notebook's"])
     first, second, *_ = analysed(study, HISTORIES["over-fits a little"]).next_steps

@@ -145,9 +145,14 @@ def analyse(
     if errors and len(errors) != len(result.rungs):
         raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
     effects, effects_on_first = compare_rungs(result)
-    verdicts = {ran.rung.number: effect for ran, effect in zip(result.rungs, effects, strict=True)}
+    # Of an unfinished study a rung may be missing: what stands against another is no step's effect.
+    of_step = {
+        ran.rung.number: effect
+        for ran, effect in zip(result.rungs, effects, strict=True)
+        if effect is not None and effect.against == ran.rung.number - 1
+    }
     ladder = [
-        Tried(number=rung.number, run=rung.run, effect=verdicts.get(rung.number))
+        Tried(number=rung.number, run=rung.run, effect=of_step.get(rung.number))
         for rung in result.study.rungs
     ]
     rungs: list[RungAnalysis] = []
