@@ -9,8 +9,6 @@ allowed, the row says so. The training is a small real one, of 640 digits.
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
 import json
 import os
 import resource
@@ -20,20 +18,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from fault_bench import (
+    KILONET,
+    Bench,
+    Outcome,
+    digest,
+    mounted,
+    obey_permissions,
+    outcome,
+    row,
+)
+from study_faults import STUDY_FAULTS
 
-from kilonet.atomic import is_aside
-from kilonet.data import load_dataset
 from kilonet.sealed import json_from_bytes, json_to_bytes
-from kilonet.spec import load_run, load_study, to_toml
 
-EPOCHS = 3
-KILONET = [sys.executable, "-m", "kilonet"]
 # Clocks of the process go forward and back by days; what measures durations is left alone.
 JUMPING = """
 import sys, time
@@ -54,108 +55,6 @@ try:
 except KilonetError as error:
     sys.exit(f"kilonet: {error}")
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a command came to: its exit code and its last line on standard error."""
-
-    code: int
-    line: str
-
-
-class Bench:
-    """A folder to break things in, a small run, and what it comes to when nothing is broken."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        mnist = load_dataset("mnist")
-        data = folder / "small.npz"
-        np.savez(
-            data,
-            train_images=mnist.train_images[:640],
-            train_labels=mnist.train_labels[:640],
-            test_images=mnist.test_images[:200],
-            test_labels=mnist.test_labels[:200],
-        )
-        changes = {"data.name": str(data), "train.epochs": EPOCHS, "train.batch_size": 64}
-        self.spec = folder / "small.toml"
-        self.spec.write_text(to_toml(load_run("interim").replace(changes)))
-        study = load_study("mnist-8k").replace({**changes, "seeds": 1})
-        self.study = folder / "study.toml"
-        self.study.write_text(to_toml(study.replace({"step": study.to_dict()["step"][:2]})))
-        self.whole = folder / "whole"
-        outcome = self.train(self.whole)
-        assert outcome.code == 0, outcome.line
-        self.weights = digest(self.whole / "weights.safetensors")
-
-    def train(self, out: Path, *options: str, **how: Callable[[], None]) -> Outcome:
-        """``kilonet train``, with ``before`` called in the new process before it begins."""
-        return self.run([*KILONET, "train", str(self.spec), "--out", str(out), *options], **how)
-
-    def run(self, command: list[str], *, before: Callable[[], None] | None = None) -> Outcome:
-        """Run a command and keep its last line."""
-        done = subprocess.run(
-            command, capture_output=True, text=True, preexec_fn=before, check=False, timeout=300
-        )
-        return outcome(done.returncode, done.stderr, folder=self.folder)
-
-    def finished_copy(self, name: str) -> Path:
-        """A whole, finished run of its own."""
-        return Path(shutil.copytree(self.whole, self.folder / name))
-
-    def stopped_copy(self, name: str) -> Path:
-        """A run that lost its results and goes on at its checkpoint."""
-        folder = self.finished_copy(name)
-        for result in ("weights.safetensors", "predictions.npz"):
-            (folder / result).unlink()
-        return folder
-
-    def state(self, folder: Path) -> str:
-        """What a folder holds, in words."""
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        debris = [name for name in names if is_aside(name)]
-        rows = folder / "epochs.jsonl"
-        epochs = len(rows.read_text().splitlines()) if rows.exists() else 0
-        told = f"{epochs} of {EPOCHS} epochs"
-        if "weights.safetensors" in names:
-            same = digest(folder / "weights.safetensors") == self.weights
-            told = f"all {EPOCHS} epochs; weights {'the same' if same else 'OTHER'} bits"
-        return told + (f"; DEBRIS {debris}" if debris else "")
-
-
-def outcome(code: int, stderr: str, *, folder: Path) -> Outcome:
-    """The last line, without the folder's own long name."""
-    lines = [line for line in stderr.splitlines() if line.strip()] or [""]
-    assert "Traceback" not in stderr, stderr
-    return Outcome(code=code, line=lines[-1].replace(f"{folder}/", ""))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextmanager
-def mounted(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
-    """A file system in memory; gives a function that mounts it anew with other options."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
-
-    def again(options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
-
-    try:
-        yield again
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def obey_permissions() -> None:
-    """Let root be refused as anybody is: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
-    for capability in (1, 2):
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
 
 
 def full_from_the_start(bench: Bench) -> list[str]:
@@ -312,25 +211,6 @@ def killed(bench: Bench) -> list[str]:
     return row("killed in the middle of a save", told, survived, then, bench.state(out))
 
 
-def two_at_once(bench: Bench) -> list[str]:
-    """The same command twice at the same time."""
-    out = bench.folder / "two"
-    command = [*KILONET, "study", str(bench.study), "--out", str(out)]
-    both = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    ended = [(process.communicate()[1], process.returncode) for process in both]
-    # The one that was refused tells more than the one that was not.
-    ended.sort(key=lambda end: -end[1])
-    told = outcome(ended[0][1], ended[0][0], folder=bench.folder)
-    survived = f"the other one ended with {ended[1][1]}"
-    then = bench.run(command)
-    runs = sorted((out / "runs").iterdir())
-    finished = sum((run / "weights.safetensors").exists() for run in runs)
-    return row("two studies at once in one folder", told, survived, then, f"{finished} whole runs")
-
-
 def out_of_memory(bench: Bench) -> list[str]:
     """With as much address space as the program needs to begin, and not enough to train."""
     for megabytes in range(100, 2000, 20):
@@ -372,15 +252,6 @@ def jumping_clock(bench: Bench) -> list[str]:
     return row("clock jumps by days at every look", told, survived, then, bench.state(out))
 
 
-def row(fault: str, told: Outcome, survived: str, then: Outcome, after: str) -> list[str]:
-    """A line of the table."""
-    line = f"`{told.line}`" if told.line.startswith("kilonet:") else "(no complaint)"
-    if told.line.startswith("("):
-        line = told.line
-    mended = f"exit {then.code}: {after}"
-    return [fault, line, str(told.code), survived, mended]
-
-
 FAULTS: list[Callable[[Bench], list[str]]] = [
     full_from_the_start,
     full_in_the_middle,
@@ -404,9 +275,9 @@ FAULTS: list[Callable[[Bench], list[str]]] = [
         )
     ),
     killed,
-    two_at_once,
     out_of_memory,
     jumping_clock,
+    *STUDY_FAULTS,
 ]
 
 

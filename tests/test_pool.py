@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kilonet.pool
+import kilonet.run
 from kilonet.data import Dataset, load_dataset
 from kilonet.lock import LOCK, locked
 from kilonet.pool import Job, Outcome, Worker, serve
@@ -156,6 +158,11 @@ def test_a_worker_that_hangs_is_killed(
     assert not worker.alive
     with locked(tmp_path / "run"):  # which the system took back
         pass
+
+
+def test_a_run_waits_for_as_long_as_a_killed_studys_worker_may_take() -> None:
+    """Else the same command, run again at once, fails where it would go on."""
+    assert kilonet.run._PATIENCE >= kilonet.pool._STOP_SECONDS + 1
 
 
 def process_of(folder: Path) -> int:

@@ -1,0 +1,285 @@
+"""What goes wrong while a study runs: memory, disks and folders of which one run is damaged."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from fault_bench import KILONET, Bench, Outcome, is_whole, mounted, obey_permissions, outcome, row
+
+from kilonet.lock import LOCK
+from kilonet.sealed import json_from_bytes, json_to_bytes
+
+BATCH_NORM, DROPOUT, WIDE = 1, 2, 3
+"""The rungs of the small study."""
+
+
+def two_at_once(bench: Bench) -> list[str]:
+    """The same command twice at the same time."""
+    out = bench.folder / "two"
+    command = bench.study_command(out)
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in both]
+    # The one that was refused tells more than the one that was not.
+    ended.sort(key=lambda end: -end[1])
+    told = outcome(ended[0][1], ended[0][0], folder=bench.folder)
+    survived = f"the other one ended with {ended[1][1]}"
+    then = bench.study(out)
+    state = bench.study_state(out)
+    return row("two studies at once in one folder", told, survived, then, state)
+
+
+def starved_worker(bench: Bench) -> list[str]:
+    """As much address space for each process as all need but the worker of one rung."""
+    for megabytes in range(300, 1500, 50):
+        out = bench.folder / f"starved-{megabytes}"
+
+        def limit(size: int = megabytes << 20) -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+        done = subprocess.run(
+            bench.study_command(out), capture_output=True, text=True, preexec_fn=limit, check=False
+        )
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        others = is_whole(bench.run_of(out, BATCH_NORM)) and is_whole(bench.run_of(out, DROPOUT))
+        if done.returncode == 1 and "'Wide'" in last and "out of memory" in last and others:
+            told = outcome(done.returncode, done.stderr, folder=bench.folder)
+            survived = bench.study_state(out)
+            then = bench.study(out)
+            fault = f"out of memory in a worker ({megabytes} MiB of address space)"
+            return row(fault, told, survived, then, bench.study_state(out))
+        if done.returncode == 0:
+            break
+    return ["out of memory in a worker", "not provoked: less is too little for the study itself"]
+
+
+def killed_worker(bench: Bench) -> list[str]:
+    """SIGKILL to the worker of one rung, as the kernel does where memory runs out."""
+    out = bench.folder / "killed-worker"
+    told = while_running(bench, out, WIDE, lambda _, worker: os.kill(worker, signal.SIGKILL))
+    survived = bench.study_state(out)
+    then = bench.study(out)
+    return row("a worker killed (SIGKILL)", told, survived, then, bench.study_state(out))
+
+
+def terminated(bench: Bench) -> list[str]:
+    """SIGTERM to the study alone, as a scheduler does; the workers are to see it by themselves."""
+    out = bench.folder / "terminated"
+    told = while_running(bench, out, WIDE, lambda study, _: os.kill(study, signal.SIGTERM))
+    survived = bench.study_state(out)
+    then = bench.study(out)
+    return row("a study told to end (SIGTERM)", told, survived, then, bench.study_state(out))
+
+
+def study_disk_full(bench: Bench) -> list[str]:
+    """A disk with room for the smaller runs, not for the wide one, nor for a report."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="320k") as again:
+        out = disk / "study"
+        told = bench.study(out)
+        survived = bench.study_state(out)
+        again("size=16m")
+        then = bench.study(out)
+        return row("disk full while a study runs", told, survived, then, bench.study_state(out))
+
+
+def report_disk_full(bench: Bench) -> list[str]:
+    """A disk that the runs have filled up."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="16m") as again:
+        out = disk / "study"
+        shutil.copytree(bench.whole_study / "runs", out / "runs")
+        again(f"size={sum(map(pages, disk.rglob('*'))) + 8}k")
+        told = bench.study(out)
+        survived = bench.study_state(out)
+        again("size=16m")
+        then = bench.run([*KILONET, "report", str(out)])
+        state = f"{bench.study_state(out)}; report {exists(out / 'report.html')}"
+        fault = "disk full as the report is drawn (then `kilonet report`)"
+        return row(fault, told, survived, then, state)
+
+
+def study_read_only(bench: Bench) -> list[str]:
+    """The disk turns read-only before the study goes on."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="16m") as again:
+        out = Path(shutil.copytree(bench.study_copy("source-ro-study", without=WIDE), disk / "s"))
+        again("ro")
+        told = bench.study(out)
+        survived = bench.study_state(out)
+        again("rw")
+        then = bench.study(out)
+        return row("study on a read-only file system", told, survived, then, bench.study_state(out))
+
+
+def report_read_only(bench: Bench) -> list[str]:
+    """A report is asked for where none can be written."""
+    disk = bench.folder / "disk"
+    with mounted(disk, size="16m") as again:
+        out = Path(shutil.copytree(bench.study_copy("source-ro-report"), disk / "s"))
+        again("ro")
+        command = [*KILONET, "report", str(out)]
+        told = bench.run(command)
+        survived = bench.study_state(out)
+        again("rw")
+        then = bench.run(command)
+        return row("`kilonet report`, read-only", told, survived, then, bench.study_state(out))
+
+
+def permission_lost(bench: Bench) -> list[str]:
+    """A run's folder may no longer be written into, from the middle of its training on."""
+    out = bench.folder / "denied-study"
+    run = bench.run_of(out, WIDE)
+    told = while_running(bench, out, WIDE, lambda *_: run.chmod(0o555), before=obey_permissions)
+    survived = bench.study_state(out)
+    run.chmod(0o755)
+    then = bench.study(out)
+    state = bench.study_state(out)
+    return row("a run's folder loses its write permission", told, survived, then, state)
+
+
+def damaged_run(bench: Bench) -> list[str]:
+    """The rows of a finished run are cut; another run is still to be trained."""
+    return damaged(bench, "epochs.jsonl", "a run in a study truncated (`epochs.jsonl`)", cut)
+
+
+def damaged_logits(bench: Bench) -> list[str]:
+    """The report's part of a finished run is cut; another run is still to be trained."""
+    return damaged(bench, "predictions.npz", "a run in a study truncated (`predictions.npz`)", cut)
+
+
+def newer_run(bench: Bench) -> list[str]:
+    """A run in the study was written by a later version; another is still to be trained."""
+
+    def newer(content: bytes) -> bytes:
+        return json_to_bytes({**json_from_bytes(content), "format": 3})
+
+    return damaged(bench, "environment.json", "a run of a newer format in a study", newer)
+
+
+def damaged(bench: Bench, name: str, fault: str, damage: Callable[[bytes], bytes]) -> list[str]:
+    """Damage a file of one run in a study of which another is to be trained."""
+    out = bench.study_copy(f"study-{len(list(bench.folder.iterdir()))}", without=DROPOUT)
+    path = bench.run_of(out, BATCH_NORM) / name
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+    changed = path.read_bytes()
+    told = bench.study(out)
+    others = exists(bench.run_of(out, DROPOUT) / "predictions.npz")
+    survived = f"the damaged file {'as it was' if path.read_bytes() == changed else 'CHANGED'}; "
+    survived += f"the other run {others}"
+    path.write_bytes(content)
+    then = bench.study(out)
+    return row(fault, told, survived, then, bench.study_state(out))
+
+
+def report_in_the_way(bench: Bench) -> list[str]:
+    """Where the report is to be there is a folder; a run is still to be trained."""
+    out = bench.study_copy("no-report", without=WIDE)
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
+    told = bench.study(out)
+    survived = bench.study_state(out)
+    (out / "report.html").rmdir()
+    then = bench.study(out)
+    state = f"{bench.study_state(out)}; report {exists(out / 'report.html')}"
+    return row("`report.html` cannot be written", told, survived, then, state)
+
+
+def spec_cut(bench: Bench) -> list[str]:
+    """Half of ``study.toml``; what the line says is then done."""
+    out = bench.study_copy("cut-spec")
+    spec = out / "study.toml"
+    spec.write_bytes(cut(spec.read_bytes()))
+    told = bench.study(out)
+    survived = bench.study_state(out)
+    spec.unlink()
+    then = bench.study(out)
+    return row("`study.toml` truncated", told, survived, then, bench.study_state(out))
+
+
+def compare_damaged(bench: Bench) -> list[str]:
+    """One of two studies that are compared is damaged."""
+    out = bench.study_copy("not-comparable")
+    path = bench.run_of(out, DROPOUT) / "epochs.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(cut(content))
+    command = [*KILONET, "compare", str(bench.whole_study), str(out)]
+    told = bench.run(command)
+    survived = bench.study_state(out)
+    path.write_bytes(content)
+    then = bench.run(command)
+    state = bench.study_state(out)
+    return row("`kilonet compare` with a damaged study", told, survived, then, state)
+
+
+def while_running(
+    bench: Bench,
+    out: Path,
+    rung: int,
+    happen: Callable[[int, int], object],
+    *,
+    before: Callable[[], None] | None = None,
+) -> Outcome:
+    """Run a study; once a rung's run is begun, ``happen`` gets the study's process and its own."""
+    study = subprocess.Popen(
+        bench.study_command(out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509  there are no threads here
+    )
+    run = bench.run_of(out, rung)
+    worker = ""
+    while not worker or not (run / "run.toml").exists():
+        assert study.poll() is None, study.communicate()
+        time.sleep(0.001)
+        with suppress(OSError):
+            worker = (run / LOCK).read_text().partition(" ")[0]
+    happen(study.pid, int(worker))
+    _, stderr = study.communicate()
+    return outcome(study.returncode, stderr, folder=bench.folder)
+
+
+def pages(path: Path) -> int:
+    """What a file takes of a file system in memory, KiB."""
+    return -(-path.stat().st_size // 4096) * 4 if path.is_file() else 0
+
+
+def cut(content: bytes) -> bytes:
+    """The first half."""
+    return content[: len(content) // 2]
+
+
+def exists(path: Path) -> str:
+    """Whether a file is there, in a word."""
+    return "made" if path.is_file() else "MISSING"
+
+
+STUDY_FAULTS: list[Callable[[Bench], list[str]]] = [
+    two_at_once,
+    starved_worker,
+    killed_worker,
+    terminated,
+    study_disk_full,
+    report_disk_full,
+    study_read_only,
+    report_read_only,
+    permission_lost,
+    damaged_run,
+    damaged_logits,
+    newer_run,
+    report_in_the_way,
+    spec_cut,
+    compare_damaged,
+]
