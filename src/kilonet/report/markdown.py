@@ -15,7 +15,7 @@ from kilonet.analysis.words import count, percent
 from kilonet.atomic import write_atomically
 from kilonet.data.catalogue import DATASET_NAMES
 from kilonet.record import RunRecord
-from kilonet.report import figures, tables
+from kilonet.report import figures, standing, tables
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
 
@@ -60,6 +60,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
         target=percent(analysis.target),
         budget=budget_words(result),
         seeds=f"{count(min(rung.seeds for rung in analysis.rungs), 'seed')} a rung.",
+        unfinished=standing.unfinished(result),
         conclusions=analysis.conclusions,
         ladder_figure=_ladder_figure(),
         ladder=tables.ladder(result, analysis),
