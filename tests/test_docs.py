@@ -30,6 +30,10 @@ def test_the_study_in_the_docs_holds() -> None:
     study = Study.from_dict(tomllib.loads(example))
     assert len(study.rungs) == 2
     assert study.rungs[1].run.train.optimizer.lr == 0.02
+    # 72 + 1152 + 2304 + 2304 + 160 weights of convolutions, 2 · (8 + 16 + 16 + 16) of batch norm.
+    assert study.budget.parameters is not None
+    assert study.rungs[0].run.net.num_parameters == 6104 <= study.budget.parameters
+    assert all(rung.run.train.epochs <= (study.budget.epochs or 0) for rung in study.rungs)
 
 
 def test_every_layer_and_its_keys_are_documented() -> None:

@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="kilonet",
-    help="A workbench for image classifiers of a few thousand parameters.",
+    epilog="Each command has an example: 'kilonet study --help'.",
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,10 +39,15 @@ _Set = Annotated[
         "--set", metavar="PATH=VALUE", help="Change a value, e.g. train.epochs=5. May be repeated."
     ),
 ]
-_Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
-_Engine = Annotated[str, typer.Option(help="auto (native, else torch), native or torch.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. A GPU needs torch.")]
-_Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine. Default: all.")]
+_Engine = Annotated[
+    str, typer.Option(metavar="NAME", help="auto (native, else torch), native or torch.")
+]
+_Device = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. A GPU needs torch.")
+]
+_Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Threads of the engine. Default: all.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
 
@@ -89,8 +94,10 @@ def run_command(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
+        message = error.format_message().rstrip(".")
         hint = f"; see '{context.command_path} --help'" if context is not None else ""
-        return _fail(error.format_message().rstrip(".") + hint, 2)
+        # "Did you mean …?" says what to do already.
+        return _fail(message + ("" if message.endswith("?") else hint), 2)
     except KeyboardInterrupt:  # a second one, while the first was seen to
         code = INTERRUPTED
     except BrokenPipeError:
@@ -138,7 +145,10 @@ def _root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """A workbench for image classifiers of a few thousand parameters."""
+    """A workbench for image classifiers of a few thousand parameters.
+
+    Begin with 'kilonet study': it climbs the bundled ladder on MNIST and writes a report.
+    """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -148,17 +158,24 @@ def _root(
 )
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A bundled study or a TOML file.")
+        str, typer.Argument(metavar="STUDY", help="A bundled study (mnist-8k) or a TOML file.")
     ] = "mnist-8k",
     settings: _Set = None,
-    out: _Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for the results. Default: kilonet-studies/NAME."
+        ),
+    ] = None,
     engine: _Engine = "auto",
     device: _Device = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of all runs together. Default: all.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads of all runs together. Default: all."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once, at most. Default: one a thread.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Runs at once, at most. Default: one a thread."),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another process's study in the folder.")
@@ -206,10 +223,19 @@ def study(
 def train(
     name: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="A bundled run, a TOML file or a run's folder."),
+        typer.Argument(
+            metavar="RUN", help="A bundled run (interim), a TOML file or a run's folder."
+        ),
     ] = "interim",
     settings: _Set = None,
-    out: _Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for the run. Default: one under kilonet-runs, named by what is trained.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
     ] = False,
@@ -269,11 +295,15 @@ def train(
     if as_json:
         _print_json(run_json(record))
         return
-    _say(console, str(record.log_table))
+    width, log = _width(console), record.log_table
+    _say(console, str(log) if width is None else log.to_text(width=width))
     _say(console, f"Run folder: {record.path}")
 
 
-@app.command(epilog="Example: kilonet report kilonet-studies/mnist-8k")
+@app.command(
+    short_help="Rebuild a study's or a run's reports.",
+    epilog="Example: kilonet report kilonet-studies/mnist-8k",
+)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, or a run's.")],
     as_json: _Json = False,
@@ -289,10 +319,13 @@ def report(
         typer.echo(f"Report: {file}")
 
 
-@app.command(epilog="Example: kilonet compare kilonet-studies/mnist-8k other-ladder")
+@app.command(
+    short_help="Set studies or runs side by side.",
+    epilog="Example: kilonet compare kilonet-studies/mnist-8k other-ladder",
+)
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of studies or runs.")
+        list[Path], typer.Argument(metavar="DIR", help="Folders of studies or runs.")
     ],
     as_json: _Json = False,
 ) -> None:
@@ -306,7 +339,8 @@ def compare(
     if as_json:
         _print_json(comparison.to_json(found))
         return
-    _say(_console(as_json), comparison.to_text(found))
+    console = _console(as_json)
+    _say(console, comparison.to_text(found, width=_width(console)))
 
 
 def _find_lr(
@@ -322,18 +356,23 @@ def _find_lr(
     if as_json:
         _print_json(range_json(found, picture=picture))
         return
-    _say(console, range_text(found))
+    _say(console, range_text(found, width=_width(console)))
     _say(console, f"Curve: {picture}")
 
 
 @app.command(epilog="Example: kilonet summary interim --json")
 def summary(
     name: Annotated[
-        str, typer.Argument(metavar="NET", help="A bundled network, a TOML file or a run's folder.")
+        str,
+        typer.Argument(
+            metavar="NET", help="A bundled network (interim), a TOML file or a run's folder."
+        ),
     ],
     budget: Annotated[
         int | None,
-        typer.Option(min=1, help="Most parameters, else the study's; exit code 1 when over."),
+        typer.Option(
+            min=1, metavar="N", help="Most parameters, else the study's; exit code 1 when over."
+        ),
     ] = None,
     as_json: _Json = False,
 ) -> None:
@@ -347,8 +386,8 @@ def summary(
         _print_json(found.to_json())
     else:
         console = _console(as_json)
-        on_screen = console.is_terminal
-        _say(console, found.to_text(width=console.width) if on_screen else str(found))
+        width = _width(console)
+        _say(console, str(found) if width is None else found.to_text(width=width))
     check_budget(net, parameters=budget or limit.parameters, where=name)
 
 
@@ -378,6 +417,7 @@ def data(
 
 
 @app.command(
+    short_help="Time the native engine beside PyTorch and JAX.",
     epilog="Example: kilonet bench --quick --json",
 )
 def bench(
@@ -389,7 +429,7 @@ def bench(
         ),
     ] = "interim",
     threads: _Threads = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Turns of each contender.")] = 5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Steps alone: no evaluation, epochs or memory.")
     ] = False,
@@ -430,6 +470,11 @@ def bench(
 def _console(as_json: bool) -> Console:
     """Where people read: standard error when standard output is for a program."""
     return Console(stderr=as_json, highlight=False)
+
+
+def _width(console: Console) -> int | None:
+    """Columns of the screen; None in a file or a pipe, where lines may be as long as they are."""
+    return console.width if console.is_terminal else None
 
 
 def _say(console: Console, text: str) -> None:

@@ -220,7 +220,7 @@ def test_a_bar_and_its_seed_are_seen_at_any_width(result: StudyResult, width: in
 
 def test_a_long_ladder_leaves_room_for_the_bars(result: StudyResult) -> None:
     step = result.study.to_dict()["step"][0]
-    steps = [{**step, "name": f"Rung of many {i}"} for i in range(1, 41)]
+    steps = [{**step, "name": f"Rung of many {i}, with a name " * 4} for i in range(1, 41)]
     study = Study.from_dict({**result.study.to_dict(), "step": steps})
     console = Console(
         file=io.StringIO(), width=80, height=20, force_terminal=True, color_system=None
@@ -237,7 +237,9 @@ def test_a_long_ladder_leaves_room_for_the_bars(result: StudyResult) -> None:
         console.print(climb._display.render())
     lines = capture.get().splitlines()
     assert len(lines) < 20
-    assert any("Rung of many 31" in line and "0 of 2" in line for line in lines)
+    assert any(line.startswith("31  Rung of many 31") and "0 of 2" in line for line in lines)
+    mean = f"{record.final_test_accuracy:.2f}%"
+    assert any(line.startswith("30  Rung") and line.rstrip().endswith(mean) for line in lines)
     assert "31. Rung of many" in capture.get()
 
 

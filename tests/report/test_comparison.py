@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,34 @@ def test_two_studies_by_hand(tmp_path: Path) -> None:
     text = to_text(found)
     assert "+0.20 [-0.05, +0.45] no difference shown" in text
     assert "99.10%" in text
+
+
+def test_a_narrow_screen_gets_lists(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST, SECOND], names=["One", "Two"])
+    b = make_study(tmp_path / "b", [SECOND, FIRST], names=["One", "Other"], lr=0.02)
+    found = compare_folders([a, b])
+    found = replace(found, labels=("a", "b"))
+    assert to_text(found, width=500) == to_text(found)
+    text = to_text(found, width=60)
+    ends = [stats.t.interval(0.95, 2, np.mean(s), stats.sem(s)) for s in (FIRST, SECOND)]
+    assert text.splitlines()[:6] == [
+        "One",
+        "  a (7,864 parameters, 3 seeds)",
+        "    99.10% [{:.2f}, {:.2f}]".format(*ends[0]),
+        "  b (7,864 parameters, 3 seeds)",
+        "    99.30% [{:.2f}, {:.2f}]; +0.20 [-0.05, +0.45] no difference shown".format(*ends[1]),
+        "Two",
+    ]
+    assert "| One  | train.optimizer.lr | 0.01 | 0.02 |" in text  # narrow enough for a table
+    assert to_text(found, width=30).endswith("One: train.optimizer.lr\n  a: 0.01\n  b: 0.02")
+
+
+def test_what_differs_in_every_rung_stands_once(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST, SECOND], names=["One", "Two"])
+    b = make_study(tmp_path / "b", [SECOND, FIRST], names=["One", "Two"], lr=0.02)
+    found = compare_folders([a, b])
+    assert settings_table(found).rows == (("all", "train.optimizer.lr", "0.01", "0.02"),)
+    assert [len(row) for row in to_json(found)["settings"]] == [1, 1]
 
 
 def test_no_shared_name_and_a_run_meet_the_last_rung(tmp_path: Path) -> None:

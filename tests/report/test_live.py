@@ -72,3 +72,12 @@ def test_a_bar_that_is_cut_off_is_taken_away() -> None:
         live.begin_epoch(0, num_steps=10)
         live.step(batch=0, loss=1.0, accuracy=10.0)
     assert live._progress.tasks == []
+
+
+def test_lines_break_between_words_on_a_narrow_terminal() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=60, color_system=None)
+    Live(console).end_epoch(ROW, correct=9717, count=10000)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(" ".join(lines).split()) == f"Epoch 0: train 88.16%. {TEST_LINE}"

@@ -35,6 +35,12 @@ def test_a_report_is_whole(tmp_path: Path) -> None:
         assert f"[{record.path.name}](runs/{record.path.name})" in text
 
 
+def test_rungs_that_are_left_out_are_named() -> None:
+    head = rendered(notebook_result()).partition("\n- ")[0]
+    assert head.endswith("left out: rung 4 (Step scheduler).**\n")
+    assert "left out" not in rendered(seeded_result(seeds=2))
+
+
 def test_every_part_of_every_rung() -> None:
     result = notebook_result()
     text = rendered(result)

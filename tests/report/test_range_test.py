@@ -50,6 +50,14 @@ def test_text_tells_of_a_limit_only_where_there_is_one() -> None:
     assert "the steepest and a tenth of the minimum.\n" in text
 
 
+def test_text_for_a_narrow_screen() -> None:
+    wide, narrow = range_text(FOUND), range_text(FOUND, width=80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert [w for w in narrow.split() if "█" not in w] == [w for w in wide.split() if "█" not in w]
+    # 80 columns less the 66 beside a bar.
+    assert max(line.count("█") for line in narrow.splitlines()) == 14
+
+
 def test_text_without_a_suggestion() -> None:
     text = range_text(NOTHING)
     assert text.endswith("Nothing to suggest: at no rate did the validation loss fall.")

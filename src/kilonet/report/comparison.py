@@ -6,9 +6,11 @@ where no name is shared, the last rung meets the last; a run stands for one rung
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from kilonet.analysis import Difference, Statistics, compare, correct, describe
@@ -26,6 +28,9 @@ OTHER_IMAGES = "measured on other test images: not compared"
 """What stands for a difference between accuracies that do not compare."""
 
 ABSENT = "–"
+
+EVERYWHERE = "all"
+"""What stands for the rungs of a setting that differs in the same way in each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +102,8 @@ def compare_folders(folders: Sequence[Path]) -> Comparison:
     return Comparison(labels=labels, rows=_corrected(entries))
 
 
-def to_text(comparison: Comparison) -> str:
-    """The comparison for a terminal."""
+def to_text(comparison: Comparison, *, width: int | None = None) -> str:
+    """The comparison for a terminal; as lists where tables are wider than ``width`` columns."""
     rows = tuple(
         (
             entry.rung or row[0].rung or ABSENT,
@@ -112,18 +117,49 @@ def to_text(comparison: Comparison) -> str:
         for entry in row
     )
     columns = ("Rung", "Folder", "Params", "Seeds", "Final test accuracy", "Against the first")
-    parts = [str(Table(columns=columns, rows=rows, left=frozenset({0, 1, 5})))]
+    table = Table(columns=columns, rows=rows, left=frozenset({0, 1, 5}))
+    parts = [str(table) if _fits(table, width) else _as_list(comparison)]
     several = len(comparison.differences)
     if several:
         corrected = f"; corrected for {count(several, 'comparison')} (Holm)" if several > 1 else ""
-        parts.append(
+        note = (
             "Differences are paired by seed, percentage points, final epoch, with their "
             f"intervals{corrected}."
         )
+        parts.append(note if width is None else fill(note, width))
     settings = settings_table(comparison)
     parts.append("Settings that differ:" if settings.rows else "No setting differs but the seed.")
-    parts += [str(settings)] if settings.rows else []
+    if settings.rows:
+        parts.append(str(settings) if _fits(settings, width) else _settings_as_list(settings))
     return "\n".join(parts)
+
+
+def _fits(table: Table, width: int | None) -> bool:
+    return width is None or max(map(len, str(table).splitlines())) <= width
+
+
+def _as_list(comparison: Comparison) -> str:
+    """A line or two a folder, under the rung's name."""
+    lines = []
+    for row in comparison.rows:
+        lines.append(row[0].rung or ABSENT)
+        for entry in row:
+            named = f", {entry.rung}" if entry.rung and entry.rung != row[0].rung else ""
+            seeds = f"{entry.parameters:,} parameters, {count(len(entry.seeds), 'seed')}"
+            lines.append(f"  {comparison.labels[entry.folder]}{named} ({seeds})")
+            against = entry.note if entry.difference is None else difference_cell(entry.difference)
+            final = mean_with_interval(entry.final)
+            lines.append(f"    {final}{'; ' if against else ''}{against}")
+    return "\n".join(lines)
+
+
+def _settings_as_list(settings: Table) -> str:
+    lines = []
+    for rung, path, *values in settings.rows:
+        lines.append(f"{rung}: {path}")
+        for label, value in zip(settings.columns[2:], values, strict=True):
+            lines.append(f"  {label}: {value}")
+    return "\n".join(lines)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -147,14 +183,22 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """What differs in the settings of entries that meet, a value a folder."""
-    rows = []
-    for row in comparison.rows:
+    """What differs in the settings of entries that meet, a value a folder.
+
+    What differs in the same way wherever folders meet stands once.
+    """
+    meetings = [row for row in comparison.rows if len(row) > 1]
+    lines: list[tuple[str, tuple[str, ...]]] = []
+    for row in meetings:
         settings = {entry.folder: entry.settings for entry in row}
         for path in _differing(row):
             values = (settings.get(i, {}).get(path) for i in range(len(comparison.labels)))
             cells = (ABSENT if value is None else inline(value) for value in values)
-            rows.append((row[0].rung or ABSENT, path, *cells))
+            lines.append((row[0].rung or ABSENT, (path, *cells)))
+    times = Counter(cells for _, cells in lines)
+    rows = dict.fromkeys(
+        (EVERYWHERE if times[cells] == len(meetings) > 1 else rung, *cells) for rung, cells in lines
+    )
     columns = ("Rung", "Setting", *comparison.labels)
     return Table(columns=columns, rows=tuple(rows), left=frozenset(range(len(columns))))
 

@@ -39,6 +39,9 @@ _WIDE = 100
 _NARROW = 72
 """Columns from which on there is room for an accuracy."""
 
+_BESIDE = 45
+"""Columns of the ladder beside its names: number, seeds and mean, and what is between them."""
+
 _HINT = "Ctrl-C stops; the same command goes on"
 
 
@@ -113,7 +116,7 @@ class Display:
         """What stands at the foot of the terminal now."""
         parts: list[RenderableType] = [self._progress] if self._progress.tasks else []
         left = self._work.seconds()
-        about = "" if left is None else f"about {timedelta(seconds=round(left))} left; "
+        about = "" if left is None else f"about {timedelta(seconds=round(left))} left. "
         # The last line is short and always there: the terminal writes its ^C behind it, and at the
         # end of a full line that would begin another, which nobody takes away.
         return Group(self._ladder(), *parts, Text(about + _HINT, style="dim", no_wrap=True))
@@ -121,12 +124,13 @@ class Display:
     def _ladder(self) -> RichTable:
         table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("", justify="right")
-        table.add_column("Rung", overflow="ellipsis", no_wrap=True)
+        table.add_column("Rung", no_wrap=True)
         table.add_column("Seeds done", justify="right", no_wrap=True)
         table.add_column("Mean final accuracy", justify="right", no_wrap=True)
         rungs = self._study.rungs
-        # Heading, bars, last line and the line that is being printed want their room.
-        room = max(3, self._console.height - len(self._progress.tasks) - 4)
+        # Bars want their room, and what is printed above them half of the screen.
+        height = self._console.height
+        room = max(3, min(height // 2, height - len(self._progress.tasks) - 4))
         first = 0
         if len(rungs) > room:
             open_ = (i for i, rung in enumerate(rungs) if not self._is_done(rung.number))
@@ -137,7 +141,7 @@ class Display:
             mean = fmean(record.final_test_accuracy for record in records) if records else None
             table.add_row(
                 str(rung.number),
-                Text(rung.step.name),
+                Text(_cut(rung.step.name, self._console.width - _BESIDE)),
                 f"{done}, {failed} failed" if failed else done,
                 # Of some of the seeds it says little.
                 "" if mean is None else f"{mean:.2f}%",
@@ -161,8 +165,13 @@ class _Name(ProgressColumn):
         number, name, seed = (task.fields[key] for key in ("number", "name", "seed"))
         begin, end = f"{number}. ", f", seed {seed}"
         share = 0.45 if self._console.width >= _WIDE else 0.36
-        room = max(4, int(share * self._console.width) - len(begin) - len(end))
-        return Text(begin + (name if len(name) <= room else f"{name[: room - 1]}…") + end)
+        room = int(share * self._console.width) - len(begin) - len(end)
+        return Text(begin + _cut(name, room) + end)
+
+
+def _cut(name: str, room: int) -> str:
+    room = max(room, 4)
+    return name if len(name) <= room else f"{name[: room - 1]}…"
 
 
 class _State(ProgressColumn):

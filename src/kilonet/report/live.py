@@ -87,7 +87,8 @@ class Live:
             self._task = None
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        whole = not self.console.is_terminal
+        self.console.print(line, markup=False, highlight=False, soft_wrap=whole)
 
 
 def begin_line(run: Run, *, engine: str, folder: Path, epochs_done: int) -> str:

@@ -13,7 +13,7 @@ from kilonet.analysis import RungAnalysis, StudyAnalysis
 from kilonet.analysis.words import count, percent
 from kilonet.atomic import write_atomically
 from kilonet.data.catalogue import DATASET_NAMES
-from kilonet.report import figures, tables
+from kilonet.report import figures, standing, tables
 from kilonet.report.provenance import environment_lines
 from kilonet.study import RungResult, StudyResult
 from kilonet.table import Table
@@ -64,6 +64,7 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
         target=percent(analysis.target),
         budget=budget_words(result),
         seeds=f"{count(min(rung.seeds for rung in analysis.rungs), 'seed')} a rung.",
+        unfinished=standing.unfinished(result),
         conclusions=analysis.conclusions,
         ladder_figure=_ladder_figure(),
         ladder=tables.ladder(result, analysis),

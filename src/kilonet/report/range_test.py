@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from textwrap import fill
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BAR = 40  # characters
+_BESIDE = 66  # of a line, for the figures before a bar and the marks behind it
 _STYLES = {
     "suggestion": (TARGET, "-."),
     "steepest descent": (TRAIN, ":"),
@@ -95,8 +97,13 @@ def range_json(found: RangeTest, *, picture: Path) -> dict[str, Any]:
     }
 
 
-def range_text(found: RangeTest) -> str:
-    """The curve as bars, a line where the validation split was looked at, and the suggestion."""
+def range_text(found: RangeTest, *, width: int | None = None) -> str:
+    """The curve as bars, a line where the validation split was looked at, and the suggestion.
+
+    Bars are shorter where a screen of ``width`` columns asks for it, and marks follow them at once.
+    """
+    longest = _BAR if width is None else max(8, min(_BAR, width - _BESIDE))
+    room = _BAR + 1 if width is None else 0
     looked = [
         (point, smoothed)
         for point, smoothed in zip(found.points, found.smoothed, strict=True)
@@ -106,34 +113,39 @@ def range_text(found: RangeTest) -> str:
     lines = [f"{'lr':>8}  {'train loss':>10}  {'validation':>10}"]
     marks = _marks(found, [point.lr for point, _ in looked])
     for point, smoothed in looked:
-        bar = "█" * round(_BAR * smoothed / top)
+        bar = "█" * round(longest * smoothed / top)
         mark = marks.get(point.lr, "")
-        lines.append(
-            f"{point.lr:8.1e}  {smoothed:10.4f}  {point.validation_loss:10.4f}  {bar:{_BAR}}{mark}"
-        )
+        figures = f"{point.lr:8.1e}  {smoothed:10.4f}  {point.validation_loss:10.4f}"
+        lines.append(f"{figures}  {bar:{room}}{mark}".rstrip())
     validated = f"{found.num_validation:,} validation images"
     if found.held_out:
         validated = f"{found.num_validation:,} training images held out for this test"
         validated += f" ({100 * HELD_OUT:g}%)"
     last = found.points[-1].lr
     ended = f"stopped at {last:.1e}, where the loss exploded" if found.exploded else "to its end"
-    lines += ["", f"Range test with {found.engine}: {len(found.points)} steps, {ended}."]
-    lines += [f"Looked at: {validated}; never the test set."]
-    if found.suggestion is None:
-        return "\n".join([*lines, "Nothing to suggest: at no rate did the validation loss fall."])
+    prose = [f"Range test with {found.engine}: {len(found.points)} steps, {ended}."]
+    prose += [f"Looked at: {validated}; never the test set."]
+    pasted = []
     said = found.suggestion
-    lines.append(
-        f"Steepest descent of the training loss: {said.steepest:.1e}; its minimum: "
-        f"{said.minimum:.1e}; least validation loss: {said.best_validation:.1e}."
-    )
-    limit = ", but no more than where the validation loss is least" if said.limited else ""
-    lines.append(
-        f"Suggestion: {said.lr:g}, the geometric mean of the steepest and a tenth of the minimum"
-        f"{limit}."
-    )
-    lines.append(f"In a study:   {change_line(found)}")
-    lines.append(f"For one run:  --set {found.key}={said.lr:g}")
-    return "\n".join(lines)
+    if said is None:
+        prose.append("Nothing to suggest: at no rate did the validation loss fall.")
+    else:
+        prose.append(
+            f"Steepest descent of the training loss: {said.steepest:.2g}; its minimum: "
+            f"{said.minimum:.2g}; least validation loss: {said.best_validation:.2g}."
+        )
+        limit = ", but no more than where the validation loss is least" if said.limited else ""
+        prose.append(
+            f"Suggestion: {said.lr:g}, the geometric mean of the steepest and a tenth of the "
+            f"minimum{limit}."
+        )
+        pasted = [
+            f"In a study:   {change_line(found)}",
+            f"For one run:  --set {found.key}={said.lr:g}",
+        ]
+    if width is not None:
+        prose = [fill(text, width) for text in prose]
+    return "\n".join([*lines, "", *prose, *pasted])
 
 
 def range_figure(found: RangeTest, path: Path) -> None:
@@ -169,7 +181,7 @@ def range_figure(found: RangeTest, path: Path) -> None:
     )
     for name, lr in _named(found):
         color, style = _STYLES[name]
-        label = f"{name}: {lr:.1e}"
+        label = f"{name}: {lr:.2g}"
         axes.axvline(lr, color=color, linestyle=style, linewidth=1.2, label=label)
     axes.set_xscale("log")
     # An explosion would press the rest flat.
@@ -195,5 +207,5 @@ def _marks(found: RangeTest, rates: list[float]) -> dict[float, str]:
     marks: dict[float, str] = {}
     for name, lr in _named(found):
         nearest = min(rates, key=lambda rate: abs(math.log(rate / lr)))
-        marks[nearest] = f"{marks[nearest]}, {name}" if nearest in marks else f"  < {name}"
+        marks[nearest] = f"{marks[nearest]}, {name}" if nearest in marks else f" < {name}"
     return marks

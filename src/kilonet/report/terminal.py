@@ -43,7 +43,7 @@ def rung_panel(
     step = ran.rung.step
     sections: list[RenderableType] = [
         _heading("Target"),
-        _indented(Text(step.target)) if step.target else Text(),
+        *([_indented(Text(step.target))] if step.target else []),
         _indented(Text(tables.change_line(ran), style="cyan")),
         _heading("Result"),
         _indented(_pairs(_result(ran, rung, budget=budget))),

@@ -97,6 +97,41 @@ def test_the_parts_in_their_order(page: Page) -> None:
         assert [text for _, text in page.all("h3")].count(part) == 2
 
 
+def test_the_first_number_has_its_interval(digits: StudyResult, page: Page) -> None:
+    best = max(analyse_records(digits).rungs, key=lambda rung: rung.final.mean).final
+    low, high = best.ci95 or (0.0, 0.0)
+    [small] = [text for _, text in page.all("small") if text.startswith("95% interval")]
+    assert small.startswith(f"95% interval [{low:.2f}, {high:.2f}]; rung ")
+    assert "optimistic" in small
+
+
+def test_words_are_explained_where_they_are_used(digits: StudyResult, page: Page) -> None:
+    def terms(page: Page) -> str:
+        return " ".join(text for _, text in page.all("dt"))
+
+    assert "How to read this" in [text for _, text in page.all("summary")]
+    for word in ("Rung", "Reached", "95% interval", "no difference shown", "Holm", "Calibration"):
+        assert word in terms(page)
+    lone = page_of(as_study(digits.rungs[0].records[0]), has_target=False)
+    assert "Calibration" in terms(lone)
+    for word in ("Rung", "Reached", "95% interval", "no difference shown", "Holm", "band"):
+        assert word not in terms(lone)
+
+
+def test_what_no_run_did_has_no_part(digits: StudyResult) -> None:
+    plain = StudyResult(study=digits.study, path=digits.path, rungs=digits.rungs[:1])
+    page = page_of(plain)
+    assert "What augmentation does" not in [text for _, text in page.all("h2")]
+    assert "Augmentation" not in [text for _, text in page.all("a")]
+
+
+def test_intervals_are_not_broken(page: Page) -> None:
+    cells = [t for n, a, t in page.elements if n == "td" and "l" in a.get("class", "").split()]
+    effects = [text for texts in cells for text in texts if "no difference shown" in text]
+    assert effects
+    assert all(re.search(r"\[[-+0-9.]+,\u00a0[-+0-9.]+\]", text) for text in effects)
+
+
 def test_headings_and_landmarks(page: Page) -> None:
     levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -276,6 +311,8 @@ def test_a_lone_run_is_held_against_no_target(digits: StudyResult) -> None:
     assert "100.00%" not in text
     assert "arget" not in text
     assert "kilonet report ." in text
+    assert "Seed 1: train accuracy and loss" in text
+    assert "Rung 1" not in text
     half = as_study(replace(record, rows=record.rows[:2]))
     notice = page_of(half, has_target=False).all("p")
     assert "Not finished: 2 of 3 epochs are done." in [text for _, text in notice]

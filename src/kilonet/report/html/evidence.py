@@ -138,7 +138,7 @@ def matrix(evidence: Evidence) -> list[MatrixRow]:
 def pairs(evidence: Evidence) -> Table:
     """The pairs of classes that are taken for one another most often."""
     errors = evidence.errors
-    rows = tuple(
+    rows: tuple[tuple[str, ...], ...] = tuple(
         (
             evidence.classes[pair.label],
             evidence.classes[pair.predicted],
@@ -147,7 +147,9 @@ def pairs(evidence: Evidence) -> Table:
         )
         for pair in errors.pairs[:MAX_PAIRS]
     )
-    columns = ("Class", "Taken for", "Images", "Seeds")
+    columns: tuple[str, ...] = ("Class", "Taken for", "Images", "Seeds")
+    if errors.seeds == 1:
+        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
     return Table(columns=columns, rows=rows, left=frozenset({0, 1}))
 
 

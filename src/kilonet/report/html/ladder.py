@@ -92,7 +92,7 @@ def ladder_scale(analysis: StudyAnalysis, *, axis: Scale) -> Markup:
     """The axis under the rungs; hidden from screen readers, which are told the numbers."""
     target = axis(analysis.target)
     marks: list[Markup] = []
-    for value in ticks(axis.low, axis.high, most=5):
+    for value in ticks(axis.low, axis.high, most=6):
         x = f"{number(axis(value))}%"
         marks.append(element("line", x1=x, x2=x, y1="0", y2="5", class_="axis"))
         # What the target's own label would cover is left to it.

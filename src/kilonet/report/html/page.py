@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from kilonet.report.provenance import environment_lines
 from kilonet.spec import Net, to_toml
 from kilonet.study import RungResult, StudyResult
 from kilonet.summary import Summary, summarise
+from kilonet.table import Table
 
 NUM_MISTAKES = 30
 """Images in the gallery of the best rung."""
@@ -34,6 +36,8 @@ NUM_OTHER_MISTAKES = 60
 
 MAX_LOG_ROWS = 6000
 """Epochs in all log tables together; beyond, each rung shows its first seed's alone."""
+
+_INTERVAL = re.compile(r"\[[-+]?[0-9.]+, [-+]?[0-9.]+\]")
 
 _Context = dict[str, Any]
 
@@ -124,9 +128,12 @@ class _Page:
     def _facts(self, ran: RungResult, rung: RungAnalysis) -> list[tuple[str, str, str]]:
         """(label, figure, note) of the numbers to be seen first, the best rung's."""
         several = len(self.result.rungs) > 1
-        which = f"rung {rung.number}, {rung.name}" if several else ""
+        which = f"rung {rung.number}, {rung.name}: the highest, so a little optimistic"
+        notes = [] if rung.final.ci95 is None else [f"95% interval {interval(*rung.final.ci95)}"]
+        if several:
+            notes.append(which)
         facts = [
-            ("Final test accuracy", percent(rung.final.mean), which),
+            ("Final test accuracy", percent(rung.final.mean), "; ".join(notes)),
             (
                 "Parameters",
                 f"{ran.parameters:,}",
@@ -142,7 +149,7 @@ class _Page:
 
     def _ladder(self) -> _Context:
         axis = ladder.ladder_axis(self.analysis)
-        table = tables.ladder(self.result, self.analysis)
+        table = _with_whole_intervals(tables.ladder(self.result, self.analysis))
         error = max(rung.binomial for rung in self.analysis.rungs)
         rows = []
         for ran, rung in zip(self.result.rungs, self.analysis.rungs, strict=True):
@@ -222,11 +229,11 @@ class _Page:
             "calibration_table": evidence.calibration_table(found),
         }
 
-    def _samples(self) -> _Context:
-        """What the last augmenting rung does to its training images."""
+    def _samples(self) -> _Context | None:
+        """What the last augmenting rung does to its training images; None where none augments."""
         augmenting = [ran for ran in self.result.rungs if ran.rung.run.data.augment]
         if not augmenting:
-            return {"missing": "No rung augments its training images."}
+            return None
         ran = augmenting[-1]
         found = self.archive.images(ran)
         if isinstance(found, str):
@@ -284,6 +291,16 @@ class _Page:
             if isinstance(found, str)
             else receptive_fields(summary, found[0].test_images, name=name),
         }
+
+
+def _with_whole_intervals(table: Table) -> Table:
+    """The table with cells that break before and behind an interval, but not within it."""
+    rows = tuple(tuple(_INTERVAL.sub(_unbroken, cell) for cell in row) for row in table.rows)
+    return replace(table, rows=rows)
+
+
+def _unbroken(interval: re.Match[str]) -> str:
+    return interval.group().replace(" ", "\u00a0")
 
 
 def _spread(final: Statistics) -> str:
