@@ -147,9 +147,14 @@ def budget_words(result: StudyResult) -> str:
 
 
 def images_named_from_the_start(result: StudyResult) -> bool:
-    """Whether images are found by a path that leads on from the folder the study was started in."""
-    names = {rung.run.data.name for rung in result.study.rungs} - set(DATASET_NAMES)
-    return any(not name.startswith("~") and not Path(name).is_absolute() for name in names)
+    """Whether a rung's images are named from the folder the study was started in."""
+    return any(is_named_from_the_start(rung.run.data.name) for rung in result.study.rungs)
+
+
+def is_named_from_the_start(name: str) -> bool:
+    """Whether a data set is found by a path that leads on from the folder a training began in."""
+    named = name in DATASET_NAMES or name.startswith("~") or Path(name).is_absolute()
+    return not named
 
 
 def _ladder_figure() -> str:

@@ -252,6 +252,15 @@ def test_without_the_images_the_rest_stands(digits: StudyResult) -> None:
     assert len(page.all("h2")) == 11
 
 
+def test_images_that_are_named_from_elsewhere_are_looked_for_there(colours: StudyResult) -> None:
+    page = page_of(colours, load=no_images)
+    missing = [text for a, text in page.all("p") if a.get("class") == "missing"]
+    assert missing
+    assert all("started in, so report from there" in text for text in missing)
+    lines = [text for _, text in page.all("code")]
+    assert "kilonet report PATH" in lines
+
+
 def test_other_images_are_not_taken_for_those_of_the_study(digits: StudyResult) -> None:
     def others(name: str) -> Dataset:
         data = load_dataset(name)

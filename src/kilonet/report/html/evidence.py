@@ -17,6 +17,7 @@ from kilonet.analysis import Errors, rung_errors
 from kilonet.data import Dataset
 from kilonet.errors import DataError, KilonetError
 from kilonet.report.html.pictures import Picture, picture
+from kilonet.report.markdown import is_named_from_the_start
 from kilonet.run import Images
 from kilonet.store import RunFolder
 from kilonet.study import RungResult
@@ -97,7 +98,10 @@ class Archive:
 def _said(error: KilonetError, ran: RungResult) -> str:
     """Why something is not shown; a page that is published names no folder of this machine."""
     folder = ran.records[0].path.parent
-    return f"Not shown: {str(error).replace(f'{folder}{os.sep}', '')}."
+    said = str(error).replace(f"{folder}{os.sep}", "")
+    if isinstance(error, DataError) and is_named_from_the_start(ran.rung.run.data.name):
+        said += "; its path begins at the folder the training was started in, so report from there"
+    return f"Not shown: {said}."
 
 
 @dataclass(frozen=True, kw_only=True)

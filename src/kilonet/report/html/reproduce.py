@@ -48,7 +48,7 @@ def commands(result: StudyResult, *, folder: Path, is_study: bool = True) -> Com
     prefix = "PATH/" if from_the_start else ""
 
     def quoted(path: Path) -> str:
-        return shlex.quote(prefix + relative(path, folder))
+        return shlex.quote(f"{prefix}{relative(path, folder)}".removesuffix("/."))
 
     here = quoted(result.path)
     data = result.rungs[0].rung.run.data.name
