@@ -1,7 +1,8 @@
 """Whether a rung's learning rate shows itself in its rows as too high or too low.
 
-The thresholds are set by trainings of the bundled network at learning rates four decades apart;
-docs/analysis.md has the table. A training whose loss is no longer a number leaves no rows: the
+The thresholds are set by trainings of the bundled network, and of five others, at learning rates
+four decades apart; docs/analysis.md tells what came of them there and on networks held out
+(benchmarks/learning_rates.py). A training whose loss is no longer a number leaves no rows: the
 engine ends it with an error that says so.
 """
 
