@@ -15,7 +15,7 @@ import pytest
 from kilonet import __version__
 from kilonet.cli import run_command
 from kilonet.engine import choose_engine, describe_engine
-from kilonet.spec import Run, load_study, to_toml
+from kilonet.spec import Run, Study, load_study, to_toml
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +234,18 @@ def test_a_pipe_that_closes_early() -> None:
         check=True,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(closed: str, small_run: Run, tmp_path: Path) -> None:
+    """As some schedulers begin a process: it trains all the same, its workers too."""
+    step = {"name": "One", "change": {"train.epochs": 1}}
+    study = {**small_run.to_dict(), "name": "small", "target": 50.0, "seeds": 2, "step": [step]}
+    (tmp_path / "study.toml").write_text(to_toml(Study.from_dict(study)))
+    command = f"{sys.executable} -m kilonet study study.toml --out made --threads 2 {closed}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "made" / "report.html").exists()
 
 
 def test_a_screen_that_cannot_show_every_sign() -> None:

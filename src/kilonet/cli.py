@@ -63,6 +63,9 @@ def main() -> None:
     SIGTERM and SIGHUP, of a scheduler or a terminal that closes, end it as Ctrl-C does; the code
     tells which, 128 + its number.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever began this: no file is to take its place
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  for as long as we live
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without × or → still gets the rest
