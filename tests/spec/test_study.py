@@ -125,6 +125,7 @@ def test_seeds():
         ({"name": ""}, SpecError, "name: '' should be letters, digits, '.', '_' and '-' alone"),
         ({"name": "s" * 101}, SpecError, "should have at most 100 characters"),
         ({"target": 101}, SpecError, "target: 101 should be less than or equal to 100"),
+        ({"target": 0.994}, SpecError, "target: 0.994 is in percent; did you mean 99.4?"),
         ({"target": 0}, SpecError, "target: 0 should be greater than 0"),
         ({"seeds": 0}, SpecError, "seeds: 0 should be greater than or equal to 1"),
         ({"seeds": True}, SpecError, "seeds: 'true' should be a whole number"),

@@ -155,6 +155,14 @@ class Study(Spec):
     step: tuple[StudyStep, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
+    def _target_is_percent(self) -> Study:
+        # A fraction, as elsewhere accuracies are: every network would reach it at once.
+        if self.target <= 1:
+            problem = f"{self.target:g} is in percent; did you mean {100 * self.target:g}?"
+            raise InvalidSpecError(problem, path=("target",))
+        return self
+
+    @model_validator(mode="after")
     def _rungs_hold(self) -> Study:
         names = [step.name for step in self.step]
         for i, name in enumerate(names):
