@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kilonet.analysis import RungAnalysis, analyse
 from kilonet.report import tables
-from kilonet.report.markdown import environment_lines
+from kilonet.report.provenance import environment_lines
 from kilonet.spec import load_net
 from kilonet.study import StudyResult, read_study
 from kilonet.summary import summarise
