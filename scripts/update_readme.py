@@ -67,7 +67,7 @@ def summary_section() -> str:
     shown = [*layers[:7], "                             …", *layers[last - 2 : last + 1]]
     columns = summary.receptive_field_table
     return "\n".join(
-        [*shown, "", columns.to_text(width=100), "", f"Channels: {summary.channel_line}"]
+        [*shown, "", columns.to_text(width=104), "", f"Channels: {summary.channel_line}"]
     )
 
 
