@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,26 @@ class Bench:
         )
         return outcome(done.returncode, done.stderr, folder=self.folder)
 
+    def row_of_run(
+        self, fault: str, told: Outcome, out: Path, *, mend: Callable[[], object] | None = None
+    ) -> list[str]:
+        """What a fault left of a run and, once it is mended, what ``--resume`` makes of that."""
+        survived = self.state(out)
+        if mend is not None:
+            mend()
+        then = self.train(out, "--resume")
+        return row(fault, told, survived, then, self.state(out))
+
+    def row_of_study(
+        self, fault: str, told: Outcome, out: Path, *, mend: Callable[[], object] | None = None
+    ) -> list[str]:
+        """The same of a study, which goes on by the same command."""
+        survived = self.study_state(out)
+        if mend is not None:
+            mend()
+        then = self.study(out)
+        return row(fault, told, survived, then, self.study_state(out))
+
     def finished_copy(self, name: str) -> Path:
         """A whole, finished run of its own."""
         return Path(shutil.copytree(self.whole, self.folder / name))
@@ -182,6 +203,12 @@ def mounted(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
         yield again
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def address_space(megabytes: int) -> Callable[[], None]:
+    """What gives a process, and those it begins, that much to live in."""
+    size = megabytes << 20
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def obey_permissions() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from fault_bench import (
     KILONET,
     Bench,
     Outcome,
+    address_space,
     digest,
     mounted,
     obey_permissions,
@@ -43,7 +43,7 @@ def jumping():
     calls[0] += 1
     return real() + (-1) ** calls[0] * 86400 * calls[0]
 time.time = jumping
-from kilonet.cli import run_command
+from kilonet.entry import run_command
 sys.exit(run_command(sys.argv[1:]))
 """
 READ_WEIGHTS = """
@@ -63,10 +63,9 @@ def full_from_the_start(bench: Bench) -> list[str]:
     with mounted(disk, size="4k") as again:
         out = disk / "run"
         told = bench.train(out)
-        survived = bench.state(out)
-        again("size=4m")
-        then = bench.train(out, "--resume")
-        return row("disk full at the first write", told, survived, then, bench.state(out))
+        return bench.row_of_run(
+            "disk full at the first write", told, out, mend=lambda: again("size=4m")
+        )
 
 
 def full_in_the_middle(bench: Bench) -> list[str]:
@@ -75,10 +74,9 @@ def full_in_the_middle(bench: Bench) -> list[str]:
     with mounted(disk, size="112k") as again:
         out = disk / "run"
         told = bench.train(out)
-        survived = bench.state(out)
-        again("size=4m")
-        then = bench.train(out, "--resume")
-        return row("disk full in a later epoch", told, survived, then, bench.state(out))
+        return bench.row_of_run(
+            "disk full in a later epoch", told, out, mend=lambda: again("size=4m")
+        )
 
 
 def full_output(bench: Bench) -> list[str]:
@@ -99,10 +97,7 @@ def read_only(bench: Bench) -> list[str]:
         out = Path(shutil.copytree(bench.stopped_copy("source-ro"), disk / "run"))
         again("ro")
         told = bench.train(out, "--resume")
-        survived = bench.state(out)
-        again("rw")
-        then = bench.train(out, "--resume")
-        return row("file system read-only", told, survived, then, bench.state(out))
+        return bench.row_of_run("file system read-only", told, out, mend=lambda: again("rw"))
 
 
 def permission(bench: Bench) -> list[str]:
@@ -110,21 +105,18 @@ def permission(bench: Bench) -> list[str]:
     out = bench.stopped_copy("denied")
     out.chmod(0o555)
     told = bench.train(out, "--resume", before=obey_permissions)
-    survived = bench.state(out)
-    out.chmod(0o755)
-    then = bench.train(out, "--resume")
-    return row("folder without write permission", told, survived, then, bench.state(out))
+    fault = "folder without write permission"
+    return bench.row_of_run(fault, told, out, mend=lambda: out.chmod(0o755))
 
 
 def unreadable(bench: Bench) -> list[str]:
     """The checkpoint may not be read."""
     out = bench.stopped_copy("unreadable")
-    (out / "checkpoint.safetensors").chmod(0)
+    checkpoint = out / "checkpoint.safetensors"
+    checkpoint.chmod(0)
     told = bench.train(out, "--resume", before=obey_permissions)
-    survived = bench.state(out)
-    (out / "checkpoint.safetensors").chmod(0o644)
-    then = bench.train(out, "--resume")
-    return row("checkpoint without read permission", told, survived, then, bench.state(out))
+    fault = "checkpoint without read permission"
+    return bench.row_of_run(fault, told, out, mend=lambda: checkpoint.chmod(0o644))
 
 
 def older(bench: Bench) -> list[str]:
@@ -151,10 +143,8 @@ def newer(bench: Bench) -> list[str]:
     ours = path.read_bytes()
     path.write_bytes(json_to_bytes({**json_from_bytes(ours), "format": 3}))
     told = bench.train(out, "--resume")
-    survived = bench.state(out)
-    path.write_bytes(ours)
-    then = bench.train(out)
-    return row("run of a newer format", told, survived, then, bench.state(out))
+    fault = "run of a newer format"
+    return bench.row_of_run(fault, told, out, mend=lambda: path.write_bytes(ours))
 
 
 def truncated(bench: Bench, name: str) -> list[str]:
@@ -215,24 +205,18 @@ def out_of_memory(bench: Bench) -> list[str]:
     """With as much address space as the program needs to begin, and not enough to train."""
     for megabytes in range(100, 2000, 20):
         out = bench.folder / f"memory-{megabytes}"
-
-        def limit(size: int = megabytes << 20) -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
-
         done = subprocess.run(
             [*KILONET, "train", str(bench.spec), "--out", str(out)],
             capture_output=True,
             text=True,
-            preexec_fn=limit,
+            preexec_fn=address_space(megabytes),
             check=False,
         )
         last = (done.stderr.strip().splitlines() or [""])[-1]
         if done.returncode == 1 and last.startswith("kilonet: out of memory"):
             told = outcome(done.returncode, last, folder=bench.folder)
-            survived = bench.state(out)
-            then = bench.train(out, "--resume")
             fault = f"out of memory ({megabytes} MiB of address space)"
-            return row(fault, told, survived, then, bench.state(out))
+            return bench.row_of_run(fault, told, out)
         if done.returncode == 0:
             break
     return ["out of memory", "not provoked: less and it does not begin, more and it is enough"]

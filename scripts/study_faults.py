@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fault_bench import KILONET, Bench, Outcome, is_whole, mounted, obey_permissions, outcome, row
+from fault_bench import (
+    KILONET,
+    Bench,
+    Outcome,
+    address_space,
+    is_whole,
+    mounted,
+    obey_permissions,
+    outcome,
+    row,
+)
 
 from kilonet.lock import LOCK
 from kilonet.sealed import json_from_bytes, json_to_bytes
@@ -43,21 +52,19 @@ def starved_worker(bench: Bench) -> list[str]:
     """As much address space for each process as all need but the worker of one rung."""
     for megabytes in range(300, 1500, 50):
         out = bench.folder / f"starved-{megabytes}"
-
-        def limit(size: int = megabytes << 20) -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
-
         done = subprocess.run(
-            bench.study_command(out), capture_output=True, text=True, preexec_fn=limit, check=False
+            bench.study_command(out),
+            capture_output=True,
+            text=True,
+            preexec_fn=address_space(megabytes),
+            check=False,
         )
         last = (done.stderr.strip().splitlines() or [""])[-1]
         others = is_whole(bench.run_of(out, BATCH_NORM)) and is_whole(bench.run_of(out, DROPOUT))
         if done.returncode == 1 and "'Wide'" in last and "out of memory" in last and others:
             told = outcome(done.returncode, done.stderr, folder=bench.folder)
-            survived = bench.study_state(out)
-            then = bench.study(out)
             fault = f"out of memory in a worker ({megabytes} MiB of address space)"
-            return row(fault, told, survived, then, bench.study_state(out))
+            return bench.row_of_study(fault, told, out)
         if done.returncode == 0:
             break
     return ["out of memory in a worker", "not provoked: less is too little for the study itself"]
@@ -67,18 +74,14 @@ def killed_worker(bench: Bench) -> list[str]:
     """SIGKILL to the worker of one rung, as the kernel does where memory runs out."""
     out = bench.folder / "killed-worker"
     told = while_running(bench, out, WIDE, lambda _, worker: os.kill(worker, signal.SIGKILL))
-    survived = bench.study_state(out)
-    then = bench.study(out)
-    return row("a worker killed (SIGKILL)", told, survived, then, bench.study_state(out))
+    return bench.row_of_study("a worker killed (SIGKILL)", told, out)
 
 
 def terminated(bench: Bench) -> list[str]:
     """SIGTERM to the study alone, as a scheduler does; the workers are to see it by themselves."""
     out = bench.folder / "terminated"
     told = while_running(bench, out, WIDE, lambda study, _: os.kill(study, signal.SIGTERM))
-    survived = bench.study_state(out)
-    then = bench.study(out)
-    return row("a study told to end (SIGTERM)", told, survived, then, bench.study_state(out))
+    return bench.row_of_study("a study told to end (SIGTERM)", told, out)
 
 
 def study_disk_full(bench: Bench) -> list[str]:
@@ -87,10 +90,9 @@ def study_disk_full(bench: Bench) -> list[str]:
     with mounted(disk, size="320k") as again:
         out = disk / "study"
         told = bench.study(out)
-        survived = bench.study_state(out)
-        again("size=16m")
-        then = bench.study(out)
-        return row("disk full while a study runs", told, survived, then, bench.study_state(out))
+        return bench.row_of_study(
+            "disk full while a study runs", told, out, mend=lambda: again("size=16m")
+        )
 
 
 def report_disk_full(bench: Bench) -> list[str]:
@@ -116,10 +118,9 @@ def study_read_only(bench: Bench) -> list[str]:
         out = Path(shutil.copytree(bench.study_copy("source-ro-study", without=WIDE), disk / "s"))
         again("ro")
         told = bench.study(out)
-        survived = bench.study_state(out)
-        again("rw")
-        then = bench.study(out)
-        return row("study on a read-only file system", told, survived, then, bench.study_state(out))
+        return bench.row_of_study(
+            "study on a read-only file system", told, out, mend=lambda: again("rw")
+        )
 
 
 def report_read_only(bench: Bench) -> list[str]:
@@ -141,11 +142,9 @@ def permission_lost(bench: Bench) -> list[str]:
     out = bench.folder / "denied-study"
     run = bench.run_of(out, WIDE)
     told = while_running(bench, out, WIDE, lambda *_: run.chmod(0o555), before=obey_permissions)
-    survived = bench.study_state(out)
-    run.chmod(0o755)
-    then = bench.study(out)
-    state = bench.study_state(out)
-    return row("a run's folder loses its write permission", told, survived, then, state)
+    return bench.row_of_study(
+        "a run's folder loses its write permission", told, out, mend=lambda: run.chmod(0o755)
+    )
 
 
 def damaged_run(bench: Bench) -> list[str]:
@@ -202,10 +201,7 @@ def spec_cut(bench: Bench) -> list[str]:
     spec = out / "study.toml"
     spec.write_bytes(cut(spec.read_bytes()))
     told = bench.study(out)
-    survived = bench.study_state(out)
-    spec.unlink()
-    then = bench.study(out)
-    return row("`study.toml` truncated", told, survived, then, bench.study_state(out))
+    return bench.row_of_study("`study.toml` truncated", told, out, mend=spec.unlink)
 
 
 def compare_damaged(bench: Bench) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilonet.cli import run_command
+from kilonet.entry import run_command
 
 
 @pytest.fixture(autouse=True)

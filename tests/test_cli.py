@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from kilonet import __version__
-from kilonet.cli import run_command
 from kilonet.engine import choose_engine, describe_engine
+from kilonet.entry import run_command
 from kilonet.spec import Run, Study, load_study, to_toml
 
 
@@ -296,7 +296,7 @@ def test_a_folder_named_like_a_bundled_run_stays_as_it_is(
 @pytest.mark.native
 def test_training_without_pytorch(small_mnist: Path) -> None:
     """In a process of its own, where an import of PyTorch would fail."""
-    code = "import sys; sys.modules['torch'] = None\nfrom kilonet.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None\nfrom kilonet.entry import main; main()"
     settings = ["--set", f"data.name={str(small_mnist)!r}", "--set", "train.epochs=1"]
     done = subprocess.run(
         [sys.executable, "-c", code, "train", *settings, "--out", "run", "--json"],

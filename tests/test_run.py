@@ -361,7 +361,7 @@ def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:
 # Not getrusage's peak: a process inherits that from the one that forked it.
 TRAINING = """
 from pathlib import Path
-from kilonet.cli import run_command
+from kilonet.entry import run_command
 assert run_command(["train", "interim", "--set", "train.epochs=1", "--out", "run"]) == 0
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """

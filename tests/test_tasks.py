@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilonet.cli import run_command
 from kilonet.data import Dataset, load_dataset
+from kilonet.entry import run_command
 from kilonet.errors import EngineError
 from kilonet.record import RunRecord
 from kilonet.run import Observer, Silent

@@ -8,11 +8,11 @@ def main() -> None:
     # While it loads nothing is begun that a Ctrl-C could tell of: it just ends the process.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        from kilonet.cli import main as run
+        from kilonet.entry import main as run
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
     else:  # ignored, as of a process that a shell put in the background
-        from kilonet.cli import main as run
+        from kilonet.entry import main as run
     run()
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 
+from file_modules import load
 from kilonet.analysis.power import power
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "coverage.py"
-SPEC = importlib.util.spec_from_file_location("interval_coverage", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-simulation = importlib.util.module_from_spec(SPEC)
-# Dataclasses look their module up.
-sys.modules["interval_coverage"] = simulation
-SPEC.loader.exec_module(simulation)
+# Not under its own name: there is a package coverage.
+simulation = load("benchmarks/coverage.py", name="interval_coverage")
 
 MILD = [population for population in simulation.POPULATIONS if population.mild]
 

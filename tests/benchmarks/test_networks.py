@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from file_modules import load
 from kilonet.spec import load_run
 
-
-def script(name: str) -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-versus, scaling = script("versus_torch"), script("scaling")
+versus, scaling = load("benchmarks/versus_torch.py"), load("benchmarks/scaling.py")
 
 
 def test_twenty_networks_of_kilo_parameters() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kilonet.cli import run_command
+from kilonet.entry import run_command
 from kilonet.errors import StoreError, UsageError
 from kilonet.record import EpochRow
 from kilonet.report.comparison import (

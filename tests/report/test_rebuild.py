@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kilonet.cli import run_command
+from kilonet.entry import run_command
 from kilonet.errors import StoreError
 from kilonet.report.rebuild import rebuild
 from kilonet.run import train

@@ -1,5 +1,4 @@
 import gzip
-import importlib.util
 import pickle
 import struct
 import zipfile
@@ -8,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "scripts" / "build_mnist.py"
-spec = importlib.util.spec_from_file_location("build_mnist", PATH)
-build_mnist = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build_mnist)
+from file_modules import load
+
+build_mnist = load("scripts/build_mnist.py")
 
 
 def pickled_array(array) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from file_modules import load
 from kilonet.bench import BenchResult, Comparison
 from kilonet.bench.memory import Peak
 from kilonet.bench.native import KernelRate
@@ -21,13 +21,7 @@ from kilonet.engine.native.profile import ProfileRow
 from kilonet.spec import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location(
-    "update_engine_doc", ROOT / "scripts" / "update_engine_doc.py"
-)
-assert spec is not None
-assert spec.loader is not None
-update = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(update)
+update = load("scripts/update_engine_doc.py")
 
 
 def timing(*seconds: float) -> Timing:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
+from file_modules import load
 from kilonet.analysis import analyse
 from kilonet.study import StudyResult
 from ladders import TEST_IMAGES, notebook_result
 
-PATH = Path(__file__).resolve().parents[2] / "scripts" / "update_readme.py"
-spec = importlib.util.spec_from_file_location("update_readme", PATH)
-assert spec is not None
-assert spec.loader is not None
-update_readme = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(update_readme)
+update_readme = load("scripts/update_readme.py")
 
 
 def with_test_images(result: StudyResult) -> StudyResult:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kilonet.cli import run_command
 from kilonet.data import load_dataset
 from kilonet.engine import create_engine
+from kilonet.entry import run_command
 from kilonet.errors import EngineError
 from kilonet.run import train
 from kilonet.spec import Run, to_toml
