@@ -31,6 +31,14 @@ def test_comparisons_of_a_ladder(rungs: int, comparisons: int) -> None:
     assert num_comparisons(rungs) == comparisons
 
 
+def test_rungs_that_share_the_highest_mean_are_all_named() -> None:
+    means = ([99.0, 99.2], [98.0, 98.1], [99.1, 99.1])
+    assert conclusion(analysed(*means), "The highest") == (
+        "The highest mean final accuracy is rung 1's (Batch normalisation) and rung 3's "
+        "(Rotation), 99.10%: picked by test accuracy, so a little optimistic."
+    )
+
+
 def test_one_seed_says_how_many_would_do() -> None:
     analysis = analyse(notebook_result(), test_images=TEST_IMAGES)
     found = analysis.sensitivity

@@ -116,6 +116,14 @@ def test_equal_differences_are_said_to_be_so() -> None:
     assert "in every seed, so that the spread is unknown" in found.sentence
 
 
+def test_a_step_that_changed_no_result_is_said_to_be_one() -> None:
+    same = "Every seed came to the same accuracy, as if nothing had been changed."
+    found = effect([98.0, 98.5], [98.0, 98.5])
+    assert found.verdict == "no difference shown"
+    assert found.sentence.endswith(same)
+    assert same not in effect([98.0, 98.5], [98.0, 98.51]).sentence
+
+
 def test_seeds_without_a_partner() -> None:
     rows = made_rows([99.0] * 10)
     histories = [[rows, rows, rows], [rows, rows]]

@@ -14,6 +14,7 @@ from kilonet.analysis.power import (
     Sensitivity,
     detectable_difference,
 )
+from kilonet.analysis.statistics import ROUNDING
 from kilonet.analysis.words import count, interval, percent, points
 
 SEEDS_ADVISED = 5
@@ -63,9 +64,14 @@ def conclude(
     else:
         sentences.append(f"No rung reached the target of {percent(top.target)}.")
     if len(rungs) > 1 and same_images:
+        highest = [
+            f"rung {rung.number}'s ({rung.name})"
+            for rung in rungs
+            if top.final.mean - rung.final.mean < ROUNDING
+        ]
         sentences.append(
-            f"The highest {of} is rung {top.number}'s ({top.name}), {percent(top.final.mean)}: "
-            "picked by test accuracy, so a little optimistic."
+            f"The highest {of} is {' and '.join(highest)}, {percent(top.final.mean)}: picked by "
+            "test accuracy, so a little optimistic."
         )
     if seeds == 1:
         sentences.append(

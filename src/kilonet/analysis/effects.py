@@ -70,6 +70,8 @@ def _effect(effect: Effect, *, kind: Kind, opening: str) -> Finding:
 def _remarks(final: Difference) -> list[str]:
     """What must be said where another way to look at the final epoch would say another word."""
     remarks = []
+    if not any(final.differences):
+        remarks.append("Every seed came to the same accuracy, as if nothing had been changed.")
     if final.shown_alone and not final.shown and final.ci95 and final.p is not None:
         remarks.append(
             f"Alone it would be shown at the final epoch (95% interval "
