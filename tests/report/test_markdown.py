@@ -169,6 +169,23 @@ def test_suggestions_say_what_they_are_read_from() -> None:
     assert notes == [1, 1, 1, 0]
 
 
+def test_suggestions_of_a_rung_that_holds_images_out_are_read_from_them() -> None:
+    study = load_study("mnist-8k").replace({"data.validation": 0.1})
+    rows = tuple(
+        replace(row, validation_accuracy=99.0, validation_loss=0.04)
+        for row in made_rows([99.0] * 15)
+    )
+    for environment in (None, {}):
+        result = made_result(study, [[rows]])
+        if environment is not None:
+            [record] = result.rungs[0].records
+            bare = replace(result.rungs[0], records=(replace(record, environment=environment),))
+            result = replace(result, rungs=(bare,))
+        text = rendered(result)
+        assert text.count("Read from the rows of data.validation alone") == 1
+        assert "Read from the test set's rows" not in text
+
+
 def test_a_bare_environment_is_enough() -> None:
     result = notebook_result()
     rungs = tuple(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kilonet.analysis.capacity import regulariser, regularisers, width
 from kilonet.analysis.changes import Suggestion
@@ -20,6 +19,7 @@ from kilonet.analysis.findings import (
     robustness,
     target_reached,
 )
+from kilonet.analysis.held_out import Images, judged_on, on_held_out
 from kilonet.analysis.history import Tried
 from kilonet.analysis.learning_rate import learning_rate
 from kilonet.analysis.measurements import WINDOW, Measurements, measure
@@ -30,20 +30,8 @@ from kilonet.analysis.pairing import (
     num_comparisons,
     tested_on,
 )
-from kilonet.analysis.power import (
-    PAIRED_SD_IN_BINOMIAL_ERRORS,
-    WANTED,
-    Sensitivity,
-    detectable_difference,
-    seeds_needed,
-)
-from kilonet.analysis.statistics import (
-    CONFIDENCE,
-    Statistics,
-    binomial_error,
-    describe,
-    spread_interval,
-)
+from kilonet.analysis.power import Sensitivity, sensitivity_of
+from kilonet.analysis.statistics import Statistics, binomial_error, describe
 from kilonet.analysis.suggestions import Diagnosis, next_steps
 from kilonet.record import RunRecord
 from kilonet.spec import Run, Study
@@ -74,6 +62,7 @@ class RungAnalysis:
         errors: what its seeds get wrong; None where the analysis was not given it.
         findings: in the order to be read.
         next_steps: what to try, the most promising first.
+        judged_on: the images that ``next_steps`` are read from; all else is of the test images.
     """
 
     number: int
@@ -92,6 +81,7 @@ class RungAnalysis:
     errors: Errors | None
     findings: tuple[Finding, ...]
     next_steps: tuple[Suggestion, ...]
+    judged_on: Images
 
     @property
     def seeds(self) -> int:
@@ -144,6 +134,20 @@ def analyse(
         raise ValueError("nothing to analyse: a study needs a rung and a test image")
     if errors and len(errors) != len(result.rungs):
         raise ValueError(f"errors of {len(errors)} rungs for {len(result.rungs)}")
+    analysis = _analyse(result, test_images=test_images, errors=errors)
+    held_out = on_held_out(result)
+    if held_out is None:
+        return analysis
+    # Without the mistakes: which they are is kept of the test images alone.
+    advised = _analyse(held_out, test_images=test_images, errors=())
+    rungs = zip(analysis.rungs, advised.rungs, strict=True)
+    return replace(
+        analysis,
+        rungs=tuple(replace(rung, next_steps=advice.next_steps) for rung, advice in rungs),
+    )
+
+
+def _analyse(result: StudyResult, *, test_images: int, errors: Sequence[Errors]) -> StudyAnalysis:
     effects, effects_on_first = compare_rungs(result)
     # Of an unfinished study a rung may be missing: what stands against another is no step's effect.
     of_step = {
@@ -171,7 +175,13 @@ def analyse(
             )
         )
     same_images = all(tested_on(rung) == tested_on(result.rungs[0]) for rung in result.rungs)
-    sensitivity = _sensitivity(rungs, comparisons=num_comparisons(len(result.study.rungs)))
+    sensitivity = sensitivity_of(
+        [rung.effect.final for rung in rungs if rung.effect is not None],
+        seeds=min(rung.seeds for rung in rungs),
+        comparisons=num_comparisons(len(result.study.rungs)),
+        binomial=rungs[-1].binomial,
+        images=rungs[0].measured.images,
+    )
     return StudyAnalysis(
         target=result.study.target,
         test_images=test_images,
@@ -239,6 +249,7 @@ def _analyse_rung(
         measured=measured,
         findings=_by_kind(findings),
         study=study,
+        judged_on=judged_on(rung.records),
     )
     return RungAnalysis(
         number=rung.rung.number,
@@ -257,6 +268,7 @@ def _analyse_rung(
         errors=errors,
         findings=tuple(findings),
         next_steps=next_steps(diagnosis),
+        judged_on=diagnosis.judged_on,
     )
 
 
@@ -328,43 +340,6 @@ def _at_target(records: Sequence[RunRecord], *, target: float) -> tuple[int, ...
     return tuple(
         sum(record.rows[-back].test_accuracy >= target for record in records)
         for back in range(length, 0, -1)
-    )
-
-
-def _sensitivity(rungs: Sequence[RungAnalysis], *, comparisons: int) -> Sensitivity:
-    """From the steps' own spread, pooled, or from the documented default where there is none."""
-    finals = [rung.effect.final for rung in rungs if rung.effect is not None]
-    measured = [difference for difference in finals if difference.sd]
-    images = rungs[0].measured.images
-    if measured:
-        freedom = sum(difference.n - 1 for difference in measured)
-        squares = math.fsum((d.n - 1) * (d.sd or 0.0) ** 2 for d in measured)
-        sd = math.sqrt(squares / freedom)
-    else:
-        # Where not an image is wrong the binomial error is none; one image is the least.
-        sd = PAIRED_SD_IN_BINOMIAL_ERRORS * max(rungs[-1].binomial, 100 / images)
-    level = (1 - CONFIDENCE) / comparisons
-    wanted = max(WANTED, 100 / images)
-    seeds = min(rung.seeds for rung in rungs)
-    sd95 = seeds95 = None
-    if measured:
-        # Steps that follow one another share a rung, so the spreads of their differences hang
-        # together: the correlation of two such differences is -1/2, that of their variances 1/4.
-        shared = len(measured) / (len(measured) + (len(measured) - 1) / 2)
-        sd95 = spread_interval(sd, freedom=freedom * shared)
-        low, high = (seeds_needed(wanted, sd=end, level=level) for end in sd95)
-        seeds95 = (low, high)
-    return Sensitivity(
-        sd=sd,
-        sd95=sd95,
-        assumed=not measured,
-        steps=len(measured),
-        level=level,
-        comparisons=comparisons,
-        wanted=wanted,
-        seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
-        seeds_for_wanted95=seeds95,
-        detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
     )
 
 

@@ -8,9 +8,13 @@ difference is taken for one of the other sign is next to nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from kilonet.analysis.comparison import Difference
+from kilonet.analysis.statistics import CONFIDENCE, spread_interval
 
 POWER = 0.8
 """The chance wanted of showing a difference that is there: 4 of 5 studies. Cohen's convention."""
@@ -61,6 +65,50 @@ class Sensitivity:
     seeds_for_wanted: int
     seeds_for_wanted95: tuple[int, int] | None
     detectable: float | None
+
+
+def sensitivity_of(
+    steps: Sequence[Difference], *, seeds: int, comparisons: int, binomial: float, images: int
+) -> Sensitivity:
+    """From the steps' own spread, pooled, or from the documented default where there is none.
+
+    Args:
+        steps: final accuracy of each rung against the one before.
+        seeds: the fewest that a rung has.
+        comparisons: what the study's verdicts are corrected for.
+        binomial: standard error of the last rung's accuracy, percentage points.
+        images: of the test set.
+    """
+    measured = [difference for difference in steps if difference.sd]
+    if measured:
+        freedom = sum(difference.n - 1 for difference in measured)
+        squares = math.fsum((d.n - 1) * (d.sd or 0.0) ** 2 for d in measured)
+        sd = math.sqrt(squares / freedom)
+    else:
+        # Where not an image is wrong the binomial error is none; one image is the least.
+        sd = PAIRED_SD_IN_BINOMIAL_ERRORS * max(binomial, 100 / images)
+    level = (1 - CONFIDENCE) / comparisons
+    wanted = max(WANTED, 100 / images)
+    sd95 = seeds95 = None
+    if measured:
+        # Steps that follow one another share a rung, so the spreads of their differences hang
+        # together: the correlation of two such differences is -1/2, that of their variances 1/4.
+        shared = len(measured) / (len(measured) + (len(measured) - 1) / 2)
+        sd95 = spread_interval(sd, freedom=freedom * shared)
+        low, high = (seeds_needed(wanted, sd=end, level=level) for end in sd95)
+        seeds95 = (low, high)
+    return Sensitivity(
+        sd=sd,
+        sd95=sd95,
+        assumed=not measured,
+        steps=len(measured),
+        level=level,
+        comparisons=comparisons,
+        wanted=wanted,
+        seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
+        seeds_for_wanted95=seeds95,
+        detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
+    )
 
 
 def power(difference: float, *, sd: float, n: int, level: float = 0.05) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 from kilonet.analysis import changes
 from kilonet.analysis.changes import Suggestion
 from kilonet.analysis.findings import Finding, uses
+from kilonet.analysis.held_out import Images
 from kilonet.analysis.history import Tried, remark
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.words import count, percent, points
@@ -45,6 +46,7 @@ class Diagnosis:
         measured: its numbers.
         findings: kind → finding.
         study: target and budget.
+        judged_on: what images ``measured`` and ``findings`` call the test images.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Diagnosis:
     measured: Measurements
     findings: Mapping[str, Finding]
     study: Study
+    judged_on: Images
 
     def says(self, kind: str, *verdicts: str) -> bool:
         """Whether the finding of a kind is one of these verdicts."""
@@ -139,7 +142,7 @@ def _step_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         undone = False  # some of what was left out before cannot be left out again in TOML
     if undone:
         lost = diagnosis.findings["effect"].figures["difference"]
-        reason = f"it cost {points(lost or 0.0)} points of final test accuracy"
+        reason = f"it cost {points(lost or 0.0)} points of final {diagnosis.judged_on} accuracy"
         if not hurt:
             reason = "it added a regulariser to a network that underfitted and still does"
         yield Suggestion(title="Take this step back", reason=reason, change=change)
@@ -261,7 +264,8 @@ def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     # What learns too slowly wants no lower rate yet.
     if diagnosis.says("learning rate", "too low", "stuck"):
         return
-    reason = f"test accuracy fluctuates by {points(movement)} points from epoch to epoch"
+    by = f"{points(movement)} points from epoch to epoch"
+    reason = f"{diagnosis.judged_on} accuracy fluctuates by {by}"
     train = diagnosis.run.train
     if train.schedule.name == "constant":
         held = f"{reason} at a constant learning rate"
@@ -337,8 +341,11 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     peak = train.optimizer.lr * changes.RATE_FACTOR
     if train.optimizer.name == "sgd":
         peak = max(peak, min(train.optimizer.lr * ONE_CYCLE_FACTOR, ONE_CYCLE_PEAK))
+    reached = percent(measured.test)
+    if diagnosis.judged_on == "validation":
+        reached = f"validation accuracy {reached}"
     reason = (
-        f"{percent(measured.test)} in the mean of the last {count(measured.window, 'epoch')}: a "
+        f"{reached} in the mean of the last {count(measured.window, 'epoch')}: a "
         f"higher rate early may cover more ground in {measured.epochs}, and it ends near zero"
     )
     schedule: dict[str, Any] = {"name": "onecycle", "max_lr": round(peak, 10)}

@@ -68,7 +68,6 @@ def render(result: StudyResult, analysis: StudyAnalysis, *, folder: Path) -> str
         conclusions=analysis.conclusions,
         ladder_figure=_ladder_figure(),
         ladder=tables.ladder(result, analysis),
-        next_note=tables.NEXT_NOTE,
         ladder_note=_note(tables.LADDER_NOTE),
         seeds_note=_note(f"* Best epoch: {tables.OPTIMISTIC}."),
         rungs=[
@@ -98,6 +97,7 @@ def _rung(
         "seeds": tables.seeds(ran, rung, links_from=folder),
         "sentences": rung.sentences,
         "suggestions": rung.next_steps[: tables.NUM_SUGGESTIONS],
+        "next_note": tables.NEXT_NOTES[rung.judged_on],
         "logs": [
             {"seed": record.run.train.seed, "table": record.log_table} for record in ran.records
         ],

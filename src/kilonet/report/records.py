@@ -105,7 +105,12 @@ def _step(ran: RungResult, rung: RungAnalysis) -> dict[str, Any]:
             for finding in rung.findings
         ],
         "next": [
-            {"title": step.title, "reason": step.reason, "change": dict(step.change)}
+            {
+                "title": step.title,
+                "reason": step.reason,
+                "change": dict(step.change),
+                "judged_on": rung.judged_on,
+            }
             for step in rung.next_steps
         ],
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from kilonet.analysis import Difference, RungAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis.held_out import Images
 from kilonet.analysis.toml import inline
 from kilonet.analysis.words import (
     EQUAL,
@@ -29,11 +30,14 @@ from kilonet.table import Table
 OPTIMISTIC = "chosen on the test set, so optimistic"
 """What must stand beside every best epoch."""
 
-NEXT_NOTE = (
-    "Read from the test set's rows: confirm a choice among these on data not used for it, or "
-    "choose by images held out with data.validation."
-)
-"""What must stand once under suggestions: the test set never chooses."""
+NEXT_NOTES: dict[Images, str] = {
+    "test": (
+        "Read from the test set's rows: confirm a choice among these on data not used for it, or "
+        "choose by images held out with data.validation."
+    ),
+    "validation": "Read from the rows of data.validation alone; the test set had no part in it.",
+}
+"""What must stand once under suggestions, by what they are read from: test never chooses."""
 
 LADDER_NOTE = f"* Best epoch's test accuracy: {OPTIMISTIC}. Headlines use the final epoch."
 

@@ -60,7 +60,7 @@ def rung_panel(
     if lines:
         sections += [_heading("Next"), _indented(_bullets(lines))]
     if suggest and next_steps:
-        sections += [_indented(Text(tables.NEXT_NOTE))]
+        sections += [_indented(Text(tables.NEXT_NOTES[rung.judged_on]))]
     return _Framed(title=f"{rung.number}. {rung.name}", body=Group(*sections))
 
 

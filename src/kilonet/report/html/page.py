@@ -110,7 +110,6 @@ class _Page:
             "facts": self._facts(ran, rung),
             "ladder": self._ladder() if self.target is not None else None,
             "conclusions": self.analysis.conclusions if self.target is not None else (),
-            "next_note": tables.NEXT_NOTE,
             "rungs": list(self._rungs()),
             "best_note": standing.BEST_NOTE if others else "",
             "closer": closer,
@@ -196,6 +195,7 @@ class _Page:
                 "sentences": standing.lone_sentences(rung) if lone else rung.sentences,
                 "next_rung": names[rung.number] if rung.number < len(names) else "",
                 "suggestions": () if lone else rung.next_steps[: tables.NUM_SUGGESTIONS],
+                "next_note": tables.NEXT_NOTES[rung.judged_on],
                 "logs": [(record.run.train.seed, record.log_table) for record in logged],
                 "not_logged": len(ran.records) - len(logged),
                 "curves": charts.curves(
