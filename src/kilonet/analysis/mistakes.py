@@ -10,8 +10,9 @@ from kilonet.analysis.words import count, percent, signed
 from kilonet.spec import Run
 
 PAIR_LEVEL = 0.05
-"""Two classes stand out where, were the errors spread evenly over all pairs, chance would give any
-pair as many in fewer than this share of studies: a Poisson tail times the number of pairs …"""
+"""Two classes stand out where, were the errors spread evenly over the test images and the other
+classes, chance would give any pair as many in fewer than this share of studies: a Poisson tail
+times the number of pairs …"""
 
 PAIR_IMAGES = 3
 """… and they are at least this many images a seed."""
@@ -46,8 +47,9 @@ beyond the share or points above."""
 def class_pairs(errors: Errors) -> Finding | None:
     """``concentrated`` or ``spread``: whether errors gather between certain classes.
 
-    A pair of classes counts both ways: 4 taken for 9 and 9 for 4. None where nothing is wrong, or
-    where there are fewer than three classes and so but one pair.
+    A pair of classes counts both ways: 4 taken for 9 and 9 for 4; of large classes more is to be
+    expected. None where nothing is wrong, or where there are fewer than three classes and so but
+    one pair.
     """
     from scipy.special import gammainc
 
@@ -59,10 +61,14 @@ def class_pairs(errors: Errors) -> Finding | None:
         first, second = sorted((pair.label, pair.predicted))
         confused[first, second] += pair.mean_count  # type: ignore[assignment]
     pairs = classes * (classes - 1) // 2
-    even = errors.mean_wrong / pairs
+    sizes = errors.confusion.sum(axis=1)
+    each = errors.mean_wrong / (errors.images * (classes - 1))
     ranked = confused.most_common()
     # P(count or more) of a Poisson variable; for a mean over seeds between two whole counts.
-    chance = [pairs * float(gammainc(wrong, even)) for _, wrong in ranked]
+    chance = [
+        pairs * float(gammainc(wrong, each * (sizes[first] + sizes[second])))
+        for (first, second), wrong in ranked
+    ]
     outstanding = [
         found
         for found, p in zip(ranked, chance, strict=True)
@@ -70,18 +76,22 @@ def class_pairs(errors: Errors) -> Finding | None:
     ][:PAIRS_NAMED]
     named = outstanding or ranked[:1]
     share = sum(wrong for _, wrong in named) / errors.mean_wrong
+    even = errors.mean_wrong / pairs
     figures = {
         "wrong": errors.mean_wrong,
         "share": share,
         "even": even,
-        "chance": min(1.0, chance[0]),
+        "chance": min(1.0, *chance),
         "pairs": len(outstanding),
     }
     listed = ", ".join(
         f"{errors.classes[first]} and {errors.classes[second]} ({wrong:.1f})"
         for (first, second), wrong in named
     )
-    evenly = f"spread evenly, each of the {pairs:,} pairs of classes would have {even:.1f}"
+    evenly = (
+        f"spread evenly over the images, the {pairs:,} pairs of classes would have {even:.1f} each "
+        "on average"
+    )
     whose = "" if errors.seeds == 1 else " a seed"
     if outstanding:
         sentence = (
