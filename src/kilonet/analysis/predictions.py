@@ -44,7 +44,7 @@ def rung_errors(rung: RungResult, dataset: Dataset) -> Errors:
     trained, _ = split_failed(rung.records, test_images=len(dataset.test_labels))
     logits = []
     for record in trained:
-        tested_on = record.environment["data"].get("sha256")
+        tested_on = record.environment.get("data", {}).get("sha256")
         if tested_on != dataset.fingerprint:
             raise DataError(
                 f"{record.path}: was tested on other images than {rung.rung.run.data.name!r} holds "

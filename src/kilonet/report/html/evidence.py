@@ -90,7 +90,7 @@ class Archive:
         if name not in self._datasets:
             self._datasets[name] = self._load(name)
         dataset = self._datasets[name]
-        if ran.records[0].environment["data"].get("sha256") != dataset.fingerprint:
+        if ran.records[0].environment.get("data", {}).get("sha256") != dataset.fingerprint:
             raise DataError(f"{name} holds other images now than those it was trained on")
         return dataset
 
