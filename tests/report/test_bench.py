@@ -2,76 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from kilonet.bench import BenchResult, Comparison
-from kilonet.bench.memory import Peak
-from kilonet.bench.native import KernelRate
-from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK, Memory
-from kilonet.bench.timing import Timing
-from kilonet.bench.work import layer_work
+from bench_results import made_bench
 from kilonet.engine.native.profile import ProfileRow
 from kilonet.errors import EngineError
 from kilonet.report.bench import bench_text, profile_text
 from kilonet.report.roofline import STYLES, roofline, spread_out
-from kilonet.spec import load_run
-
-
-def timing(*seconds: float) -> Timing:
-    return Timing(rounds=tuple((each,) for each in seconds))
-
-
-def made() -> BenchResult:
-    steps = Comparison(
-        threads=2,
-        timings={
-            NATIVE: timing(0.002, 0.003, 0.002),
-            "PyTorch eager": timing(0.030, 0.036, 0.026),
-            KILONET_TORCH: timing(0.05, 0.05, 0.05),
-        },
-        rivals=("PyTorch eager",),
-        ceiling=500.0,
-        flop=5e8,
-    )
-    return BenchResult(
-        net="interim",
-        num_parameters=7864,
-        batch_size=128,
-        flop_per_image=6_174_528,
-        machine={"cpu": "A processor", "instruction_set": "avx2", "kilonet": "1.2", "torch": "3.4"},
-        steps=[steps, replace(steps, threads=1)],
-        epoch=Comparison(
-            threads=2,
-            timings={NATIVE: timing(2.0), NOTEBOOK: timing(31.0)},
-            rivals=(NOTEBOOK,),
-        ),
-        memory=Memory(
-            native=Peak(bytes=100_000_000, worker_bytes=0),
-            notebook=Peak(bytes=500_000_000, worker_bytes=200_000_000),
-        ),
-        kernels=[
-            KernelRate(
-                work=work,
-                kernel=kernel,
-                intensity=work.intensity(batch_size=128),
-                gflops=40.0 * (number + 1) + 7 * i,
-                seconds=1e-3,
-            )
-            for number, work in enumerate(layer_work(load_run("interim").net))
-            for i, kernel in enumerate(STYLES)
-        ],
-        bandwidth=2e10,
-        cache_bandwidth=2e11,
-        skipped=["JAX: not installed"],
-    )
 
 
 def test_the_text_says_what_was_found() -> None:
-    text = bench_text(made())
+    text = bench_text(made_bench())
     assert "A processor (avx2), 2 threads; kilonet 1.2, PyTorch 3.4" in text
     assert "A training step of 128, 1 thread; ceiling 500 GFLOP/s" in text
     # 15, 12 and 13 turn by turn; 0.5 GFLOP in 2 ms of 500 GFLOP/s.
@@ -89,7 +33,7 @@ def test_the_text_says_what_was_found() -> None:
 
 
 def test_the_profile_adds_up_the_stages_of_a_pass() -> None:
-    result = made()
+    result = made_bench()
     stages = {
         ("", "", "wait"): 1.0,
         ("a.0", "Conv2d", "forward"): 2.0,
@@ -114,7 +58,7 @@ def test_the_profile_adds_up_the_stages_of_a_pass() -> None:
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        roofline(made(), tmp_path / name)
+        roofline(made_bench(), tmp_path / name)
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
         colors = {color for _, color in image.convert("RGB").getcolors(1 << 24) or ()}
@@ -130,7 +74,7 @@ def test_the_roofline_is_drawn(tmp_path: Path) -> None:
 
 
 def test_without_kernels_there_is_no_roofline(tmp_path: Path) -> None:
-    result = made()
+    result = made_bench()
     result.kernels = []
     with pytest.raises(EngineError, match="no kernels"):
         roofline(result, tmp_path / "a.png")

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from bench_results import made_bench, timing
 from file_modules import load
-from kilonet.bench import BenchResult, Comparison
-from kilonet.bench.memory import Peak
+from kilonet.bench import Comparison
 from kilonet.bench.native import KernelRate
-from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK, Memory
-from kilonet.bench.timing import Timing
+from kilonet.bench.result import NATIVE
 from kilonet.bench.work import layer_work
 from kilonet.engine.native.profile import ProfileRow
 from kilonet.spec import load_run
@@ -24,62 +23,32 @@ ROOT = Path(__file__).resolve().parents[2]
 update = load("scripts/update_engine_doc.py")
 
 
-def timing(*seconds: float) -> Timing:
-    return Timing(rounds=tuple((each,) for each in seconds))
-
-
 def found() -> dict[str, Any]:
-    """A bench run's JSON: a step of 2 ms where PyTorch takes 30, on a ceiling of 500 GFLOP/s."""
-    steps = Comparison(
+    """A bench run's JSON, with all that a whole one has."""
+    result = made_bench()
+    both, _ = result.steps
+    one = {**both.timings, NATIVE: timing(0.0036)}
+    result.steps = [both, replace(both, threads=1, timings=one, rivals=())]
+    result.evaluation = Comparison(
         threads=2,
-        timings={
-            NATIVE: timing(0.002, 0.003, 0.002),
-            "PyTorch eager": timing(0.030, 0.036, 0.026),
-            KILONET_TORCH: timing(0.016, 0.018, 0.016),
-        },
+        timings={NATIVE: timing(0.05), "PyTorch eager": timing(0.4)},
         rivals=("PyTorch eager",),
-        ceiling=500.0,
-        flop=5e8,
     )
-    one = replace(steps, threads=1, timings={**steps.timings, NATIVE: timing(0.0036)}, rivals=())
-    result = BenchResult(
-        net="interim",
-        num_parameters=7864,
-        batch_size=128,
-        flop_per_image=6_174_528,
-        machine={"cpu": "A processor", "instruction_set": "avx2", "kilonet": "1.2", "torch": "3.4"},
-        steps=[steps, one],
-        evaluation=Comparison(
-            threads=2,
-            timings={NATIVE: timing(0.05), "PyTorch eager": timing(0.4)},
-            rivals=("PyTorch eager",),
+    result.kernels = [
+        KernelRate(
+            work=layer_work(load_run("interim").net)[0],
+            kernel="forward",
+            intensity=3.0,
+            gflops=141.4,
+            seconds=1e-3,
+        )
+    ]
+    result.profile = [
+        ProfileRow(layer="", operation="", stage="input", seconds=0.001, calls=8),
+        ProfileRow(
+            layer="convblock1.0", operation="Conv2d", stage="forward", seconds=0.003, calls=8
         ),
-        epoch=Comparison(
-            threads=2,
-            timings={NATIVE: timing(2.0), NOTEBOOK: timing(31.0)},
-            rivals=(NOTEBOOK,),
-        ),
-        memory=Memory(
-            native=Peak(bytes=100_000_000, worker_bytes=0),
-            notebook=Peak(bytes=500_000_000, worker_bytes=200_000_000),
-        ),
-        kernels=[
-            KernelRate(
-                work=layer_work(load_run("interim").net)[0],
-                kernel="forward",
-                intensity=3.0,
-                gflops=141.4,
-                seconds=1e-3,
-            )
-        ],
-        profile=[
-            ProfileRow(layer="", operation="", stage="input", seconds=0.001, calls=8),
-            ProfileRow(
-                layer="convblock1.0", operation="Conv2d", stage="forward", seconds=0.003, calls=8
-            ),
-        ],
-        skipped=["JAX: not installed"],
-    )
+    ]
     return json.loads(json.dumps(result.to_json()))
 
 
