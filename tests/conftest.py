@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from kilonet.spec import Run, load_run
 # Before PyTorch is imported, here and in the processes that tests start: on networks this small a
 # second thread gains little, and on a busy machine the two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell's background, and nohup, ignore these in all that they begin: tests that send them to
+# processes of their own would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SMALL = (640, 200)
 

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import pytest
 
+from file_modules import load
 from kilonet.data import Dataset
 from kilonet.range_test import Suggestion
 from kilonet.record import RunRecord
-from kilonet.spec import load_run, load_study
+from kilonet.spec import graph, load_run, load_study
 from ladders import ENVIRONMENT, made_record, made_rows
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "learning_rates.py"
-SPEC = importlib.util.spec_from_file_location("learning_rates", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-benchmark = importlib.util.module_from_spec(SPEC)
-# Dataclasses look their module up; and range_test.py, beside it, imports it.
-sys.modules["learning_rates"] = benchmark
-SPEC.loader.exec_module(benchmark)
-PATH = PATH.with_name("range_test.py")
-SPEC = importlib.util.spec_from_file_location("range_test_beside_rivals", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-finder = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(finder)
+benchmark = load("benchmarks/learning_rates.py")
+finder = load("benchmarks/range_test.py", name="range_test_beside_rivals")
 
 RUNG = load_study("mnist-8k").rungs[0]
 
@@ -38,6 +27,20 @@ RUNG = load_study("mnist-8k").rungs[0]
 def made(test: list[float], *, train: list[float] | float = 99.0) -> RunRecord:
     environment = {**ENVIRONMENT, "data": {**ENVIRONMENT["data"], "test_images": 10_000}}
     return replace(made_record(RUNG, made_rows(test, train=train)), environment=environment)
+
+
+def setting(name: str, networks: dict[str, Any]) -> Any:
+    """To build networks with; nothing is trained."""
+    return benchmark.Setting(
+        name=name,
+        networks=networks,
+        folder=Path(),
+        data="mnist",
+        train_images=0,
+        others=0,
+        epochs=15,
+        rates={"sgd": ()},
+    )
 
 
 STILL = made([99.0] * 10)
@@ -130,15 +133,20 @@ def test_what_is_said_is_counted_by_what_is_true() -> None:
 
 def test_no_network_is_the_one_that_was_fitted_on() -> None:
     fitted = {load_run("interim").net.content_hash, RUNG.run.net.content_hash}
-    settings = [
-        benchmark.Setting(
-            name=name, networks=networks, folder=Path(), images=Path(), epochs=1, rates={"sgd": ()}
-        )
-        for name, networks in benchmark.SETS.items()
-    ]
+    settings = [setting(name, networks) for name, networks in benchmark.SETS.items()]
     nets = [s.run_at(place, 0.1).net for s in settings for place in s.places]
     assert len({net.content_hash for net in nets} | fitted) == len(nets) + 2
     assert all(1_000 < net.num_parameters < 30_000 for net in nets)
+
+
+def test_what_they_were_fitted_to_is_the_bundled_network_with_and_without_batch_norm() -> None:
+    fitted = setting("fitted", benchmark.fitted_networks())
+    normed, bare = (fitted.run_at(place, 0.01) for place in fitted.places)
+    assert normed.net == RUNG.run.net
+    assert normed.train == RUNG.run.train
+    operations = [type(node.op).__name__ for node in graph.walk(bare.net.nodes)]
+    assert "BatchNorm" not in operations
+    assert bare.net.num_parameters < normed.net.num_parameters
 
 
 def test_each_set_has_images_of_its_own(
