@@ -17,6 +17,9 @@ neither; more than CLEAR times the least error is *clearly* so. An accuracy of a
 guessing. Right of a good rate is to say nothing; of another, the word for it, or "stuck" where it
 guesses. Where the loss is no number the engine has the word, and the analysis sees nothing.
 
+The set "fitted" is what the thresholds were fitted to, for comparison: the bundled network, and the
+same without batch norm, on all of MNIST, test images and all.
+
 Finished runs stay in ``--out`` and are not trained again. The range test is tried on the same
 grids by range_test.py.
 """
@@ -105,6 +108,8 @@ SETS: dict[str, dict[str, tuple[list[str], list]]] = {
     },
 }  # fmt: skip
 
+FITTED = "fitted"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -125,7 +130,8 @@ class Setting:
         name: of the set.
         networks: name → block, layers.
         folder: of the runs.
-        images: an NPZ file.
+        data: name of the data set, or an NPZ file.
+        train_images, others: how many it has to train on, and to measure accuracy on.
         epochs: of each run.
         rates: optimiser → learning rates.
     """
@@ -133,7 +139,9 @@ class Setting:
     name: str
     networks: dict[str, tuple[list[str], list]]
     folder: Path
-    images: Path
+    data: str
+    train_images: int
+    others: int
     epochs: int
     rates: dict[str, tuple[float, ...]]
 
@@ -148,7 +156,7 @@ class Setting:
             optimizer["momentum"] = 0.9
         return Run(
             net=Net.from_dict({"input": [1, 28, 28], "block": block, "layers": layers}),
-            data={"name": str(self.images)},
+            data={"name": self.data},
             train={
                 "epochs": self.epochs,
                 "batch_size": BATCH_SIZE,
@@ -199,6 +207,13 @@ class Truth:
         """The verdicts that fit."""
         words = {"good": "", "between": ""}
         return frozenset({words.get(self.word, self.word)} | ({"stuck"} if self.guesses else set()))
+
+
+def fitted_networks() -> dict[str, tuple[list[str], list]]:
+    """The bundled ladder's first network, and the same without batch norm."""
+    net = load_study("mnist-8k").rungs[0].run.net.to_dict()
+    bare = [member for member in net["block"] if member != "batchnorm"]
+    return {"batch norm": (net["block"], net["layers"]), "bare": (bare, net["layers"])}
 
 
 def held_out(name: str, folder: Path) -> Path:
@@ -340,19 +355,27 @@ def summary_table(trials: Sequence[Trial], known: Sequence[Truth]) -> Table:
 
 def read_options(description: str) -> Setting:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--set", choices=SETS, default="first", help="of networks (first)")
+    parser.add_argument(
+        "--set", choices=[*SETS, FITTED], default="first", help="of networks (first)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="a folder to keep the runs in")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of each run ({EPOCHS})")
     parser.add_argument("--only", action="append", help="this network of the set alone")
     parser.add_argument("--rates", type=float, nargs="+", help="these rates alone, rising")
     options = parser.parse_args()
+    fitted = options.set == FITTED
+    networks = fitted_networks() if fitted else SETS[options.set]
+    rates = {"sgd": RATES["sgd"]} if fitted else RATES
+    mnist = load_dataset("mnist") if fitted else None
     return Setting(
         name=options.set,
-        networks={n: net for n, net in SETS[options.set].items() if n in (options.only or (n,))},
+        networks={n: net for n, net in networks.items() if n in (options.only or (n,))},
         folder=options.out,
-        images=held_out(options.set, options.out),
+        data="mnist" if mnist else str(held_out(options.set, options.out)),
+        train_images=len(mnist.train_labels) if mnist else TRAIN_IMAGES,
+        others=len(mnist.test_labels) if mnist else HELD_OUT_IMAGES,
         epochs=options.epochs,
-        rates=dict.fromkeys(RATES, tuple(options.rates)) if options.rates else RATES,
+        rates=dict.fromkeys(rates, tuple(options.rates)) if options.rates else rates,
     )
 
 
@@ -360,14 +383,15 @@ def main() -> None:
     setting = read_options(__doc__.splitlines()[0])
     own = load_study("mnist-8k").target
     grids = train_grids(setting, target=own)
-    known = {place: truths(grid, images=HELD_OUT_IMAGES) for place, grid in grids.items()}
+    known = {place: truths(grid, images=setting.others) for place, grid in grids.items()}
     every = [trial for grid in grids.values() for trial in grid]
     print(
         f"{cpu_name()}, {joblib.cpu_count()} cores; {len(every)} trainings of the {setting.name} "
-        f"set, {setting.epochs} epochs on {TRAIN_IMAGES:,} images, seed 1. Accuracy in percent on "
-        f"{HELD_OUT_IMAGES:,} others, good rates bold, and what is said with a target of {own:g}:\n"
+        f"set, {setting.epochs} epochs on {setting.train_images:,} images, seed 1. Accuracy in "
+        f"percent on {setting.others:,} others, good rates bold, and what is said with a target of "
+        f"{own:g}:\n"
     )
-    for optimizer in RATES:
+    for optimizer in setting.rates:
         print(grid_table(grids, known, optimizer).to_markdown(), end="\n\n")
     truth = [truth for place in grids for truth in known[place]]
     print(f"With a target of {own:g} %:\n")

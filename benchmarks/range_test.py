@@ -22,8 +22,6 @@ import statistics
 import joblib
 from learning_rates import (
     GOOD,
-    HELD_OUT_IMAGES,
-    TRAIN_IMAGES,
     Place,
     read_options,
     train_all,
@@ -106,7 +104,7 @@ def main() -> None:
     grids = train_grids(setting, target=target)
     good, best = {}, {}
     for place, grid in grids.items():
-        known = truths(grid, images=HELD_OUT_IMAGES)
+        known = truths(grid, images=setting.others)
         rates = [t.lr for t, truth in zip(grid, known, strict=True) if truth.word == "good"]
         good[place] = rates[0], rates[-1]
         best[place] = min(grid, key=lambda trial: trial.error).lr
@@ -123,8 +121,8 @@ def main() -> None:
     each, over_all = rule_tables(chosen, accuracies, good)
     print(
         f"{cpu_name()}, {joblib.cpu_count()} cores; the {setting.name} set, {setting.epochs} "
-        f"epochs on {TRAIN_IMAGES:,} images. Accuracy in percent on {HELD_OUT_IMAGES:,} others "
-        f"with seed {SEED}, and in brackets the rate:\n"
+        f"epochs on {setting.train_images:,} images. Accuracy in percent on {setting.others:,} "
+        f"others with seed {SEED}, and in brackets the rate:\n"
     )
     print(each.to_markdown(), end="\n\n")
     print(over_all.to_markdown())

@@ -30,7 +30,7 @@ ONE_CYCLE_FACTOR = 10.0
 
 ONE_CYCLE_PEAK = 0.3
 """… but no more than this, unless :data:`kilonet.analysis.changes.RATE_FACTOR` times the rate is:
-the bundled network begins to jump there."""
+the highest good rate of the bundled network, docs/analysis.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
