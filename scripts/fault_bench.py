@@ -31,6 +31,7 @@ WIDE = {
 }
 """A step whose training needs several times the memory of those before it."""
 KILONET = [sys.executable, "-m", "kilonet"]
+Mend = Callable[[], object] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,25 +113,15 @@ class Bench:
         )
         return outcome(done.returncode, done.stderr, folder=self.folder)
 
-    def row_of_run(
-        self, fault: str, told: Outcome, out: Path, *, mend: Callable[[], object] | None = None
-    ) -> list[str]:
+    def row_of_run(self, fault: str, told: Outcome, out: Path, *, mend: Mend = None) -> list[str]:
         """What a fault left of a run and, once it is mended, what ``--resume`` makes of that."""
-        survived = self.state(out)
-        if mend is not None:
-            mend()
-        then = self.train(out, "--resume")
-        return row(fault, told, survived, then, self.state(out))
+        state, again = (lambda: self.state(out)), (lambda: self.train(out, "--resume"))
+        return mended_row(fault, told, state=state, mend=mend, again=again)
 
-    def row_of_study(
-        self, fault: str, told: Outcome, out: Path, *, mend: Callable[[], object] | None = None
-    ) -> list[str]:
+    def row_of_study(self, fault: str, told: Outcome, out: Path, *, mend: Mend = None) -> list[str]:
         """The same of a study, which goes on by the same command."""
-        survived = self.study_state(out)
-        if mend is not None:
-            mend()
-        then = self.study(out)
-        return row(fault, told, survived, then, self.study_state(out))
+        state, again = (lambda: self.study_state(out)), (lambda: self.study(out))
+        return mended_row(fault, told, state=state, mend=mend, again=again)
 
     def finished_copy(self, name: str) -> Path:
         """A whole, finished run of its own."""
@@ -215,6 +206,22 @@ def obey_permissions() -> None:
     """Let root be refused as anybody is: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
     for capability in (1, 2):
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def mended_row(
+    fault: str,
+    told: Outcome,
+    *,
+    state: Callable[[], str],
+    mend: Mend,
+    again: Callable[[], Outcome],
+) -> list[str]:
+    """A line of the table: what is left, and what becomes of it once the fault is mended."""
+    survived = state()
+    if mend is not None:
+        mend()
+    then = again()
+    return row(fault, told, survived, then, state())
 
 
 def row(fault: str, told: Outcome, survived: str, then: Outcome, after: str) -> list[str]:

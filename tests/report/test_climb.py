@@ -244,14 +244,7 @@ def test_a_long_ladder_leaves_room_for_the_bars(result: StudyResult) -> None:
 
 
 def test_a_rung_prints_one_log_table_the_mean_of_its_seeds(result: StudyResult) -> None:
-    play = Play(result)
-    for rung in (1, 2):
-        for seed in (1, 2):
-            play.begin(rung, seed)
-            play.epoch(rung, seed)
-            play.end(rung, seed)
-        play.verdict(*range(1, rung + 1))
-    shown = play.shown()
+    shown = in_turn(result)
     assert shown.count("| Epoch | Training Accuracy") == 2
     [[one], [two]] = (record.rows for record in result.rungs[0].records)
     mean = (one.test_accuracy + two.test_accuracy) / 2
