@@ -21,7 +21,7 @@ from kilonet.engine import Batch, choose_engine, create_engine
 from kilonet.errors import DivergenceError
 from kilonet.run import Images
 from kilonet.spec import Run
-from kilonet.spec.graph import BatchNorm, walk
+from kilonet.spec.graph import BatchNorm
 from kilonet.spec.train import OneCycle
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -192,7 +192,7 @@ def find_lr(
         num_validation=len(index),
         held_out=held_out,
         exploded=exploded,
-        suggestion=suggest(points, smoothed, limited=not _normalises(swept)),
+        suggestion=suggest(points, smoothed, limited=not swept.net.uses(BatchNorm)),
     )
 
 
@@ -252,10 +252,6 @@ def suggest(
         lr=min(lr, _two_digits_below(best_validation)) if limited else lr,
         limited=limited,
     )
-
-
-def _normalises(run: Run) -> bool:
-    return any(isinstance(node.op, BatchNorm) for node in walk(run.net.nodes))
 
 
 def _two_digits(lr: float) -> float:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from kilonet.errors import NetError
 from kilonet.spec import InvalidSpecError, Net, load_net
-from kilonet.spec.graph import Residual, walk
+from kilonet.spec.graph import BatchNorm, Dropout, Residual, walk
 from strategies import nets
 
 IMAGE = (1, 28, 28)
@@ -175,3 +175,12 @@ def test_what_is_wrong_with_a_network(change, message):
 def test_a_missing_key():
     with pytest.raises(InvalidSpecError, match="input: is missing"):
         Net(layers=["gap"])
+
+
+def test_what_a_network_uses_is_found_inside_residuals_too():
+    body = {"residual": ["conv 8 pad=1", "batchnorm"]}
+    layers = ["conv 8", body, "gap", "pointwise 10 bare"]
+    net = Net.from_dict({"input": [1, 28, 28], "block": ["conv", "relu"], "layers": layers})
+    assert net.uses(BatchNorm)
+    assert net.uses(Residual)
+    assert not net.uses(Dropout)

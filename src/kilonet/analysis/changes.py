@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kilonet.analysis.findings import uses
 from kilonet.analysis.toml import inline
 from kilonet.spec import OneCycle, Run, graph
 from kilonet.spec.layers import Conv, Dropout, Layer, Linear, Pointwise
@@ -52,7 +51,7 @@ def block(run: Run) -> list[str]:
 
 def normalise(run: Run, reason: str) -> Iterator[Suggestion]:
     """Batch normalisation, where there is none."""
-    if uses(run, graph.BatchNorm):
+    if run.net.uses(graph.BatchNorm):
         return
     members = block(run)
     # After the activation, as the notebook has it; dropout stays last.

@@ -6,7 +6,7 @@ behind the network by half an epoch; gaps are read with that in mind.
 
 from __future__ import annotations
 
-from kilonet.analysis.findings import Figure, Finding, uses
+from kilonet.analysis.findings import Figure, Finding
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.words import count, percent, points, signed
 from kilonet.spec import Run, graph
@@ -212,4 +212,4 @@ def _epochs(measured: Measurements) -> str:
 
 def _handicaps(run: Run) -> list[str]:
     """What lowers training accuracy below what the network can do."""
-    return ["dropout"] * uses(run, graph.Dropout) + ["augmentation"] * bool(run.data.augment)
+    return ["dropout"] * run.net.uses(graph.Dropout) + ["augmentation"] * bool(run.data.augment)

@@ -16,7 +16,6 @@ from kilonet.analysis.comparison import OTHER_IMAGES, Effect
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.statistics import ROUNDING, Statistics
 from kilonet.analysis.words import count, percent, points, signed
-from kilonet.spec import Run, graph
 
 TARGET_EPOCHS = 3
 """The target is reached where each of this many last epochs is at or above it."""
@@ -221,8 +220,3 @@ def _chance_of_movement(old: float, new: float, *, freedoms: tuple[int, int]) ->
         return None
     below = float(fdtr(freedoms[1], freedoms[0], (new / old) ** 2))
     return 2 * min(below, 1 - below)
-
-
-def uses(run: Run, operation: type[object]) -> bool:
-    """Whether an operation of :mod:`kilonet.spec.graph` stands in the network, however deep."""
-    return any(isinstance(node.op, operation) for node in graph.walk(run.net.nodes))

@@ -13,7 +13,7 @@ from typing import Any
 
 from kilonet.analysis import changes
 from kilonet.analysis.changes import Suggestion
-from kilonet.analysis.findings import Finding, uses
+from kilonet.analysis.findings import Finding
 from kilonet.analysis.held_out import Images
 from kilonet.analysis.history import Tried, remark
 from kilonet.analysis.measurements import Measurements
@@ -204,7 +204,7 @@ def _regularise(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         return
     amount = "over-fits" if strong else "over-fits a little"
     reason = f"it {amount}: the gap is {points(diagnosis.measured.gap)} points"
-    if not uses(diagnosis.run, graph.Dropout):
+    if not diagnosis.run.net.uses(graph.Dropout):
         p = 0.05 if strong else 0.01
         yield Suggestion(
             title="A little dropout in every block",

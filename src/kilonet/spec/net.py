@@ -82,6 +82,10 @@ class Net(Spec):
         """How many classes the network tells apart: the length of its output."""
         return self.nodes[-1].output_shape[0]
 
+    def uses(self, operation: type[object]) -> bool:
+        """Whether an operation of :mod:`kilonet.spec.graph` stands in the network, however deep."""
+        return any(isinstance(node.op, operation) for node in graph.walk(self.nodes))
+
     @property
     def parameters(self) -> dict[str, graph.Shape]:
         """Name → shape of every trained parameter, PyTorch's names, in the order of the layers."""
