@@ -112,6 +112,24 @@ def test_many_in_turn_never_two_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "folder" / LOCK).exists()
 
 
+def test_a_folder_that_goes_as_we_come_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process made it, and removes it between mkdir's two looks at it."""
+    folder, mkdir, told = tmp_path / "folder", os.mkdir, []
+
+    def told_that_it_is_there(path: Path, *args: int) -> None:
+        if not told:
+            told.append(path)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+        mkdir(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", told_that_it_is_there)
+    with locked(folder):
+        assert (folder / LOCK).exists()
+    assert told == [folder]
+
+
 def test_a_folder_is_made_and_stays_only_if_something_came_into_it(tmp_path: Path) -> None:
     with locked(tmp_path / "a" / "b"):
         pass
@@ -123,7 +141,13 @@ def test_a_folder_is_made_and_stays_only_if_something_came_into_it(tmp_path: Pat
 
 def test_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
     with pytest.raises(StoreError, match="file: is not a folder"), locked(tmp_path / "file"):
+        pass
+    with (
+        pytest.raises(StoreError, match="nowhere: is not a folder"),
+        locked(tmp_path / "nowhere"),
+    ):
         pass
     with (
         pytest.raises(StoreError, match="cannot be written: Not a directory"),

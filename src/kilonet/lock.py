@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -94,11 +95,26 @@ _UNLOCKED = -1
 def _enter(folder: Path) -> int | None:
     """:func:`_take`, in a folder that the one before may remove as we come."""
     for _ in range(_TRIES):
-        with suppress(FileNotFoundError):
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             return _take(folder / LOCK)
+        except FileNotFoundError:
+            pass
+        except FileExistsError as error:
+            # mkdir looks twice: told that something is there, it asks whether that is a folder. One
+            # that has just been removed is none, and nothing in the way either.
+            if _is_in_the_way(Path(error.filename)):
+                raise
     folder.mkdir(parents=True, exist_ok=True)
     return _take(folder / LOCK)
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Whether something other than a folder is there, by one look at it."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()
 
 
 def _take(path: Path) -> int | None:
