@@ -281,7 +281,23 @@ def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left.seconds() == pytest.approx(60)
     left.begin(b, 0.0)
     left.tell(b, 1.0)
+    left.end(b)
     assert left.seconds() is None
+
+
+def test_time_left_after_a_failure_is_told_from_what_was_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("kilonet.report.display.time.perf_counter", lambda: now)
+    a, b, trained_before = Path("a"), Path("b"), Path("before")
+    left = TimeLeft({a: 10.0, b: 30.0})
+    left.end(trained_before)
+    left.begin(a, 0.0)
+    left.tell(a, 0.5)
+    now = 10.0
+    left.end(a)  # it failed half-way: 5 in ten seconds, 30 are left
+    assert left.seconds() == pytest.approx(60)
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(result: StudyResult) -> None:

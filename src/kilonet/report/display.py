@@ -110,7 +110,7 @@ class Display:
             self._failed[task.rung.number] += 1
         else:
             self._records[task.rung.number].append(record)
-        self._work.tell(task.folder, 1.0)
+        self._work.end(task.folder)
 
     def render(self) -> RenderableType:
         """What stands at the foot of the terminal now."""
@@ -277,6 +277,11 @@ class TimeLeft:
     def tell(self, folder: Path, share: float) -> None:
         """So much of a training is done."""
         self._done[folder] = share
+
+    def end(self, folder: Path) -> None:
+        """A training has ended: what of it was not done, where it failed, took none of our time."""
+        self._before[folder] = self._before.get(folder, 0.0) + 1 - self._done.get(folder, 0.0)
+        self._done[folder] = 1.0
 
     def seconds(self) -> float | None:
         """Until all is done; None while that cannot be told, and once it is."""
