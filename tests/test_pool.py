@@ -135,11 +135,11 @@ def test_stopping_interrupts_a_training(small_run: Run, tmp_path: Path) -> None:
     worker.give(job(small_run.replace({"train.epochs": 10_000}), tmp_path / "run"))
     while not (tmp_path / "run" / "checkpoint.safetensors").exists():
         time.sleep(0.05)
-    began = time.monotonic()
     worker.stop()
     worker.join()
-    assert time.monotonic() - began < 2
     assert not worker.alive
+    # By itself: one that trains on until time is up ends with 1, one that is killed with -9.
+    assert worker._process.exitcode == 0
     assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 

@@ -218,8 +218,10 @@ def test_a_folder_that_is_not_this_studys(study: Study, climbed: Path, tmp_path:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"holds 'notes.txt', no study"):
         run_study(study, folder=tmp_path)
-    with pytest.raises(StoreError, match="is not a folder"):
-        run_study(study, folder=tmp_path / "notes.txt")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    for name in ("notes.txt", "nowhere"):
+        with pytest.raises(StoreError, match=f"{name}: is not a folder"):
+            run_study(study, folder=tmp_path / name)
 
 
 def test_default_folder(study: Study) -> None:

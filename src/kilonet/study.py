@@ -318,13 +318,15 @@ def _refuse_others(path: Path, study: Study) -> None:
         found = _spec(path)
         if found.name != study.name:
             raise StoreError(f"{path}: holds the study {found.name!r}; name another folder")
-    elif path.exists():
-        if not path.is_dir():
-            raise StoreError(f"{path}: is not a folder; name another")
-        try:
-            names = sorted(entry.name for entry in path.iterdir())
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-        strangers = [name for name in names if name not in _OURS and not is_aside(name)]
-        if strangers:
-            raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")
+        return
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise StoreError(f"{path}: is not a folder; name another") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    strangers = [name for name in names if name not in _OURS and not is_aside(name)]
+    if strangers:
+        raise StoreError(f"{path}: holds {strangers[0]!r}, no study; name another folder")

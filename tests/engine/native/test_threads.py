@@ -87,12 +87,12 @@ def test_ctrl_c_in_a_step(threads: int) -> None:
 
 
 def test_ctrl_c_in_an_evaluation() -> None:
-    """Of some seconds where the machine is idle, more where it is not."""
+    """Of some seconds; the processor's, whatever else the machine is doing."""
     engine, data = engine_of(SLOW, threads=2), batch(0, count=40_000, net=SLOW)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(KeyboardInterrupt), interrupted_after(0.3):
         engine.evaluate(data.images, data.labels)
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 3
     images, labels = data.images[:2], data.labels[:2]
     assert engine.evaluate(images, labels) == engine_of(SLOW).evaluate(images, labels)
 
