@@ -1,26 +1,28 @@
-# kilonet: `make study` and `make test` do all the set-up they need, in this folder alone.
+# kilonet: `make study` and `make test` do all the set-up they need, in this folder only.
 # PYTHON picks another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# What a build depends on: when one of these changes, the package is installed anew.
+# Tests in one process per processor; a file's tests share one, and so its fixtures.
+PARALLEL := --numprocesses=auto --dist=loadfile
+# What a build depends on: when one of these changes, the package is installed again.
 SOURCES := pyproject.toml constraints.txt README.md $(shell find src native -type f -not -path '*/__pycache__/*')
 
 .PHONY: install install-dev study test test-all sanitize lint bench wheel clean
 
 install: $(VENV)/installed            ## the package as a user has it
-install-dev: $(VENV)/installed-dev    ## and what tests and benchmarks need
+install-dev: $(VENV)/installed-dev    ## also what tests and benchmarks need
 
-study: install                        ## the bundled ladder on real MNIST: tables, training, report
+study: install                        ## the bundled study on real MNIST, with its report
 	$(BIN)/kilonet study
 
-test: install-dev                     ## the tests, slow ones left out
-	$(BIN)/python -m pytest
+test: install-dev                     ## the tests, without the slow ones
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: install-dev                 ## every test
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 lint: install-dev                     ## style and types
 	$(BIN)/ruff check
@@ -30,7 +32,7 @@ lint: install-dev                     ## style and types
 sanitize: install-dev                 ## the native engine under AddressSanitizer, UBSan and ThreadSanitizer
 	$(BIN)/python scripts/sanitize.py
 
-bench: install-dev                    ## kilonet beside PyTorch and the machine, with a roofline
+bench: install-dev                    ## kilonet, PyTorch and the machine's ceiling, with a roofline
 	$(BIN)/kilonet bench --figure bench.png
 
 wheel: $(BIN)/python                  ## dist/: the source, and a wheel for machines like this one
@@ -42,7 +44,7 @@ wheel: $(BIN)/python                  ## dist/: the source, and a wheel for mach
 	  PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir . *-linux_*.whl && rm *-linux_*.whl;; \
 	esac
 
-clean:                                ## all that the targets above made, results of studies kept
+clean:                                ## remove what the targets above made, except results of studies
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:

@@ -1,14 +1,14 @@
-"""Do the report's intervals and verdicts hold what they promise? A simulation with known truth.
+"""The coverage of the report's intervals, and how often its verdicts are wrong: a simulation.
 
 Accuracies of n seeds are drawn from distributions whose mean is known, 2,000 times each. A 95 %
-interval should hold that mean in 95 % of the repetitions, and a ladder whose steps do nothing
-should get a wrong word, "better" or "worse", in at most 5 %.
+interval should contain that mean in 95 % of the repetitions, and a ladder whose changes do nothing
+should get a wrong verdict, "better" or "worse", in at most 5 %.
 
     python benchmarks/coverage.py
 
 The percentile bootstrap is there to show why the report does not use it. "Disagree" is how often
-Student's t and the bootstrap are further apart than the report lets pass; samples of equal values
-have no interval and count for none.
+the report would say that Student's t and the bootstrap disagree; samples of equal values have no
+interval and are not counted.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kilonet.analysis.comparison import MIN_SIGN_FLIPS, compare, correct
-from kilonet.analysis.statistics import describe
+from kilonet.analysis.descriptive import describe
+from kilonet.analysis.differences import MIN_SIGN_FLIPS, compare, correct
 from kilonet.table import Table
 
 SEEDS = (3, 5, 10, 20)
 REPETITIONS = 2000
 IMAGES = 10_000
-RUNGS = 4
+STAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Population:
         name: for the table.
         mean: the truth, percent.
         draw: (generator, shape) → accuracies, percent.
-        mild: whether the intervals are expected to hold 93 to 97 %.
+        mild: whether the intervals are expected to contain the mean in 93 to 97 %.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Coverage:
     """Of one population and number of seeds: shares of the repetitions that have an interval.
 
     Attributes:
-        student, bootstrap, percentile: whose interval holds the truth.
+        student, bootstrap, percentile: whose interval contains the true mean.
         width: the median bootstrap interval's width, Student's being 1.
         disagree: where the report would say that the two disagree.
         without: repetitions without an interval, their values being equal, as a share of all.
@@ -129,40 +129,40 @@ def coverage(population: Population, *, seeds: int, repetitions: int = REPETITIO
 
 @dataclass(frozen=True, kw_only=True)
 class Ladders:
-    """Of ladders of four rungs: shares of the repetitions.
+    """Of ladders of four stages: shares of the repetitions.
 
     Attributes:
-        corrected: a wrong word on a ladder whose steps do nothing, corrected as the report does.
-        alone: the same with each comparison judged alone.
-        t_test, sign_flip: one comparison, alone, of a step worth one standard deviation, shown by
-            each test; None where the sign-flip test cannot speak.
+        corrected: a wrong verdict on a ladder whose changes do nothing, corrected as in the report.
+        uncorrected: the same without correction.
+        t_test, sign_flip: one comparison, by itself, of an effect of one standard deviation, shown
+            by each test; None where the sign-flip test cannot show anything.
     """
 
     corrected: float
-    alone: float
+    uncorrected: float
     t_test: float
     sign_flip: float | None
 
 
 def ladders(seeds: int, *, repetitions: int = REPETITIONS) -> Ladders:
-    """Normal accuracies, the steps' differences paired by seed as in the report."""
+    """Normal accuracies, differences paired by seed as in the report."""
     generator = np.random.Generator(np.random.Philox([seeds, 99]))
-    pairs = [(i - 1, i) for i in range(1, RUNGS)] + [(0, i) for i in range(2, RUNGS)]
-    corrected = alone = t_test = sign_flip = 0
+    pairs = [(i - 1, i) for i in range(1, STAGES)] + [(0, i) for i in range(2, STAGES)]
+    corrected = uncorrected = t_test = sign_flip = 0
     for _ in range(repetitions):
-        rungs = generator.normal(99.3, 0.1, (RUNGS, seeds))
-        by_seed = [dict(enumerate(rung.tolist())) for rung in rungs]
+        stages = generator.normal(99.3, 0.1, (STAGES, seeds))
+        by_seed = [dict(enumerate(stage.tolist())) for stage in stages]
         found = [compare(by_seed[i], by_seed[j]) for i, j in pairs]
-        alone += any(difference.shown for difference in found)
+        uncorrected += any(difference.shown for difference in found)
         corrected += any(d.shown for d in correct(found, comparisons=len(found)))
-        step = compare(
+        effect = compare(
             by_seed[0], {seed: value + 0.1 * math.sqrt(2) for seed, value in by_seed[1].items()}
         )
-        t_test += step.shown
-        sign_flip += step.p_sign_flip is not None and step.p_sign_flip < 0.05
+        t_test += effect.shown
+        sign_flip += effect.p_sign_flip is not None and effect.p_sign_flip < 0.05
     return Ladders(
         corrected=corrected / repetitions,
-        alone=alone / repetitions,
+        uncorrected=uncorrected / repetitions,
         t_test=t_test / repetitions,
         sign_flip=sign_flip / repetitions if seeds >= MIN_SIGN_FLIPS else None,
     )
@@ -189,7 +189,7 @@ def main() -> None:
                     f"{100 * found.without:.1f}%",
                 )
             )
-    print(f"95% intervals that hold the truth, of {repetitions:,} repetitions\n")
+    print(f"95% intervals that contain the true mean, of {repetitions:,} repetitions\n")
     columns = (
         "Accuracies",
         "Seeds",
@@ -208,18 +208,18 @@ def main() -> None:
         rows.append(
             (
                 str(seeds),
-                f"{100 * of_ladders.alone:.1f}%",
+                f"{100 * of_ladders.uncorrected:.1f}%",
                 f"{100 * of_ladders.corrected:.1f}%",
                 f"{100 * of_ladders.t_test:.1f}%",
                 "" if flips is None else f"{100 * flips:.1f}%",
             )
         )
-    print(f"\nLadders of {RUNGS} rungs, of {repetitions:,} repetitions\n")
+    print(f"\nLadders of {STAGES} stages, of {repetitions:,} repetitions\n")
     columns = (
         "Seeds",
-        "A wrong word, judged alone",
-        "A wrong word, corrected",
-        "Step of 1 sd shown: t-test",
+        "Wrong, without correction",
+        "Wrong, corrected",
+        "Effect of 1 sd shown: t-test",
         "sign-flip test",
     )
     print(Table(columns=columns, rows=tuple(rows)).to_markdown())

@@ -1,51 +1,50 @@
 """Do the analysis' learning-rate rules hold on networks that they were not fitted to?
 
-The thresholds of "too high", "too low" and "stuck" were fitted to trainings of the bundled network.
-Here other networks train at a grid of rates, with two optimisers:
+The thresholds of "diverging" and "stuck" were fitted to trainings of the bundled network. Here
+other networks train at a grid of rates, with two optimizers:
 
     python benchmarks/learning_rates.py --set first --out held-out-first
 
-Two sets of networks were named before anything was trained: the first to test the rules on, the
-second for whatever is changed in the light of the first. Each set has images of its own, all from
-MNIST's training set: TRAIN_IMAGES to train on, and HELD_OUT_IMAGES in the place of a test set, so
-that the analysis reads them as it would any. MNIST's test images are not looked at.
+Two sets of networks were named before anything was trained: the rules were changed after the first
+and not after the second. Each set has images of its own, all from MNIST's training set:
+TRAIN_IMAGES to train on, and HELD_OUT_IMAGES in the place of a test set. MNIST's test images are
+not used.
 
 What counts as true was set before, too. An accuracy is the mean of the last LAST epochs. A rate is
 *good* where its error is at most GOOD times the least of its grid, or within ERRORS binomial errors
-of that. What is worse is *too low* below the good rates, *too high* above them, and *between* them
+of that. A worse one is *too low* below the good rates, *too high* above them, and *between* them
 neither; more than CLEAR times the least error is *clearly* so. An accuracy of at most CHANCE is
-guessing. Right of a good rate is to say nothing; of another, the word for it, or "stuck" where it
-guesses. Where the loss is no number the engine has the word, and the analysis sees nothing.
+guessing. "Diverging" is right of a rate that is too high, "stuck" of one that guesses. Where the
+loss is not a number the engine reports that, and the analysis sees nothing.
 
 The set "fitted" is what the thresholds were fitted to, for comparison: the bundled network, and the
 same without batch norm, on all of MNIST, test images and all.
 
-Finished runs stay in ``--out`` and are not trained again. The range test is tried on the same
-grids by range_test.py.
+Finished runs stay in ``--out`` and are not trained again. range_test.py tries the range test on the
+same grids.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 
-from kilonet.analysis import analyse, binomial_error
+from kilonet.analysis import Kind, Verdict, analyze, binomial_error
 from kilonet.data import load_dataset
-from kilonet.environment import cpu_name
 from kilonet.errors import DivergenceError
-from kilonet.record import RunRecord
-from kilonet.run import folder_name, train
 from kilonet.spec import Net, Run, Study, load_study
-from kilonet.study import RungResult, StudyResult
+from kilonet.storage.environment import cpu_name
+from kilonet.storage.record import RunRecord
+from kilonet.study import StageResult, StudyResult
 from kilonet.table import Table
+from kilonet.training.loop import folder_name, train
 
 EPOCHS, BATCH_SIZE = 15, 128
 TRAIN_IMAGES, HELD_OUT_IMAGES = 20_000, 10_000
@@ -113,7 +112,7 @@ FITTED = "fitted"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A network of a set and an optimiser: what a grid of rates is trained for."""
+    """A network of a set and an optimizer: what a grid of rates is trained for."""
 
     network: str
     optimizer: str
@@ -133,7 +132,7 @@ class Setting:
         data: name of the data set, or an NPZ file.
         train_images, others: how many it has to train on, and to measure accuracy on.
         epochs: of each run.
-        rates: optimiser → learning rates.
+        rates: optimizer → learning rates.
     """
 
     name: str
@@ -174,13 +173,13 @@ class Trial:
         record: of the run; None where the loss was no number.
         lr: its learning rate.
         accuracy: percent, mean of the last :data:`LAST` epochs; 0 without a record.
-        verdict: of the analysis, "" where it says nothing; "no number" without a record.
+        verdict: of the analysis; None where it has none, and without a record.
     """
 
     record: RunRecord | None
     lr: float
     accuracy: float
-    verdict: str
+    verdict: Verdict | None
 
     @property
     def error(self) -> float:
@@ -203,15 +202,15 @@ class Truth:
     guesses: bool
 
     @property
-    def right(self) -> frozenset[str]:
+    def right(self) -> frozenset[Verdict]:
         """The verdicts that fit."""
-        words = {"good": "", "between": ""}
-        return frozenset({words.get(self.word, self.word)} | ({"stuck"} if self.guesses else set()))
+        diverging = {Verdict.DIVERGING} if self.word == "too high" else set()
+        return frozenset(diverging | ({Verdict.STUCK} if self.guesses else set()))
 
 
 def fitted_networks() -> dict[str, tuple[list[str], list]]:
     """The bundled ladder's first network, and the same without batch norm."""
-    net = load_study("mnist-8k").rungs[0].run.net.to_dict()
+    net = load_study("mnist-8k").stages[0].run.net.to_dict()
     bare = [member for member in net["block"] if member != "batchnorm"]
     return {"batch norm": (net["block"], net["layers"]), "bare": (bare, net["layers"])}
 
@@ -250,37 +249,36 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[RunRecord | None]:
     return list(joblib.Parallel(n_jobs=joblib.cpu_count(), verbose=1)(tasks))
 
 
-def verdict(record: RunRecord | None, *, target: float) -> str:
-    """What the analysis says of the learning rate of a study of this one run."""
-    if record is None:
-        return "no number"
+def verdict(record: RunRecord) -> Verdict | None:
+    """What the analysis finds about the learning rate, in a study of this one run."""
     base = {"net": record.run.net, "data": record.run.data, "train": record.run.train}
-    step = {"name": "alone", "change": {"train.epochs": record.run.train.epochs}}
-    study = Study(name="alone", target=target, step=[step], **base)
-    rung = RungResult(
-        rung=study.rungs[0], parameters=record.run.net.num_parameters, records=(record,)
+    stage = {"name": "alone", "change": {"train.epochs": record.run.train.epochs}}
+    study = Study(name="alone", target=100.0, stage=[stage], **base)
+    ran = StageResult(
+        stage=study.stages[0], parameters=record.run.net.num_parameters, records=(record,)
     )
-    result = StudyResult(study=study, path=record.path, rungs=(rung,))
-    images = record.environment["data"]["test_images"]
-    findings = analyse(result, test_images=images).rungs[0].findings
-    return next((found.verdict for found in findings if found.kind == "learning rate"), "")
+    result = StudyResult(study=study, path=record.path, stages=(ran,))
+    images = record.provenance.data.test_images
+    findings = analyze(result, test_images=images).stages[0].findings
+    found = (finding.verdict for finding in findings if finding.kind is Kind.LEARNING_RATE)
+    return next(found, None)
 
 
-def trial(run: Run, record: RunRecord | None, *, target: float) -> Trial:
+def trial(run: Run, record: RunRecord | None) -> Trial:
     lr = run.train.optimizer.lr
-    accuracy = 0.0
-    if record is not None:
-        accuracy = statistics.fmean(row.test_accuracy for row in record.rows[-LAST:])
-    return Trial(record=record, lr=lr, accuracy=accuracy, verdict=verdict(record, target=target))
+    if record is None:
+        return Trial(record=None, lr=lr, accuracy=0.0, verdict=None)
+    accuracy = statistics.fmean(row.test_accuracy for row in record.rows[-LAST:])
+    return Trial(record=record, lr=lr, accuracy=accuracy, verdict=verdict(record))
 
 
-def train_grids(setting: Setting, *, target: float) -> dict[Place, list[Trial]]:
+def train_grids(setting: Setting) -> dict[Place, list[Trial]]:
     """Each place's trainings, by rising rate, seed 1."""
     keys = [(place, lr) for place in setting.places for lr in setting.rates[place.optimizer]]
     runs = [setting.run_at(place, lr) for place, lr in keys]
     grids: dict[Place, list[Trial]] = {place: [] for place in setting.places}
     for (place, _), run, record in zip(keys, runs, train_all(runs, setting.folder), strict=True):
-        grids[place].append(trial(run, record, target=target))
+        grids[place].append(trial(run, record))
     return grids
 
 
@@ -311,14 +309,14 @@ def truths(grid: Sequence[Trial], *, images: int) -> list[Truth]:
 def grid_table(
     grids: dict[Place, list[Trial]], known: dict[Place, list[Truth]], optimizer: str
 ) -> Table:
-    """A network a row, a rate a column: accuracy, bold where good, and what is said."""
+    """A network a row, a rate a column: accuracy, bold where good, and the verdict."""
 
     def cell(trial: Trial, truth: Truth) -> str:
         if trial.record is None:
             return "no number"
         shown = f"{trial.accuracy:.2f}"
         shown = f"**{shown}**" if truth.word == "good" else shown
-        return f"{shown} {trial.verdict}".strip()
+        return f"{shown} {trial.verdict or ''}".strip()
 
     places = [place for place in grids if place.optimizer == optimizer]
     rates = [f"{trial.lr:g}" for trial in grids[places[0]]]
@@ -330,7 +328,7 @@ def grid_table(
 
 
 def summary_table(trials: Sequence[Trial], known: Sequence[Truth]) -> Table:
-    """How often what is said is right, by what the rate is; without those of no number."""
+    """How often a verdict is right, by what the rate is; without those of no number."""
     pairs = [pair for pair in zip(trials, known, strict=True) if pair[0].record is not None]
     groups: dict[str, Callable[[Truth], bool]] = {
         "good": lambda t: t.word == "good",
@@ -345,11 +343,10 @@ def summary_table(trials: Sequence[Trial], known: Sequence[Truth]) -> Table:
     rows = []
     for name, holds in groups.items():
         some = [(trial.verdict, truth) for trial, truth in pairs if holds(truth)]
-        right = sum(said in truth.right for said, truth in some)
-        wrong = sum(bool(said) and said not in truth.right for said, truth in some)
-        silent = sum(not said and said not in truth.right for said, truth in some)
-        rows.append((name, *map(str, (len(some), right, wrong, silent))))
-    columns = ("The rate is", "Trainings", "Right", "A wrong word", "Nothing said")
+        right = sum(verdict in truth.right for verdict, truth in some)
+        silent = sum(verdict is None for verdict, _ in some)
+        rows.append((name, *map(str, (len(some), right, len(some) - right - silent, silent))))
+    columns = ("The rate is", "Trainings", "Right", "Wrong", "No verdict")
     return Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
 
 
@@ -381,27 +378,18 @@ def read_options(description: str) -> Setting:
 
 def main() -> None:
     setting = read_options(__doc__.splitlines()[0])
-    own = load_study("mnist-8k").target
-    grids = train_grids(setting, target=own)
+    grids = train_grids(setting)
     known = {place: truths(grid, images=setting.others) for place, grid in grids.items()}
     every = [trial for grid in grids.values() for trial in grid]
     print(
         f"{cpu_name()}, {joblib.cpu_count()} cores; {len(every)} trainings of the {setting.name} "
         f"set, {setting.epochs} epochs on {setting.train_images:,} images, seed 1. Accuracy in "
-        f"percent on {setting.others:,} others, good rates bold, and what is said with a target of "
-        f"{own:g}:\n"
+        f"percent on {setting.others:,} others, good rates bold, and the analysis' verdict:\n"
     )
     for optimizer in setting.rates:
         print(grid_table(grids, known, optimizer).to_markdown(), end="\n\n")
     truth = [truth for place in grids for truth in known[place]]
-    print(f"With a target of {own:g} %:\n")
     print(summary_table(every, truth).to_markdown())
-    reached = []
-    for grid in grids.values():
-        target = math.floor(10 * max(trial.accuracy for trial in grid)) / 10
-        reached += [replace(t, verdict=verdict(t.record, target=target)) for t in grid]
-    print("\nWith a target that the network reaches, its grid's best rounded down to 0.1 %:\n")
-    print(summary_table(reached, truth).to_markdown())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Many runs at once: a study in parallel, beside the same tasks one after another.
+"""Parallel runs: the time of a study with parallel trials and with one trial after another.
 
-Three ways take turns, each in a process of its own as a user starts it: two or more at a time (what
-`kilonet study` does), one after another on one thread, and one after another on all. The time is
-that of the whole command, reports included; utilisation is the processor seconds of the command and
-its workers over wall seconds and processors. Before it is told, the files of all ways are compared,
-byte for byte.
+Three variants alternate, each as a command: parallel trials (the default of `kilonet study`), one
+trial after another on one thread, and one after another on all threads. The time is that of the
+command, reports included; utilization is the CPU seconds of the command and its workers over wall
+seconds and processors. The files of all variants must be equal, byte for byte.
 
     python benchmarks/parallel.py --seeds 3 --epochs 2
 """
@@ -25,13 +24,13 @@ from pathlib import Path
 
 import joblib
 
-from kilonet.environment import cpu_name
 from kilonet.spec import load_study
+from kilonet.storage.environment import cpu_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One study, start to end: wall seconds, and processor seconds of all its processes."""
+class Timed:
+    """One command: wall seconds, and CPU seconds of all its processes."""
 
     wall: float
     cpu: float
@@ -41,23 +40,22 @@ def study_command(folder: Path, *, options: list[str], study: list[str]) -> list
     return [sys.executable, "-m", "kilonet", "study", *study, "--out", str(folder), *options]
 
 
-def take_turn(folder: Path, *, options: list[str], study: list[str]) -> Turn:
+def run_study(folder: Path, *, options: list[str], study: list[str]) -> Timed:
     began = time.perf_counter()
     process = subprocess.Popen(
         study_command(folder, options=options, study=study), stdout=subprocess.DEVNULL
     )
-    # With the children that it waited for: the workers.
+    # Includes the children that it waited for, its workers.
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(process.args)}: exit code {process.returncode}")
-    return Turn(wall=wall, cpu=usage.ru_utime + usage.ru_stime)
+    return Timed(wall=wall, cpu=usage.ru_utime + usage.ru_stime)
 
 
 def digest(folder: Path) -> str:
-    """Of all files of all runs: without the environment, the seconds of each epoch and the check
-    of its row, in which they are."""
+    """SHA-256 of all files of all runs, without the environment and the epochs' seconds."""
     found = hashlib.sha256()
     for path in sorted((folder / "runs").rglob("*")):
         if not path.is_file() or path.name == "environment.json":
@@ -70,49 +68,49 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def measure(study: list[str], *, cores: int, repeats: int) -> dict[str, list[Turn]]:
-    ways = {
-        "at once": ["--threads", str(cores)],
-        "in turn, 1 thread": ["--jobs", "1", "--threads", "1"],
-        f"in turn, {cores} threads": ["--jobs", "1", "--threads", str(cores)],
+def measure(study: list[str], *, cores: int, repeats: int) -> dict[str, list[Timed]]:
+    variants = {
+        "parallel": ["--threads", str(cores)],
+        "serial, 1 thread": ["--jobs", "1", "--threads", "1"],
+        f"serial, {cores} threads": ["--jobs", "1", "--threads", str(cores)],
     }
-    turns: dict[str, list[Turn]] = {way: [] for way in ways}
+    timed: dict[str, list[Timed]] = {variant: [] for variant in variants}
     digests = set()
     with tempfile.TemporaryDirectory() as scratch:
         for repeat in range(repeats):
-            for number, (way, options) in enumerate(ways.items()):
+            for number, (variant, options) in enumerate(variants.items()):
                 folder = Path(scratch) / f"{repeat}-{number}"
-                turn = take_turn(folder, options=options, study=study)
-                turns[way].append(turn)
+                one = run_study(folder, options=options, study=study)
+                timed[variant].append(one)
                 digests.add(digest(folder))
-                print(f"{way}: {turn.wall:.1f} s, {turn.cpu:.1f} s of processor", file=sys.stderr)
+                print(f"{variant}: {one.wall:.1f} s, {one.cpu:.1f} s of CPU", file=sys.stderr)
     if len(digests) != 1:
-        raise SystemExit("the ways came to different files")
-    return turns
+        raise SystemExit("the variants gave different files")
+    return timed
 
 
-def summary(turns: dict[str, list[Turn]], *, cores: int) -> dict[str, dict[str, float]]:
-    first = next(iter(turns.values()))
+def summary(timed: dict[str, list[Timed]], *, cores: int) -> dict[str, dict[str, float]]:
+    first = next(iter(timed.values()))
     return {
-        way: {
-            "seconds": statistics.median(turn.wall for turn in some),
-            "utilisation": statistics.median(turn.cpu / turn.wall / cores for turn in some),
-            # Of the same turn: what else the machine did then, it did to both.
+        variant: {
+            "seconds": statistics.median(one.wall for one in some),
+            "utilization": statistics.median(one.cpu / one.wall / cores for one in some),
+            # Of the same round, so that the machine's other load affects both.
             "times_as_long": statistics.median(
-                turn.wall / other.wall for turn, other in zip(some, first, strict=True)
+                one.wall / other.wall for one, other in zip(some, first, strict=True)
             ),
         }
-        for way, some in turns.items()
+        for variant, some in timed.items()
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", nargs="?", default="mnist-8k", help="a study (mnist-8k)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each step (3)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each stage (3)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each run (2)")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each way (3)")
-    parser.add_argument("--data", help="a data set in place of the study's own")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--data", help="a data set instead of the study's")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     options = parser.parse_args()
     settings = [f"seeds={options.seeds}", f"train.epochs={options.epochs}"]
@@ -122,15 +120,16 @@ def main() -> None:
     study = [options.study, *(text for setting in settings for text in ("--set", setting))]
     cores = joblib.cpu_count()
     found = summary(measure(study, cores=cores, repeats=options.repeats), cores=cores)
-    tasks = len(spec.step) * spec.seeds
+    trials = len(spec.stage) * spec.seeds
     if options.json:
-        print(json.dumps({"cpu": cpu_name(), "cores": cores, "tasks": tasks, **found}, indent=2))
+        print(json.dumps({"cpu": cpu_name(), "cores": cores, "trials": trials, **found}, indent=2))
         return
-    print(f"{cpu_name()}, {cores} cores; {tasks} tasks of {options.epochs} epochs")
-    for way, row in found.items():
+    print(f"{cpu_name()}, {cores} cores; {trials} trials of {options.epochs} epochs")
+    for variant, row in found.items():
         print(
-            f"  {way:20} {row['seconds']:8.1f} s   utilisation {100 * row['utilisation']:4.0f} %"
-            f"   {row['times_as_long']:.2f} times as long as at once"
+            f"  {variant:20} {row['seconds']:8.1f} s   "
+            f"utilization {100 * row['utilization']:4.0f} %   "
+            f"{row['times_as_long']:.2f} times as long as parallel"
         )
 
 

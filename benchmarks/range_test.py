@@ -1,17 +1,17 @@
-"""Is the rate that the range test suggests a good one, on networks that it was not chosen on?
+"""Is the rate that the range test suggests good on networks that it was not chosen on?
 
-The rule of ``kilonet train --find-lr`` was chosen on the bundled network. Here its suggestion is
-trained with, beside rival rules, on the networks, images and grids of learning_rates.py, whose
-terms these are:
+The rule of ``kilonet train --find-lr`` was chosen on the bundled network. Here its suggestion and
+those of other rules are trained with, on the networks, images and grids of learning_rates.py, which
+defines the terms:
 
     python benchmarks/range_test.py --set first --out held-out-first
 
-"Steepest" and "minimum / 10" are the two that the suggestion is the geometric mean of. "Limited" is
-that mean, but no more than the rate of the least validation loss: the rule until the first set had
-been seen. "Unlimited" is the mean alone. The rule since is limited without batch norm alone.
+The suggestion is the geometric mean of "steepest" and "minimum / 10". "Limited" is that mean, but
+at most the rate of the least validation loss: the rule before the first set was run. "Unlimited" is
+the mean alone. The present rule is limited only for networks without batch norm.
 
-A sweep has seed 1 and holds out a tenth of what it may train on, as it does for a user. The rates
-that rules choose are trained with seed 2, and so is the grid's best rate, which seed 1 chose.
+A sweep has seed 1 and holds out a tenth of the training images, as for a user. The rates that rules
+choose are trained with seed 2, and so is the grid's best rate, which seed 1 chose.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from learning_rates import (
     truths,
 )
 
-from kilonet.environment import cpu_name
-from kilonet.range_test import Suggestion, find_lr
-from kilonet.spec import load_study
+from kilonet.storage.environment import cpu_name
 from kilonet.table import Table
+from kilonet.training.range_test import Suggestion, find_lr
 
 DEFAULT = {"sgd": 0.01, "adam": 0.001}
 SEED = 2
 
 
 def rules(found: Suggestion, *, optimizer: str, best: float) -> dict[str, float]:
-    """Rule → rate: the suggestion, its parts, the optimiser's default, the grid's best."""
+    """Rule → rate: the suggestion, its parts, the optimizer's default, the grid's best."""
     mean = math.sqrt(found.steepest * found.minimum / 10)
     parts = {
         "limited": min(mean, found.best_validation),
@@ -61,14 +60,14 @@ def rule_tables(
     accuracies: dict[tuple[Place, float], float],
     good: dict[Place, tuple[float, float]],
 ) -> tuple[Table, Table]:
-    """Each place's rates with their accuracies; and each rule over all places."""
+    """Each case's rates with their accuracies; and each rule over all cases."""
     names = list(next(iter(chosen.values())))
     rows = []
     for place, rates in chosen.items():
         low, high = good[place]
         cells = [f"{accuracies[place, rate]:.2f} ({rate:g})" for rate in rates.values()]
         rows.append((str(place), f"{low:g} to {high:g}", *cells))
-    columns = ("Network, optimiser", "Good rates", *names)
+    columns = ("Network, optimizer", "Good rates", *names)
     each = Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
     rows = []
     for name in names:
@@ -100,8 +99,7 @@ def rule_tables(
 
 def main() -> None:
     setting = read_options(__doc__.splitlines()[0])
-    target = load_study("mnist-8k").target
-    grids = train_grids(setting, target=target)
+    grids = train_grids(setting)
     good, best = {}, {}
     for place, grid in grids.items():
         known = truths(grid, images=setting.others)
@@ -117,7 +115,7 @@ def main() -> None:
     keys = list(dict.fromkeys((p, lr) for p, rates in chosen.items() for lr in rates.values()))
     runs = [setting.run_at(place, lr, seed=SEED) for place, lr in keys]
     ends = zip(keys, runs, train_all(runs, setting.folder), strict=True)
-    accuracies = {key: trial(run, record, target=target).accuracy for key, run, record in ends}
+    accuracies = {key: trial(run, record).accuracy for key, run, record in ends}
     each, over_all = rule_tables(chosen, accuracies, good)
     print(
         f"{cpu_name()}, {joblib.cpu_count()} cores; the {setting.name} set, {setting.epochs} "

@@ -1,8 +1,8 @@
-"""How the native engine's training time grows: with images, with channels, with the batch size.
+"""Training time of the native engine against images, channels and batch size.
 
-Each axis is varied alone, from the bundled network and a batch of 128: the images of an epoch's
-part, the channels of every layer by a common factor, and the images of one step. On both axes
-logarithmic, a straight line of slope 1 is time in proportion to work.
+Each is varied alone, from the bundled network and a batch of 128: the number of training images,
+the channels of every layer by a common factor, and the images of one step. On logarithmic axes a
+line of slope 1 is time in proportion to work.
 
     python benchmarks/scaling.py --figure scaling.png
 """
@@ -21,10 +21,11 @@ import numpy as np
 from kilonet.bench.timing import interleave
 from kilonet.bench.work import step_flop
 from kilonet.data import load_dataset
-from kilonet.engine import Batch, create_engine
-from kilonet.environment import cpu_name
-from kilonet.report.figures import INK, TEST, log_axes, new_figure, save_figure
+from kilonet.data.batch import Batch
+from kilonet.engine import create_engine
+from kilonet.report.figures.style import INK, TEST, log_axes, new_figure, save_figure
 from kilonet.spec import Net, Run, load_run
+from kilonet.storage.environment import cpu_name
 
 BATCH_SIZE = 128
 IMAGES = (1024, 2048, 4096, 8192, 16384, 32768)
@@ -49,7 +50,7 @@ def widened(width: float) -> Net:
 
 
 def training(net: Net, *, batch_size: int, count: int, threads: int | None) -> Callable:
-    """A function that trains on ``count`` images in steps of ``batch_size``, not augmented."""
+    """A function that trains on ``count`` images in steps of ``batch_size``."""
     dataset = load_dataset("mnist")
     images, labels = dataset.train_images[:count], dataset.train_labels[:count]
     run: Run = load_run("interim").replace({"net": net.to_dict(), "data.augment": []})
@@ -73,7 +74,7 @@ def training(net: Net, *, batch_size: int, count: int, threads: int | None) -> C
 
 
 def measure(threads: int | None, repeats: int) -> dict[str, list[dict[str, float]]]:
-    """For each axis its points: what was varied, seconds, and the work in images or FLOP."""
+    """Axis → points: the value that is varied, seconds, and the work in images or FLOP."""
     bundled = widened(1.0)
     flop = step_flop(bundled)
     axes: dict[str, list[tuple[float, float, Callable]]] = {
@@ -96,12 +97,12 @@ def measure(threads: int | None, repeats: int) -> dict[str, list[dict[str, float
     found: dict[str, list[dict[str, float]]] = {}
     for axis, points in axes.items():
         for value, _, train in points:
-            # Verify before timing, and warm up; a step on the same images must fit them better.
+            # Verified before timing, and warmed up: steps on the same images must lower the loss.
             losses = [statistics.fmean(train()) for _ in range(4)]
             if not all(map(math.isfinite, losses)) or min(losses[1:]) >= losses[0]:
                 raise SystemExit(f"{axis} {value}: does not learn: {losses}")
         timings = interleave(
-            {str(value): train for value, _, train in points}, repeats=repeats, turn_seconds=0.1
+            {str(value): train for value, _, train in points}, repeats=repeats, round_seconds=0.1
         )
         found[axis] = [
             {
@@ -150,9 +151,9 @@ def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each point (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
     parser.add_argument("--threads", type=int, help="of the engine (all)")
-    parser.add_argument("--figure", type=Path, help="where to draw it, as PNG")
+    parser.add_argument("--figure", type=Path, help="a PNG to write")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     options = parser.parse_args()
     found = measure(options.threads, options.repeats)

@@ -1,8 +1,8 @@
 """A training step of 20 varied networks: the native engine against PyTorch eager.
 
-Both sides train on the same images in memory with SGD, no augmentation: kilonet's engine, and a
-plain loop over the same network as ``torch.nn`` modules, dropout as PyTorch draws it. They take
-turns; a ratio above 1 says how many times as long PyTorch took.
+Both train on the same images in memory with SGD, without augmentation: kilonet's engine, and a
+plain loop over the same network as ``torch.nn`` modules, with PyTorch's dropout. The two alternate;
+a ratio is PyTorch's time over kilonet's.
 
     python benchmarks/versus_torch.py --out versus.json
 """
@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kilonet.atomic import write_atomically
 from kilonet.bench.timing import interleave
 from kilonet.data import load_dataset
-from kilonet.engine import Batch, create_engine
+from kilonet.data.batch import Batch
+from kilonet.engine import create_engine
 from kilonet.engine.torch import build_module
-from kilonet.environment import cpu_name
 from kilonet.spec import Net, Run, load_run
+from kilonet.storage.atomic import write_atomically
+from kilonet.storage.environment import cpu_name
 from kilonet.table import Table
 
 BATCH_SIZES = (1, 4, 16, 64, 128, 256, 1024)
@@ -111,7 +112,7 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], list[str], list]] = {
         ["conv", "batchnorm", "silu", "dropout 0.1"],
         ["conv 12 pad=1", "avgpool 2", "conv 24 pad=1", "avgpool 2", "conv 32", *END],
     ),
-    "colour, hard-swish": (
+    "color, hard-swish": (
         (3, 32, 32),
         ["conv", "batchnorm", "hardswish"],
         ["conv 16 pad=1", "conv 16 pad=1", "maxpool 2", "conv 32 pad=1", "maxpool 2", "conv 48",
@@ -126,7 +127,7 @@ def network(name: str) -> Net:
 
 
 def images_for(net: Net, count: int) -> np.ndarray:
-    """(count, h, w[, c]) uint8: digits, or noise for a network that takes something else."""
+    """(count, h, w[, c]) uint8: digits, or noise for networks of another input."""
     if net.input == (1, 28, 28):
         return np.ascontiguousarray(load_dataset("mnist").train_images[:count])
     channels, height, width = net.input
@@ -169,7 +170,7 @@ def torch_step(net: Net, images: np.ndarray, labels: np.ndarray) -> Callable:
 
 
 def compare(name: str, size: int, *, repeats: int, threads: int | None) -> dict[str, float]:
-    """Seconds a step of both, and how many times as long PyTorch took; each trained first."""
+    """Milliseconds of a step of both, and their ratio; both are verified first."""
     net = network(name)
     base = load_run("interim")
     run = base.replace({"net": net.to_dict(), "data.augment": []})
@@ -179,12 +180,12 @@ def compare(name: str, size: int, *, repeats: int, threads: int | None) -> dict[
         "torch": torch_step(net, images, labels),
     }
     for side, step in sides.items():
-        # Verify before timing: steps on one batch must come to fit it. A deep network takes more
-        # than five of them, in PyTorch too.
+        # Verified before timing: steps on one batch must lower its loss. A deep network needs more
+        # than five steps, in PyTorch too.
         losses = [step() for _ in range(15)]
         if not all(map(math.isfinite, losses)) or min(losses[1:]) >= losses[0]:
             raise SystemExit(f"{name}, batch {size}: {side} does not learn: {losses}")
-    timings = interleave(sides, repeats=repeats, turn_seconds=0.05)
+    timings = interleave(sides, repeats=repeats, round_seconds=0.05)
     ratio = timings["native"].ratio_of(timings["torch"])
     return {
         "native_ms": 1e3 * timings["native"].median,
@@ -209,7 +210,7 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> Table:
 
 
 def to_json(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """What was found and on what: network → batch size → times and their ratio."""
+    """The machine, and network → batch size → times and their ratio."""
     threads = torch.get_num_threads()
     made = {"cpu": cpu_name(), "threads": threads, "torch": torch.__version__}
     return json.dumps({**made, "networks": found}, indent=2)
@@ -217,10 +218,12 @@ def to_json(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each side (3)")
-    parser.add_argument("--threads", type=int, help="of both sides (all)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--threads", type=int, help="of both (all)")
     parser.add_argument("--only", action="append", choices=NETWORKS, help="these networks alone")
-    parser.add_argument("--out", type=Path, help="a JSON file to keep; what it holds is not redone")
+    parser.add_argument(
+        "--out", type=Path, help="a JSON file; what it has already is not measured again"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     if options.threads:
@@ -241,13 +244,13 @@ def main() -> None:
         print(to_json(found))
         return
     print(f"{cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
-    print("How many times as long as kilonet PyTorch eager takes for a training step:\n")
+    print("The time of a training step in PyTorch eager over that in kilonet:\n")
     print(table(found).to_markdown())
     every = [(row["ratio"], name, n) for name, rows in found.items() for n, row in rows.items()]
     ratio, name, size = min(every)
     slower = sum(each[0] < 1 for each in every)
     print(f"\nThe worst: {name}, batch {size}: {ratio:.2f}")
-    print(f"PyTorch is the quicker one in {slower} of {len(every)}")
+    print(f"PyTorch is faster in {slower} of {len(every)}")
 
 
 if __name__ == "__main__":

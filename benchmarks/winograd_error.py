@@ -1,8 +1,8 @@
-"""What Winograd's algorithm for 3 × 3 taps loses of float32, beside a plain sum.
+"""The float32 error of Winograd's algorithm for 3 × 3 taps, against that of a plain sum.
 
 The matrices are made from the points where polynomials are evaluated, as described in
-native/kernels/winograd_transforms.h. Inputs are normal, negative ones set to zero as a ReLU leaves
-them, taps are normal. An error's norm is relative to that of the result in float64.
+native/kernels/winograd_transforms.h. Inputs are normal, negative ones set to zero as after a ReLU;
+taps are normal. An error is the norm relative to that of the result in float64.
 
     python benchmarks/winograd_error.py
 """
@@ -61,7 +61,7 @@ def errors(m: int, points: tuple[float, ...], *, channels: int) -> tuple[float, 
 
 
 def main() -> None:
-    """Print a line for each way and number of channels."""
+    """Print a line for each algorithm and number of channels."""
     for name, (m, points) in POINTS.items():
         for channels in CHANNELS:
             found, plain = errors(m, points, channels=channels)

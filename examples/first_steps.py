@@ -1,4 +1,4 @@
-"""Define a network, look at its tables, train it for an epoch, read the log.
+"""Define a network, print its tables, train it for an epoch, print the log.
 
 python examples/first_steps.py
 """
@@ -10,9 +10,9 @@ net = kn.Net(
     block=["conv", "relu", "batchnorm"],
     layers=["conv 8", "maxpool 2", "conv 12", "conv 16", "gap", "pointwise 10 bare"],
 )
-print(kn.summarise(net))
+print(kn.summarize(net))
 
 run = kn.Run(net=net, train=kn.Train(epochs=1))
-with kn.Live() as live:
-    record = kn.train(run, resume=True, observer=live)
+with kn.RunProgress() as progress:
+    record = kn.train(run, resume=True, observer=progress)
 print(record.log_table)

@@ -1,4 +1,5 @@
-// The module kilonet.engine._native: plans and updates for Python. Arrays are checked by the caller.
+// The module kilonet.engine._native: plans and optimizer updates for Python. The caller checks the
+// arrays.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -28,7 +29,7 @@ using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 using Floats = Array<float>;
 using ReadFloats = Array<const float>;
 
-// Best first.
+// The machine's instruction sets, best first.
 std::vector<std::string> instruction_sets() {
   std::vector<std::string> found;
 #ifdef KILONET_X86
@@ -49,65 +50,65 @@ const Kernels& kernels_of(const std::string& name) {
   if (name == "avx2") return avx2_kernels();
 #endif
   if (name == "baseline") return baseline_kernels();
-  throw std::invalid_argument("instruction set " + name);
+  throw std::invalid_argument("unknown instruction set " + name);
 }
 
-std::vector<double> numbers(const Matrix& m) { return {m.a, m.b, m.c, m.d, m.e, m.f}; }
+std::vector<double> coefficients(const Matrix& m) { return {m.a, m.b, m.c, m.d, m.e, m.f}; }
 
-// Whether a signal's handler has raised, as Ctrl-C's does; the interpreter runs handlers in its main
-// thread alone. What was raised stays set, for whoever next holds the interpreter in this thread.
+// Whether a signal handler has raised an exception, as Ctrl-C's does. The interpreter runs handlers
+// only in its main thread. The exception stays set until the caller throws it.
 bool interrupted() {
   const nb::gil_scoped_acquire interpreter;
   return PyErr_CheckSignals() != 0;
 }
 
-// Indexed by Pass.
+// Names of the passes in Python (ProfileRow.phase), indexed by Pass.
 constexpr const char* kPassNames[] = {
-    "prepare",        "input",           "wait",     "loss",          "forward",        "forward_join",
-    "forward_finish", "weight_gradient", "backward", "backward_join", "backward_finish", "sum"};
+    "prepare",        "input",           "wait",     "loss",          "forward",        "forward_reduce",
+    "forward_finish", "weight_gradient", "backward", "backward_reduce", "backward_finish", "sum"};
 
 class Network {
  public:
   Network(const std::string& isa, int threads, int channels, int height, int width)
       : plan_(kernels_of(isa), threads, channels, height, width) {
-    plan_.pool().ask(interrupted);
+    plan_.pool().set_interrupt_check(interrupted);
   }
 
   int conv(int input, int outputs, std::vector<int> kernel, std::vector<int> stride,
            std::vector<int> padding, int groups, long weight, long bias) {
-    Node node = windows(Node::Kind::conv, input, kernel, stride, padding);
+    Node node = windowed_node(Node::Kind::conv, input, kernel, stride, padding);
     node.groups = groups;
     node.weight = weight;
     node.bias = bias;
-    node.trained = true;
-    return append_windows(node, outputs);
+    node.trainable = true;
+    return append_windowed(node, outputs);
   }
 
   int norm(int input, double eps, double momentum, long weight, long bias, long mean, long var) {
-    Node node = same(Node::Kind::norm, input);
+    Node node = make_node(Node::Kind::norm, input);
     node.eps = eps;
     node.momentum = momentum;
     node.weight = weight;
     node.bias = bias;
     node.running_mean = mean;
     node.running_var = var;
-    node.trained = true;
+    node.trainable = true;
     return append(node);
   }
 
   int activation(int input, const std::string& name, float slope) {
-    Node node = same(Node::Kind::activation, input);
+    Node node = make_node(Node::Kind::activation, input);
     node.slope = slope;
     node.activation = name == "relu"         ? Activation::relu
                       : name == "leaky_relu" ? Activation::leaky_relu
                       : name == "silu"       ? Activation::silu
                       : name == "hardswish"  ? Activation::hardswish
-                                             : throw std::invalid_argument("activation " + name);
+                      : throw std::invalid_argument("unknown activation " + name);
     return append(node);
   }
 
   int dropout(int input, double p, std::uint32_t code) {
-    Node node = same(Node::Kind::dropout, input);
+    Node node = make_node(Node::Kind::dropout, input);
     node.p = p;
     node.code = code;
     return append(node);
@@ -116,22 +117,22 @@ class Network {
   int pool(int input, bool average, std::vector<int> kernel, std::vector<int> stride,
            std::vector<int> padding) {
     const Node::Kind kind = average ? Node::Kind::average_pool : Node::Kind::max_pool;
-    return append_windows(windows(kind, input, kernel, stride, padding),
-                          plan_.tensor(input).channels);
+    return append_windowed(windowed_node(kind, input, kernel, stride, padding),
+                           plan_.tensor(input).channels);
   }
 
   int flatten(int input) {
     const Tensor in = plan_.tensor(input);
-    return plan_.append(same(Node::Kind::flatten, input), in.channels * in.cells(), 1, 1);
+    return plan_.append(make_node(Node::Kind::flatten, input), in.channels * in.cells(), 1, 1);
   }
 
   int add(int input, int identity) {
-    Node node = same(Node::Kind::add, input);
+    Node node = make_node(Node::Kind::add, input);
     node.other = identity;
     return append(node);
   }
 
-  // The transforms of augmentation, in order; `bilinear` and `fill` say how an image is resampled.
+  // The transforms of augmentation, in order. `bilinear` and `fill` set how an image is resampled.
   using Bounds = std::pair<double, double>;
 
   void rotation(Bounds degrees, bool bilinear, std::uint8_t fill) {
@@ -181,15 +182,15 @@ class Network {
                          index.data(),  seed,          epoch};
     double loss;
     int correct;
-    const Alone alone(busy_);
-    before_.assign(buffers.data(), buffers.data() + buffers.size());
+    const BusyGuard guard(busy_);
+    saved_buffers_.assign(buffers.data(), buffers.data() + buffers.size());
     {
       const nb::gil_scoped_release release;
       plan_.gradients(batch, {seed, step, smoothing, update_buffers}, parameters.data(),
                       buffers.data(), gradients.data(), &loss, &correct);
     }
     if (plan_.pool().stopped()) {
-      std::copy(before_.begin(), before_.end(), buffers.data());
+      std::copy(saved_buffers_.begin(), saved_buffers_.end(), buffers.data());
       throw nb::python_error();
     }
     return {loss, correct};
@@ -198,7 +199,7 @@ class Network {
   void logits(Array<const std::uint8_t> images, ReadFloats table, ReadFloats parameters,
               ReadFloats buffers, Floats out) {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data()};
-    const Alone alone(busy_);
+    const BusyGuard guard(busy_);
     {
       const nb::gil_scoped_release release;
       plan_.logits(batch, parameters.data(), buffers.data(), out.data());
@@ -210,7 +211,7 @@ class Network {
                  std::uint64_t seed, std::uint32_t epoch, Array<std::uint8_t> out) {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), nullptr,
                          index.data(),  seed,    epoch};
-    const Alone alone(busy_);
+    const BusyGuard guard(busy_);
     {
       const nb::gil_scoped_release release;
       input().augmented(plan_.pool(), batch, out.data());
@@ -218,15 +219,15 @@ class Network {
     if (plan_.pool().stopped()) throw nb::python_error();
   }
 
-  void normalised(Array<const std::uint8_t> images, ReadFloats table,
+  void normalized(Array<const std::uint8_t> images, ReadFloats table,
                   Array<const std::int64_t> index, std::uint64_t seed, std::uint32_t epoch,
                   Floats out) {
     const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data(),
                          index.data(),  seed,    epoch};
-    const Alone alone(busy_);
+    const BusyGuard guard(busy_);
     {
       const nb::gil_scoped_release release;
-      input().normalised(plan_.pool(), batch, out.data());
+      input().normalized(plan_.pool(), batch, out.data());
     }
     if (plan_.pool().stopped()) throw nb::python_error();
   }
@@ -237,11 +238,11 @@ class Network {
                         long(p.size()));
   }
 
-  void adam(Floats p, ReadFloats g, Floats m, Floats v, float rate, float one_minus_beta1,
-            float beta2, float one_minus_beta2, float root, float eps, float weight_decay,
-            float shrink) {
-    plan_.kernels().adam({rate, one_minus_beta1, beta2, one_minus_beta2, root, eps, weight_decay,
-                          shrink},
+  void adam(Floats p, ReadFloats g, Floats m, Floats v, float step_size, float one_minus_beta1,
+            float beta2, float one_minus_beta2, float bias_correction2_sqrt, float eps,
+            float weight_decay, float decay_factor) {
+    plan_.kernels().adam({step_size, one_minus_beta1, beta2, one_minus_beta2, bias_correction2_sqrt,
+                          eps, weight_decay, decay_factor},
                          p.data(), g.data(), m.data(), v.data(), long(p.size()));
   }
 
@@ -250,14 +251,15 @@ class Network {
   }
 
  private:
-  // A plan's memory is for one call at a time, while the interpreter may run others.
-  class Alone {
+  // Marks the plan as busy. Its memory serves one call at a time, and the interpreter's lock is
+  // released during a call, so another Python thread may call it.
+  class BusyGuard {
    public:
-    explicit Alone(std::atomic<bool>& busy) : busy_(busy) {
+    explicit BusyGuard(std::atomic<bool>& busy) : busy_(busy) {
       if (busy_.exchange(true))
-        throw std::runtime_error("the engine is at work in another thread; give each its own");
+        throw std::runtime_error("the engine is busy in another thread; use one engine per thread");
     }
-    ~Alone() { busy_.store(false); }
+    ~BusyGuard() { busy_.store(false); }
 
    private:
     std::atomic<bool>& busy_;
@@ -267,16 +269,16 @@ class Network {
 
   static Range range(const Bounds& bounds) { return {bounds.first, bounds.second}; }
 
-  static Node same(Node::Kind kind, int input) {
+  static Node make_node(Node::Kind kind, int input) {
     Node node;
     node.kind = kind;
     node.input = input;
     return node;
   }
 
-  static Node windows(Node::Kind kind, int input, const std::vector<int>& kernel,
-                      const std::vector<int>& stride, const std::vector<int>& padding) {
-    Node node = same(kind, input);
+  static Node windowed_node(Node::Kind kind, int input, const std::vector<int>& kernel,
+                            const std::vector<int>& stride, const std::vector<int>& padding) {
+    Node node = make_node(kind, input);
     node.kernel_h = kernel.at(0);
     node.kernel_w = kernel.at(1);
     node.stride_h = stride.at(0);
@@ -291,7 +293,7 @@ class Network {
     return plan_.append(node, in.channels, in.height, in.width);
   }
 
-  int append_windows(const Node& n, int channels) {
+  int append_windowed(const Node& n, int channels) {
     const Tensor in = plan_.tensor(n.input);
     return plan_.append(n, channels, (in.height + 2 * n.pad_h - n.kernel_h) / n.stride_h + 1,
                         (in.width + 2 * n.pad_w - n.kernel_w) / n.stride_w + 1);
@@ -299,13 +301,13 @@ class Network {
 
   Plan plan_;
   std::atomic<bool> busy_{false};
-  std::vector<float> before_;  // the buffers, in case that a step does not come to its end
+  std::vector<float> saved_buffers_;  // copy of the buffers, to restore if a step is interrupted
 };
 
-// As kilonet::Machine, with the interpreter's lock released.
-class Measured {
+// Wraps kilonet::Machine and releases the interpreter's lock.
+class PyMachine {
  public:
-  Measured(const std::string& isa, int threads) : machine_(kernels_of(isa), threads) {}
+  PyMachine(const std::string& isa, int threads) : machine_(kernels_of(isa), threads) {}
 
   double multiply_adds(long rounds) {
     const nb::gil_scoped_release release;
@@ -325,18 +327,18 @@ class Measured {
 }  // namespace kilonet
 
 NB_MODULE(_native, m) {
-  using kilonet::Measured;
   using kilonet::Network;
+  using kilonet::PyMachine;
   m.def("instruction_sets", &kilonet::instruction_sets);
-  // The arithmetic whose last bit counts, to be compared with the reference's by itself.
+  // Functions that must match the reference's last bit; exposed for tests.
   m.def("round_to_15_digits", &kilonet::round_to_15_digits);
   m.def("rotation_matrix", [](double degrees, int height, int width) {
-    return kilonet::numbers(kilonet::rotation_matrix(degrees, height, width));
+    return kilonet::coefficients(kilonet::rotation_matrix(degrees, height, width));
   });
-  m.def("affine_matrix", [](double degrees, double right, double down, double scale,
-                            double shear_x, double shear_y, int height, int width) {
-    const kilonet::Move move = {degrees, right, down, scale, shear_x, shear_y};
-    return kilonet::numbers(kilonet::affine_matrix(move, height, width));
+  m.def("affine_matrix", [](double degrees, double right, double down, double scale, double shear_x,
+                            double shear_y, int height, int width) {
+    const kilonet::AffineParameters parameters = {degrees, right, down, scale, shear_x, shear_y};
+    return kilonet::coefficients(kilonet::affine_matrix(parameters, height, width));
   });
   nb::class_<Network>(m, "Network")
       .def(nb::init<const std::string&, int, int, int, int>())
@@ -358,12 +360,12 @@ NB_MODULE(_native, m) {
       .def("gradients", &Network::gradients)
       .def("logits", &Network::logits)
       .def("augmented", &Network::augmented)
-      .def("normalised", &Network::normalised)
+      .def("normalized", &Network::normalized)
       .def("sgd", &Network::sgd)
       .def("adam", &Network::adam)
       .def("lerp", &Network::lerp);
-  nb::class_<Measured>(m, "Machine")
+  nb::class_<PyMachine>(m, "Machine")
       .def(nb::init<const std::string&, int>())
-      .def("multiply_adds", &Measured::multiply_adds)
-      .def("bandwidth", &Measured::bandwidth);
+      .def("multiply_adds", &PyMachine::multiply_adds)
+      .def("bandwidth", &PyMachine::bandwidth);
 }

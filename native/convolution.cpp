@@ -1,4 +1,4 @@
-// A convolution among the plan's operations, its activation with it: the method of each pass, and the
+// The plan's convolution, with a fused activation: chooses the method of each pass and builds the
 // tables of taps that the kernels read.
 
 #include <algorithm>
@@ -20,54 +20,55 @@ class Conv final : public Operation {
     column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
     const WeightGradient gradient = {
         n.groups, forward.inputs, forward.outputs, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w,
-        n.pad_h, n.pad_w, Method::images, in.height, in.width, in.plane(), out.height, out.width,
+        n.pad_h, n.pad_w, Method::direct, in.height, in.width, in.plane(), out.height, out.width,
         out.plane(), row_spans_.data(), column_spans_.data()};
-    for (int few = 0; few <= kFewLanes; few++) {
-      forward_[few] = by_quickest(forward, few ? few : kLanes);
-      backward_[few] = by_quickest(backward, few ? few : kLanes);
+    for (int images = 0; images <= kSmallBatch; images++) {
+      forward_[images] = with_fastest_method(forward, images ? images : kLanes);
+      backward_[images] = with_fastest_method(backward, images ? images : kLanes);
     }
     for (int lanes = 1; lanes <= kLanes; lanes++) {
       gradients_[lanes] = gradient;
-      gradients_[lanes].method = quickest(gradient, lanes, k.width);
+      gradients_[lanes].method = fastest_method(gradient, lanes, k.width);
     }
-    const auto room = [&](const Convolution* of) {
-      long most = 0;
-      for (int few = 0; few <= kFewLanes; few++) most = std::max(most, k.packed_size(of[few]));
-      return most;
+    const auto max_packed_size = [&](const Convolution* of) {
+      long size = 0;
+      for (int images = 0; images <= kSmallBatch; images++)
+        size = std::max(size, k.packed_size(of[images]));
+      return size;
     };
-    packed_ = allocate(room(forward_));
-    if (in.needs_gradient) back_packed_ = allocate(room(backward_));
+    packed_ = allocate(max_packed_size(forward_));
+    if (in.needs_gradient) back_packed_ = allocate(max_packed_size(backward_));
   }
 
   long scratch() const override {
-    long most = out_.channels;
-    for (int few = 0; few <= kFewLanes; few++)
-      most = std::max({most, k_.convolve_scratch(forward_[few]),
-                       k_.convolve_scratch(backward_[few])});
+    long size = out_.channels;
+    for (int images = 0; images <= kSmallBatch; images++)
+      size = std::max(
+          {size, k_.convolve_scratch(forward_[images]), k_.convolve_scratch(backward_[images])});
     for (int lanes = 1; lanes <= kLanes; lanes++)
-      most = std::max(most, k_.weight_scratch(gradients_[lanes]));
-    return most;
+      size = std::max(size, k_.weight_scratch(gradients_[lanes]));
+    return size;
   }
 
   void prepare(const Step& s) override {
-    // In evaluation an image's logits must not depend on how many are evaluated with it.
-    few_ = s.training && s.images <= kFewLanes ? s.images : 0;
+    // In evaluation, an image's logits must not depend on the number of images in the batch.
+    small_batch_ = s.training && s.images <= kSmallBatch ? s.images : 0;
     const float* weights = s.parameters + n_.weight;
-    k_.pack(forward_[few_], weights, false, packed_.get());
+    k_.pack(forward_[small_batch_], weights, false, packed_.get());
     if (s.training && in_.needs_gradient)
-      k_.pack(backward_[few_], weights, true, back_packed_.get());
+      k_.pack(backward_[small_batch_], weights, true, back_packed_.get());
   }
 
-  void fold(const Operation& after) override { after_ = &after; }
+  void fold_norm(const Operation& norm) override { folded_norm_ = &norm; }
 
   void forward(const Step& s, const Chunk& c) override {
-    Finish finish;
-    finish.bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
-    finish.activation = f_.activation;
-    finish.slope = f_.slope;
+    Epilogue epilogue;
+    epilogue.bias = n_.bias < 0 ? nullptr : s.parameters + n_.bias;
+    epilogue.activation = f_.activation;
+    epilogue.slope = f_.slope;
     long out = out_.value;
-    if (after_ && !s.training) after_->take_in(&finish, &out);
-    k_.convolve(forward_[few_], c.slab + in_.value, packed_.get(), finish, c.lanes,
+    if (folded_norm_ && !s.training) folded_norm_->set_epilogue(&epilogue, &out);
+    k_.convolve(forward_[small_batch_], c.slab + in_.value, packed_.get(), epilogue, c.lanes,
                 s.scratch + c.thread * s.scratch_stride, c.slab + out);
   }
 
@@ -89,15 +90,15 @@ class Conv final : public Operation {
       if (!c.first)
         for (int i = 0; i < out_.channels; i++) part[n_.bias + i] += biases[i];
     }
-    if (s.profile) s.profile->part(c.thread, Pass::weight_gradient);
+    if (s.profile) s.profile->split(c.thread, Pass::weight_gradient);
     if (in_.needs_gradient)
-      k_.convolve(backward_[few_], dout, back_packed_.get(), {.add = f_.add}, c.lanes, scratch,
-                  c.slab + in_.gradient);
+      k_.convolve(backward_[small_batch_], dout, back_packed_.get(), {.add = f_.add}, c.lanes,
+                  scratch, c.slab + in_.gradient);
   }
 
  private:
-  Convolution by_quickest(Convolution c, int images) const {
-    c.method = quickest(c, images, k_.width);
+  Convolution with_fastest_method(Convolution c, int images) const {
+    c.method = fastest_method(c, images, k_.width);
     return c;
   }
 
@@ -105,7 +106,7 @@ class Conv final : public Operation {
     *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
     *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
     return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, 1, 1, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::images,
+            n_.kernel_w, 1, 1, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::direct,
             in_.height, in_.width, in_.plane(), out_.height, out_.width, out_.plane(),
             rows->data(), columns->data()};
   }
@@ -116,7 +117,7 @@ class Conv final : public Operation {
     return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
             n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_h == 1 ? 1 : 0,
             n_.stride_w == 1 ? 1 : 0, n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
-            Method::images, out_.height, out_.width, out_.plane(), in_.height, in_.width,
+            Method::direct, out_.height, out_.width, out_.plane(), in_.height, in_.width,
             in_.plane(), rows->data(), columns->data()};
   }
 
@@ -130,8 +131,8 @@ class Conv final : public Operation {
     return all;
   }
 
-  // Which outputs an input reached. Taps are numbered from the kernel's end, so that positions grow
-  // with them, a stride's taps apart.
+  // The outputs that an input contributes to. Taps are numbered from the kernel's end, so that
+  // positions increase with the taps, which are a stride apart.
   static std::vector<Taps> back_taps(int size, int outputs, int kernel, int stride, int pad) {
     std::vector<Taps> all;
     for (int x = 0; x < size; x++) {
@@ -151,8 +152,8 @@ class Conv final : public Operation {
     std::vector<Span> all;
     for (int k = 0; k < kernel; k++) {
       const int first = k < pad ? (pad - k + stride - 1) / stride : 0;
-      const int reach = length - 1 + pad - k;
-      int end = reach < 0 ? 0 : reach / stride + 1;
+      const int last_offset = length - 1 + pad - k;
+      int end = last_offset < 0 ? 0 : last_offset / stride + 1;
       if (end > size) end = size;
       all.push_back({first < end ? first : end, end});
     }
@@ -163,14 +164,14 @@ class Conv final : public Operation {
   const Node n_;
   const Fusion f_;
   const Tensor in_, out_;
-  // By how many images a step has, if it has few; first those of any number.
-  Convolution forward_[kFewLanes + 1], backward_[kFewLanes + 1];
-  int few_ = 0;  // in the step under way
-  const Operation* after_ = nullptr;
-  WeightGradient gradients_[kLanes + 1];  // by how many lanes are in use
+  // Indexed by the number of images in a small batch; index 0 is for any other batch.
+  Convolution forward_[kSmallBatch + 1], backward_[kSmallBatch + 1];
+  int small_batch_ = 0;  // index of the current step
+  const Operation* folded_norm_ = nullptr;
+  WeightGradient gradients_[kLanes + 1];  // indexed by the number of lanes in use
   std::vector<Taps> rows_, columns_, back_rows_, back_columns_;
   std::vector<Span> row_spans_, column_spans_;
-  Memory packed_, back_packed_;
+  AlignedBuffer packed_, back_packed_;
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A network's input: the batch's uint8 images, augmented, normalised and laid out in lanes a chunk
-// at a time, in the thread that takes the chunk.
+// A network's input: augments a batch's uint8 images, normalizes them and lays them out in lanes.
+// Each chunk's images are processed by the thread that takes the chunk.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@ namespace kilonet {
 
 struct Batch {
   const std::uint8_t* images;  // (n, height, width, channels)
-  const std::int64_t* labels;  // (n), or none
+  const std::int64_t* labels;  // (n), or null
   int count;
-  const float* table;  // (channels, 256): what a pixel becomes
-  // What augmentation draws from; without an index there is none.
+  const float* table;  // (channels, 256): the normalized value of each pixel value
+  // Augmentation's random numbers depend on these; without an index, images are not augmented.
   const std::int64_t* index = nullptr;  // (n): each image's position in the training set
   std::uint64_t seed = 0;
   std::uint32_t epoch = 0;
@@ -28,26 +28,27 @@ class Input {
   Input(const Kernels&, int threads, int channels, int height, int width);
 
   const Size& size() const { return size_; }
-  // Transforms are applied in the order in which they are appended.
+  // Adds a transform; transforms are applied in the order of the calls.
   void append(TransformPointer);
 
-  // A chunk's lanes, each channel `plane` cells after the one before. Lanes past the batch's last
-  // image hold it again, so that nothing odd is computed in them. Allocates nothing.
+  // Writes a chunk as (channels, cells, kLanes), with channels `plane` cells apart. Lanes past the
+  // batch's last image repeat that image, so that they hold ordinary values. Allocates nothing.
   void lay_out(const Batch&, int chunk, int thread, long plane, float* out);
 
-  // What `lay_out` sees of a whole batch, to look at: the images augmented, (n, height, width,
-  // channels), and normalised too, (n, channels, height, width).
-  void augmented(Pool&, const Batch&, std::uint8_t* out);
-  void normalised(Pool&, const Batch&, float* out);
+  // A whole batch as a training step would see it, for inspection: augmented images as (n, height,
+  // width, channels), and augmented, normalized images as (n, channels, height, width).
+  void augmented(ThreadPool&, const Batch&, std::uint8_t* out);
+  void normalized(ThreadPool&, const Batch&, float* out);
 
  private:
-  void images_of(const Batch&, int chunk, int thread, const std::uint8_t** images);
+  void lane_images(const Batch&, int chunk, int thread, const std::uint8_t** images);
 
   const Kernels& kernels_;
   int threads_;
   Size size_;
   std::vector<TransformPointer> transforms_;
-  // For each thread a chunk's images, and one more to go back and forth between.
+  // For each thread, a chunk's images and one spare image: transforms alternate between two
+  // buffers.
   std::unique_ptr<std::uint8_t[]> scratch_;
 };
 

@@ -1,11 +1,12 @@
-// What the plan asks of an instruction set: a table of kernels, and the plain data they take.
+// The interface of an instruction set: a table of kernels, and the plain data that they take.
 //
-// The files in kernels/ are compiled once for each instruction set and meet the rest of the engine
-// in the table alone. Nothing in this header may have a body: an inline function would be compiled
-// with each set's flags, and the linker would keep one copy, perhaps one the machine cannot run.
+// The files in kernels/ are compiled once for each instruction set. The rest of the engine calls
+// them only through the table. No function in this header may have a body: an inline function would
+// be compiled with each set's flags, and the linker would keep one copy, possibly one that the
+// machine cannot run.
 //
 // A *chunk* is kLanes images. A chunk of a tensor is stored as (channels, height, width, lanes), so
-// that a vector holds the same value of neighbouring images, whatever the shape of the layer. The
+// that a vector holds the same value of consecutive images, whatever the shape of the layer. The
 // kLanes values of one channel and position are a *cell*; `plane` is the distance between channels,
 // in cells.
 #pragma once
@@ -15,33 +16,33 @@
 namespace kilonet {
 
 constexpr int kLanes = 16;
-constexpr int kFewLanes = 4;
+constexpr int kSmallBatch = 4;  // the most images that Method::channels convolves
 
 enum class Activation { none, relu, leaky_relu, silu, hardswish };
 
-// How a convolution's sums, or those of its weights' gradient, are done.
+// The algorithm of a convolution or of the gradient to its weights.
 enum class Method {
-  images,     // a vector holds one channel's values of several images
-  winograd2,  // so too, by Winograd's algorithm in tiles of 2 × 2: 3 × 3 taps without a stride
-  winograd4,  // or of 4 × 4
-  channels,   // a vector holds one image's values of several output channels
+  direct,     // a vector holds one channel's values of several images
+  winograd2,  // the same layout, Winograd's F(2 × 2, 3 × 3): 3 × 3 taps and stride 1 only
+  winograd4,  // the same layout, F(4 × 4, 3 × 3)
+  channels,   // direct, but a vector holds one image's values of several output channels
 };
 
-// What one row (or column) of the output takes from the input: `count` taps, from tap `k` on, which
-// read the rows from `position` on.
+// The taps of one row (or column) of the output that are inside the input: `count` taps starting at
+// tap `k`, which read the input rows starting at `position`.
 struct Taps {
   int k;
   int count;
   int position;
 };
 
-// A sum over windows: a convolution, or the gradient to its input. Channels are those of a group.
+// A convolution, or the gradient to its input. Channels are counted per group.
 struct Convolution {
   int groups, inputs, outputs;
   int kernel_h, kernel_w;
-  int k_step_h, k_step_w;  // between the taps of consecutive rows and columns
-  int y_step, x_step;      // input from one output to the next; 0 where that varies
-  int pad_h, pad_w;        // where it does not: output 0's first tap reads row −pad_h
+  int k_step_h, k_step_w;  // tap step between consecutive input rows and columns
+  int y_step, x_step;      // input step between consecutive outputs; 0 if it varies
+  int pad_h, pad_w;        // if it does not vary: output 0's first tap reads row −pad_h
   Method method;
   int in_height, in_width;
   long in_plane;
@@ -51,15 +52,15 @@ struct Convolution {
   const Taps* columns;  // out_width
 };
 
-// The outputs whose tap lies inside the input: from `first` to before `end`.
+// The outputs whose tap is inside the input: [first, end).
 struct Span {
   int first, end;
 };
 
-// What becomes of a convolution's sums: y = scale · activation(sum + bias) + shift, one of each a
-// channel, or added to what is there. Null pointers leave out what they would point to; the
-// activation is none, relu or leaky_relu.
-struct Finish {
+// The epilogue of a convolution: y = scale · activation(sum + bias) + shift, with one bias, scale
+// and shift per channel; `add` adds y to the output. A null pointer skips its term. The activation
+// is none, relu or leaky_relu.
+struct Epilogue {
   const float* bias = nullptr;
   Activation activation = Activation::none;
   float slope = 0;
@@ -94,14 +95,14 @@ struct Moments {
   double count, mean, m2;
 };
 
-// A batch norm's backward pass in a channel: dx = scale·g − constant − slope·(x − mean), where g is
-// what came back and x what went in.
+// A batch norm's backward pass for one channel: dx = scale·g − constant − slope·(x − mean), where g
+// is the gradient to the output and x the input.
 struct NormGradient {
   float mean, scale, constant, slope;
 };
 
-// A batch norm with a dropout and a max pool after it, in a channel: what the pool sees of x is
-// scale·x + shift where a bit is set, and 0 where not. `bits` as below, or none.
+// A batch norm with a dropout and a max pool after it, for one channel. The pool's input is
+// scale·x + shift where the mask's bit is set, and 0 elsewhere. `bits` is as in Kernels, or null.
 struct NormPool {
   float scale, shift, mean;
   float keep_scale;  // of the dropout
@@ -118,39 +119,39 @@ struct Sgd {
   bool nesterov;
 };
 
-// Adam with its bias corrections worked out: p −= rate · m / (√v / root + eps).
+// Adam with bias corrections precomputed: p −= step_size · m / (√v / bias_correction2_sqrt + eps).
 struct Adam {
-  float rate, one_minus_beta1, beta2, one_minus_beta2, root, eps;
+  float step_size, one_minus_beta1, beta2, one_minus_beta2, bias_correction2_sqrt, eps;
   float weight_decay;  // added to the gradient
-  float shrink;        // or taken from the weights directly: p *= shrink
+  float decay_factor;  // decoupled weight decay: p *= decay_factor
 };
 
 struct Kernels {
   const char* name;
   int width;  // floats in a vector
 
-  // Packed weights are in the order in which `convolve` reads them, and begin with a line of the
-  // cache; so does scratch memory.
+  // Packed weights are in the order in which `convolve` reads them. Packed weights and scratch
+  // memory are aligned to a cache line.
   long (*packed_size)(const Convolution&);
   void (*pack)(const Convolution&, const float* weights, bool transposed, float* packed);
   long (*convolve_scratch)(const Convolution&);  // floats
-  // Of `lanes` images; by Method::channels of kFewLanes at most.
-  void (*convolve)(const Convolution&, const float* in, const float* packed, const Finish&,
+  // For `lanes` images; Method::channels takes at most kSmallBatch.
+  void (*convolve)(const Convolution&, const float* in, const float* packed, const Epilogue&,
                    int lanes, float* scratch, float* out);
 
   long (*weight_scratch)(const WeightGradient&);  // floats
-  // Of `lanes` images, written or added to what is there. `dout` is zero in the other lanes.
+  // For `lanes` images. `add` adds to the gradient. `dout` is zero in the other lanes.
   void (*weight_gradient)(const WeightGradient&, const float* in, const float* dout, int lanes,
                           float* scratch, bool add, float* gradient);
   // Sum of all cells and lanes of each channel.
   void (*channel_sums)(const float* x, int channels, int cells, long plane, float* sums);
 
   void (*activate)(Activation, float slope, const float* x, float* y, int cells);
-  // From the activation's input x; for relu and leaky_relu its output will do as well.
+  // x is the activation's input; for relu and leaky_relu it may be the output.
   void (*activate_backward)(Activation, float slope, const float* x, const float* dy, float* dx,
                             int cells, bool add);
 
-  // `bits`, where there are any: a mask for each cell, bit n for lane n; 0 for a dropped value.
+  // `bits` is null or has a mask for each cell: bit n is lane n, 0 for a dropped value.
   Moments (*moments)(const float* x, int cells, int lanes);
   void (*affine)(const float* x, float scale, float shift, const std::uint32_t* bits, float* y,
                  int cells);
@@ -160,7 +161,8 @@ struct Kernels {
                         const std::uint32_t* bits, float keep_scale, Activation, float slope,
                         float* dx, int cells, int lanes, bool add);
 
-  // The three in one, for one channel; every input must be in exactly one window. `dx` may be `x`.
+  // Batch norm, dropout and max pool fused, for one channel; every input must be in exactly one
+  // window. `dx` may be `x`.
   void (*norm_pool)(const Pooling&, const NormPool&, const float* x, float* y);
   void (*norm_pool_sums)(const Pooling&, const NormPool&, const float* x, const float* dy,
                          int lanes, double* sum, double* sum_x);
@@ -185,12 +187,12 @@ struct Kernels {
   void (*copy)(const float* x, float* y, int cells, bool add);
   void (*sum)(const float* a, const float* b, float* y, int cells);
 
-  // From kLanes images, (cells, channels) bytes each, through a table of 256 floats a channel.
+  // From kLanes images, (cells, channels) bytes each, through a table of 256 floats per channel.
   void (*lay_out)(const std::uint8_t* const* images, int channels, int cells, long plane,
                   const float* table, float* out);
-  // Mean cross-entropy's sum over the lanes in use, and its gradient times `rate`.
+  // Sum of the cross-entropy over the lanes in use, and its gradient times `scale`.
   Loss (*cross_entropy)(const float* logits, int classes, long plane, const std::int32_t* labels,
-                        int lanes, float smoothing, float rate, float* dlogits);
+                        int lanes, float smoothing, float scale, float* dlogits);
 
   // gradient[i] = Σ over parts of partial[part · stride + i], in order.
   void (*add_parts)(const float* partial, long stride, int parts, long count, float* gradient);
@@ -198,8 +200,8 @@ struct Kernels {
   void (*adam)(const Adam&, float* p, const float* g, float* m, float* v, long count);
   void (*lerp)(float weight, const float* x, float* average, long count);
 
-  // To measure the machine by: independent multiply-adds in registers, which give the FLOP done; and
-  // y = x + y / 2 for a multiple of 16 values, which gives the bytes read and written.
+  // To measure the machine: independent multiply-adds in registers, which returns the FLOP done;
+  // and y = x + y / 2 for a multiple of 16 values, which returns the bytes read and written.
   long (*multiply_adds)(long rounds);
   long (*scale_add)(const float* x, float* y, long count);
 };

@@ -1,3 +1,5 @@
+// Measures peak rates: runs the kernels of kernels/ceiling.cpp on all threads and divides by time.
+
 #include "machine.h"
 
 #include <chrono>
@@ -6,7 +8,7 @@
 namespace kilonet {
 namespace {
 
-constexpr long kLine = 16;  // floats in a line of the cache
+constexpr long kLine = 16;  // floats in a cache line
 
 float* aligned(std::vector<float>& memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
@@ -26,7 +28,8 @@ double Machine::multiply_adds(long rounds) {
 double Machine::bandwidth(long count, int sweeps) {
   count_ = count / kLine * kLine;
   sweeps_ = sweeps;
-  // Each thread touches its own memory first, so that it lies near; later calls find it there.
+  // Each thread touches its own memory first, so that the system places it near that thread's core;
+  // later calls reuse the memory.
   pool_.run(
       [](void* machine, int thread) {
         Machine& m = *static_cast<Machine*>(machine);
@@ -43,20 +46,20 @@ double Machine::bandwidth(long count, int sweeps) {
   });
 }
 
-// What all threads did together, by the clock of the caller.
+// The work of all threads together, divided by the caller's wall-clock time.
 double Machine::rate(long (*work)(Machine&, int)) {
   struct Job {
     Machine* machine;
     long (*work)(Machine&, int);
   } job = {this, work};
-  const auto began = std::chrono::steady_clock::now();
+  const auto start = std::chrono::steady_clock::now();
   pool_.run(
       [](void* context, int thread) {
         const Job& job = *static_cast<Job*>(context);
         job.machine->done_[thread] = job.work(*job.machine, thread);
       },
       &job);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   long done = 0;
   for (const long each : done_) done += each;
   return double(done) / seconds.count();

@@ -1,3 +1,5 @@
+// Allocates aligned memory, and asks the system for huge pages where that pays.
+
 #include "memory.h"
 
 #include <sys/mman.h>
@@ -12,18 +14,18 @@ constexpr std::size_t kHugePage = std::size_t(1) << 21;
 
 }  // namespace
 
-void Free::operator()(float* p) const { std::free(p); }
+void FreeDeleter::operator()(float* p) const { std::free(p); }
 
-Memory allocate(long floats) {
-  const std::size_t bytes = sizeof(float) * (floats + kAligned);
+AlignedBuffer allocate(long floats) {
+  const std::size_t bytes = sizeof(float) * (floats + kLineFloats);
   void* memory = nullptr;
   if (posix_memalign(&memory, bytes < kHugePage ? 64 : kHugePage, bytes)) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
   if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
-  return Memory(static_cast<float*>(memory));
+  return AlignedBuffer(static_cast<float*>(memory));
 }
 
-long aligned(long floats) { return (floats + kAligned - 1) / kAligned * kAligned; }
+long align_up(long floats) { return (floats + kLineFloats - 1) / kLineFloats * kLineFloats; }
 
 }  // namespace kilonet

@@ -1,21 +1,21 @@
-// Memory for vectors: it begins with a line of the cache, and where it is large lies in huge pages.
+// Memory for vectors: aligned to a cache line and, if large, in huge pages.
 #pragma once
 
 #include <memory>
 
 namespace kilonet {
 
-constexpr long kAligned = 16;  // floats in a line of the cache
+constexpr long kLineFloats = 16;  // floats in a cache line
 
-struct Free {
+struct FreeDeleter {
   void operator()(float* p) const;
 };
-using Memory = std::unique_ptr<float[], Free>;
+using AlignedBuffer = std::unique_ptr<float[], FreeDeleter>;
 
-// Throws std::bad_alloc. What is in it is not set.
-Memory allocate(long floats);
+// Throws std::bad_alloc. The contents are uninitialized.
+AlignedBuffer allocate(long floats);
 
-// The next whole number of lines.
-long aligned(long floats);
+// Rounds up to whole cache lines.
+long align_up(long floats);
 
 }  // namespace kilonet

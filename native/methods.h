@@ -1,13 +1,13 @@
-// Which method a convolution is done by.
+// Chooses the method for each convolution.
 #pragma once
 
 #include "kernels.h"
 
 namespace kilonet {
 
-// The one that should take the least time, with `images` of a chunk's lanes in use; `width` is the
-// instruction set's. All but `method` is set.
-Method quickest(const Convolution&, int images, int width);
-Method quickest(const WeightGradient&, int images, int width);
+// The method with the lowest estimated time if `images` of a chunk's lanes are in use. `width` is
+// the instruction set's floats per vector. All fields but `method` must be set.
+Method fastest_method(const Convolution&, int images, int width);
+Method fastest_method(const WeightGradient&, int images, int width);
 
 }  // namespace kilonet

@@ -1,5 +1,5 @@
-// The plan's operations: which kernels a node comes to, forward and backward. Convolutions are in
-// convolution.cpp.
+// The plan's operations: the kernels that each node calls, forward and backward. Convolutions are
+// in convolution.cpp.
 
 #include <cmath>
 #include <cstring>
@@ -9,9 +9,9 @@
 namespace kilonet {
 namespace {
 
-// A chunk's dropout masks: a word for each element of the tensor, channels slowest.
-void draw(const Kernels& k, const Step& s, const Chunk& c, double p, std::uint32_t code,
-          const Tensor& t, std::uint32_t* bits) {
+// Draws a chunk's dropout masks: one word per element of the tensor, channels slowest.
+void draw_masks(const Kernels& k, const Step& s, const Chunk& c, double p, std::uint32_t code,
+                const Tensor& t, std::uint32_t* bits) {
   k.dropout_bits(s.seed, s.number, code, std::uint32_t(std::lround(p * 65536)),
                  std::uint32_t(c.index) * kLanes, std::uint32_t(t.channels * t.cells()), bits);
 }
@@ -21,11 +21,11 @@ class Norm final : public Operation {
   Norm(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
       : k_(k), n_(n), f_(f), in_(in), out_(out), scale_(in.channels), shift_(in.channels),
         mean_(in.channels), inverse_(in.channels), gradient_(in.channels),
-        keep_(f.masked ? float(1.0 / (1.0 - f.p)) : 1.0f),
+        keep_scale_(f.masked ? float(1.0 / (1.0 - f.p)) : 1.0f),
         pool_{1, f.pool_h, f.pool_w, f.pool_h, f.pool_w, 0, 0, in.height, in.width, in.plane(),
               out.height, out.width, out.plane()} {}
 
-  bool joins() const override { return true; }
+  bool has_reduction() const override { return true; }
 
   void reserve(int chunks) override {
     moments_.resize(long(chunks) * in_.channels);
@@ -36,30 +36,30 @@ class Norm final : public Operation {
     if (s.training) return;
     for (int c = 0; c < in_.channels; c++) {
       const double inverse = 1.0 / std::sqrt(double(s.buffers[n_.running_var + c]) + n_.eps);
-      set(s, c, s.buffers[n_.running_mean + c], inverse, 1.0);
+      set_scale_shift(s, c, s.buffers[n_.running_mean + c], inverse, 1.0);
     }
   }
 
   void forward(const Step& s, const Chunk& c) override {
-    if (f_.masked) draw(k_, s, c, f_.p, f_.code, in_, masks_of(c));
+    if (f_.masked) draw_masks(k_, s, c, f_.p, f_.code, in_, masks_of(c));
     const float* x = c.slab + in_.value;
     for (int i = 0; i < in_.channels; i++)
       moments_[long(c.index) * in_.channels + i] =
           k_.moments(x + i * in_.plane() * kLanes, in_.cells(), c.lanes);
   }
 
-  void join_forward(const Step& s) override {
+  void reduce_forward(const Step& s) override {
     for (int i = 0; i < in_.channels; i++) {
       Moments all = moments_[i];
       for (int chunk = 1; chunk < s.chunks; chunk++) {
         const Moments& m = moments_[long(chunk) * in_.channels + i];
-        const double count = all.count + m.count, way = m.mean - all.mean;
-        all.m2 += m.m2 + way * way * all.count * m.count / count;
-        all.mean += way * m.count / count;
+        const double count = all.count + m.count, delta = m.mean - all.mean;
+        all.m2 += m.m2 + delta * delta * all.count * m.count / count;
+        all.mean += delta * m.count / count;
         all.count = count;
       }
       const double variance = all.m2 / all.count;
-      set(s, i, all.mean, 1.0 / std::sqrt(variance + n_.eps), keep_);
+      set_scale_shift(s, i, all.mean, 1.0 / std::sqrt(variance + n_.eps), keep_scale_);
       if (s.update_buffers) {
         float& mean = s.buffers[n_.running_mean + i];
         float& var = s.buffers[n_.running_var + i];
@@ -70,11 +70,11 @@ class Norm final : public Operation {
     count_ = double(s.images) * in_.cells();
   }
 
-  bool folds() const override { return !f_.pool_h; }
+  bool can_fold() const override { return !f_.pool_h; }
 
-  void take_in(Finish* finish, long* out) const override {
-    finish->scale = scale_.data();
-    finish->shift = shift_.data();
+  void set_epilogue(Epilogue* epilogue, long* out) const override {
+    epilogue->scale = scale_.data();
+    epilogue->shift = shift_.data();
     *out = out_.value;
   }
 
@@ -82,7 +82,7 @@ class Norm final : public Operation {
     const std::uint32_t* bits = s.training ? masks_of(c) : nullptr;
     for (int i = 0; i < in_.channels; i++) {
       if (f_.pool_h)
-        k_.norm_pool(pool_, seen(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
+        k_.norm_pool(pool_, norm_pool_args(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
                      c.slab + out_.value + i * out_.plane() * kLanes);
       else
         k_.affine(c.slab + in_.value + i * in_.plane() * kLanes, scale_[i], shift_[i], bits,
@@ -96,18 +96,18 @@ class Norm final : public Operation {
     double* sums = sums_.data() + 2l * c.index * in_.channels;
     for (int i = 0; i < in_.channels; i++, sums += 2) {
       if (f_.pool_h)
-        k_.norm_pool_sums(pool_, seen(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
-                          c.slab + out_.gradient + i * out_.plane() * kLanes, c.lanes, sums,
-                          sums + 1);
+        k_.norm_pool_sums(
+            pool_, norm_pool_args(i, bits), c.slab + in_.value + i * in_.plane() * kLanes,
+            c.slab + out_.gradient + i * out_.plane() * kLanes, c.lanes, sums, sums + 1);
       else
         k_.norm_sums(c.slab + in_.value + i * in_.plane() * kLanes, mean_[i],
-                   c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_, in_.cells(),
-                   c.lanes, sums, sums + 1);
+                     c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_scale_,
+                     in_.cells(), c.lanes, sums, sums + 1);
       if (bits) bits += in_.cells();
     }
   }
 
-  void join_backward(const Step& s) override {
+  void reduce_backward(const Step& s) override {
     for (int i = 0; i < in_.channels; i++) {
       double sum = 0.0, sum_x = 0.0;
       for (int chunk = 0; chunk < s.chunks; chunk++) {
@@ -117,7 +117,7 @@ class Norm final : public Operation {
       const double inverse = inverse_[i], scale = s.parameters[n_.weight + i] * inverse;
       gradient_[i] = {mean_[i], float(scale), float(scale * sum / count_),
                       float(scale * inverse * inverse * sum_x / count_)};
-      // The first part holds all of it, the others hold zeros.
+      // The first part holds the whole gradient, the others hold zeros.
       for (int p = 0; p < s.parts; p++) {
         float* part = s.gradients + p * s.gradient_stride;
         part[n_.weight + i] = p ? 0.0f : float(sum_x * inverse);
@@ -131,30 +131,30 @@ class Norm final : public Operation {
     const std::uint32_t* bits = masks_of(c);
     for (int i = 0; i < in_.channels; i++) {
       if (f_.pool_h)
-        k_.norm_pool_backward(pool_, seen(i, bits), gradient_[i], f_.activation, f_.slope,
+        k_.norm_pool_backward(pool_, norm_pool_args(i, bits), gradient_[i], f_.activation, f_.slope,
                               c.slab + in_.value + i * in_.plane() * kLanes,
                               c.slab + out_.gradient + i * out_.plane() * kLanes,
                               c.slab + in_.gradient + i * in_.plane() * kLanes, c.lanes, f_.add);
       else
         k_.norm_backward(gradient_[i], c.slab + in_.value + i * in_.plane() * kLanes,
-                       c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_,
-                       f_.activation, f_.slope, c.slab + in_.gradient + i * in_.plane() * kLanes,
-                       in_.cells(), c.lanes, f_.add);
+                         c.slab + out_.gradient + i * out_.plane() * kLanes, bits, keep_scale_,
+                         f_.activation, f_.slope, c.slab + in_.gradient + i * in_.plane() * kLanes,
+                         in_.cells(), c.lanes, f_.add);
       if (bits) bits += in_.cells();
     }
   }
 
  private:
-  void set(const Step& s, int c, double mean, double inverse, double keep) {
+  void set_scale_shift(const Step& s, int c, double mean, double inverse, double keep_scale) {
     const double scale = s.parameters[n_.weight + c] * inverse;
     mean_[c] = float(mean);
     inverse_[c] = inverse;
-    scale_[c] = float(keep * scale);
-    shift_[c] = float(keep * (s.parameters[n_.bias + c] - mean * scale));
+    scale_[c] = float(keep_scale * scale);
+    shift_[c] = float(keep_scale * (s.parameters[n_.bias + c] - mean * scale));
   }
 
-  NormPool seen(int channel, const std::uint32_t* bits) const {
-    return {scale_[channel], shift_[channel], mean_[channel], keep_, bits};
+  NormPool norm_pool_args(int channel, const std::uint32_t* bits) const {
+    return {scale_[channel], shift_[channel], mean_[channel], keep_scale_, bits};
   }
 
   std::uint32_t* masks_of(const Chunk& c) const {
@@ -168,7 +168,7 @@ class Norm final : public Operation {
   std::vector<float> scale_, shift_, mean_;
   std::vector<double> inverse_;
   std::vector<NormGradient> gradient_;
-  const float keep_;
+  const float keep_scale_;
   const Pooling pool_;
   double count_ = 0;
   std::vector<Moments> moments_;
@@ -206,7 +206,7 @@ class Activate final : public Operation {
 class Dropout final : public Operation {
  public:
   Dropout(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in, const Tensor& out)
-      : k_(k), n_(n), f_(f), in_(in), out_(out), keep_(float(1.0 / (1.0 - n.p))) {}
+      : k_(k), n_(n), f_(f), in_(in), out_(out), keep_scale_(float(1.0 / (1.0 - n.p))) {}
 
   void forward(const Step& s, const Chunk& c) override {
     if (!s.training) {
@@ -214,7 +214,7 @@ class Dropout final : public Operation {
       return;
     }
     auto bits = reinterpret_cast<std::uint32_t*>(c.slab + f_.mask);
-    draw(k_, s, c, n_.p, n_.code, in_, bits);
+    draw_masks(k_, s, c, n_.p, n_.code, in_, bits);
     apply(c, in_.value, out_.value, false);
   }
 
@@ -227,7 +227,7 @@ class Dropout final : public Operation {
     auto bits = reinterpret_cast<const std::uint32_t*>(c.slab + f_.mask);
     for (int i = 0; i < in_.channels; i++) {
       const long at = i * in_.plane() * kLanes;
-      k_.dropout(c.slab + from + at, bits + long(i) * in_.cells(), keep_, c.slab + to + at,
+      k_.dropout(c.slab + from + at, bits + long(i) * in_.cells(), keep_scale_, c.slab + to + at,
                  in_.cells(), add);
     }
   }
@@ -236,7 +236,7 @@ class Dropout final : public Operation {
   const Node n_;
   const Fusion f_;
   const Tensor in_, out_;
-  const float keep_;
+  const float keep_scale_;
 };
 
 class Pool2d final : public Operation {
@@ -245,7 +245,7 @@ class Pool2d final : public Operation {
       : k_(k), max_(n.kind == Node::Kind::max_pool), f_(f), in_(in), out_(out),
         pool_{in.channels, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w, n.pad_h, n.pad_w,
               in.height, in.width, in.plane(), out.height, out.width, out.plane()},
-        tiled_(tiles(n, in, out)) {}
+        tiled_(windows_tile(n, in, out)) {}
 
   void forward(const Step&, const Chunk& c) override {
     (max_ ? k_.max_pool : k_.average_pool)(pool_, c.slab + in_.value, c.slab + out_.value);
@@ -272,7 +272,7 @@ class Pool2d final : public Operation {
   const bool tiled_;
 };
 
-// (channels, height, width) to features, whose planes are single cells without gaps.
+// (channels, height, width) to features: planes of a single cell, without gaps.
 class Flatten final : public Operation {
  public:
   Flatten(const Kernels& k, const Fusion& f, const Tensor& in, const Tensor& out)
@@ -297,7 +297,8 @@ class Flatten final : public Operation {
   const Tensor in_, out_;
 };
 
-// A residual: the body's output, whose gradient may be this one's own memory, and the identity.
+// A residual: the body's output plus the identity. The body's gradient may share this operation's
+// gradient memory.
 class Add final : public Operation {
  public:
   Add(const Kernels& k, const Fusion& f, const Tensor& body, const Tensor& identity,
@@ -313,13 +314,13 @@ class Add final : public Operation {
   }
 
   void backward(const Step&, const Chunk& c) override {
-    if (identity_.needs_gradient) pass(c, identity_.gradient, f_.add_other);
+    if (identity_.needs_gradient) copy_gradient(c, identity_.gradient, f_.add_other);
     if (body_.needs_gradient && body_.gradient != out_.gradient)
-      pass(c, body_.gradient, f_.add);
+      copy_gradient(c, body_.gradient, f_.add);
   }
 
  private:
-  void pass(const Chunk& c, long to, bool add) const {
+  void copy_gradient(const Chunk& c, long to, bool add) const {
     for (int i = 0; i < out_.channels; i++) {
       const long at = i * out_.plane() * kLanes;
       k_.copy(c.slab + out_.gradient + at, c.slab + to + at, out_.cells(), add);
@@ -333,7 +334,7 @@ class Add final : public Operation {
 
 }  // namespace
 
-bool tiles(const Node& n, const Tensor& in, const Tensor& out) {
+bool windows_tile(const Node& n, const Tensor& in, const Tensor& out) {
   return n.stride_h == n.kernel_h && n.stride_w == n.kernel_w && !n.pad_h && !n.pad_w &&
          out.height * n.kernel_h == in.height && out.width * n.kernel_w == in.width;
 }

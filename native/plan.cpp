@@ -1,11 +1,13 @@
+// Compiles a network into phases and a memory layout, and runs training steps and evaluations.
+
 #include "plan.h"
 
 namespace kilonet {
 namespace {
 
-// Runs of chunks that a batch is cut into at most. A thread takes a whole run, whose gradients are
-// summed as they come: memory and time for sums no longer grow with the batch.
-constexpr int kParts = 16;
+// The most parts (runs of consecutive chunks) in a batch. A thread takes a whole part and sums its
+// gradients as it goes, so the memory and time of the sums do not grow with the batch.
+constexpr int kMaxParts = 16;
 
 }  // namespace
 
@@ -19,7 +21,7 @@ Plan::Plan(const Kernels& kernels, int threads, int channels, int height, int wi
 Plan::~Plan() = default;
 
 int Plan::append(Node node, int channels, int height, int width) {
-  bool needs_gradient = node.trained || tensors_[node.input].needs_gradient;
+  bool needs_gradient = node.trainable || tensors_[node.input].needs_gradient;
   tensors_[node.input].consumers++;
   if (node.other >= 0) {
     needs_gradient |= tensors_[node.other].needs_gradient;
@@ -40,14 +42,15 @@ void Plan::compile(int output, long parameters) {
   schedule();
 }
 
-// Which nodes run as one, where everything lies, and the operations.
+// Decides which nodes are fused, assigns the memory, and makes the operations.
 void Plan::build() {
-  const auto alone = [&](int tensor) { return tensors_[tensor].consumers == 1; };
+  const auto has_single_consumer = [&](int tensor) { return tensors_[tensor].consumers == 1; };
   std::vector<Node> nodes;
   std::vector<Fusion> fusions;
   for (const Node& next : nodes_) {
-    const bool follows = !nodes.empty() && nodes.back().output == next.input && alone(next.input);
-    // Of these activations the derivative follows from the output.
+    const bool follows =
+        !nodes.empty() && nodes.back().output == next.input && has_single_consumer(next.input);
+    // The derivatives of these activations follow from the output.
     const bool simple = next.kind == Node::Kind::activation &&
                         (next.activation == Activation::relu ||
                          (next.activation == Activation::leaky_relu && next.slope > 0));
@@ -67,7 +70,7 @@ void Plan::build() {
       continue;
     }
     if (follows && next.kind == Node::Kind::max_pool && nodes.back().kind == Node::Kind::norm &&
-        !fusions.back().pool_h && tiles(next, tensors_[next.input], tensors_[next.output])) {
+        !fusions.back().pool_h && windows_tile(next, tensors_[next.input], tensors_[next.output])) {
       fusions.back().pool_h = next.kernel_h;
       fusions.back().pool_w = next.kernel_w;
       nodes.back().output = next.output;
@@ -85,31 +88,32 @@ void Plan::build() {
   }
   nodes_ = std::move(nodes);
 
-  // Memory of values, masks and gradients, in this order.
+  // Assign the memory of values and masks.
   long end = 0;
-  const auto take = [&](long floats) {
+  const auto assign = [&](long floats) {
     const long at = end;
-    end += aligned(floats);
+    end += align_up(floats);
     return at;
   };
-  tensors_[0].value = take(tensors_[0].floats());
+  tensors_[0].value = assign(tensors_[0].floats());
   for (std::size_t i = 0; i < nodes_.size(); i++) {
     Tensor& out = tensors_[nodes_[i].output];
-    out.value = take(out.floats());
+    out.value = assign(out.floats());
     const Tensor& in = tensors_[nodes_[i].input];
     if (fusions[i].masked || nodes_[i].kind == Node::Kind::dropout)
-      fusions[i].mask = take(long(in.channels) * in.cells());
+      fusions[i].mask = assign(long(in.channels) * in.cells());
   }
-  // Backwards: the first to give a tensor its gradient writes it, the others add. Where a value in
-  // gives a value out and nothing else reads it, both gradients lie in the same place. Where nobody
-  // will read a value again once its gradient is there, the gradient takes its place: less memory
-  // walked through, and what is written to is in the cache.
+  // Assign the memory of gradients, in backward order: the first consumer of a tensor writes its
+  // gradient, the others add to it. An elementwise operation that is its input's only consumer
+  // computes the gradient in place. If a value is not read after its gradient is written, the
+  // gradient overwrites the value: this touches less memory, and the destination is in the cache.
   std::vector<int> producers(tensors_.size(), -1);
   for (std::size_t i = 0; i < nodes_.size(); i++) producers[nodes_[i].output] = int(i);
-  const auto over_value = [&](int id, const Node& consumer) {
-    if (!alone(id) || producers[id] < 0 || consumer.kind == Node::Kind::add) return false;
+  const auto overwrites_value = [&](int id, const Node& consumer) {
+    if (!has_single_consumer(id) || producers[id] < 0 || consumer.kind == Node::Kind::add)
+      return false;
     if (consumer.kind == Node::Kind::max_pool &&
-        !tiles(consumer, tensors_[id], tensors_[consumer.output]))
+        !windows_tile(consumer, tensors_[id], tensors_[consumer.output]))
       return false;
     const Node::Kind kind = nodes_[producers[id]].kind;
     return kind == Node::Kind::norm || kind == Node::Kind::dropout ||
@@ -118,27 +122,26 @@ void Plan::build() {
                                          fusions[producers[id]].activated_backward));
   };
   Tensor& last = tensors_[output_];
-  last.gradient = take(last.floats());
+  last.gradient = assign(last.floats());
   for (std::size_t n = nodes_.size(); n-- > 0;) {
     const Node& node = nodes_[n];
     const Tensor& out = tensors_[node.output];
     if (!out.needs_gradient) continue;
-    const auto give = [&](int id, bool* add) {
+    const auto assign_gradient = [&](int id, bool* add) {
       Tensor& in = tensors_[id];
       *add = in.gradient >= 0;
       if (!in.needs_gradient || *add) return;
-      const bool in_place =
-          alone(id) && id != node.other && !fusions[n].pool_h &&
-          (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
-           node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
-      in.gradient = in_place             ? out.gradient
-                    : over_value(id, node) ? in.value
-                                           : take(in.floats());
+      const bool in_place = has_single_consumer(id) && id != node.other && !fusions[n].pool_h &&
+                            (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
+                             node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
+      in.gradient = in_place                     ? out.gradient
+                    : overwrites_value(id, node) ? in.value
+                                                 : assign(in.floats());
     };
-    if (node.other >= 0) give(node.other, &fusions[n].add_other);
-    give(node.input, &fusions[n].add);
+    if (node.other >= 0) assign_gradient(node.other, &fusions[n].add_other);
+    assign_gradient(node.input, &fusions[n].add);
   }
-  slab_floats_ = aligned(end);
+  slab_floats_ = align_up(end);
 
   for (std::size_t i = 0; i < nodes_.size(); i++) {
     const Node& node = nodes_[i];
@@ -146,19 +149,19 @@ void Plan::build() {
                                          node.other < 0 ? nullptr : &tensors_[node.other],
                                          tensors_[node.output]));
     const bool folded = i && nodes_[i - 1].kind == Node::Kind::conv &&
-                        nodes_[i - 1].output == node.input && alone(node.input) &&
-                        operations_[i]->folds();
+                        nodes_[i - 1].output == node.input && has_single_consumer(node.input) &&
+                        operations_[i]->can_fold();
     folded_.push_back(folded);
-    if (folded) operations_[i - 1]->fold(*operations_[i]);
+    if (folded) operations_[i - 1]->fold_norm(*operations_[i]);
   }
 }
 
 void Plan::schedule() {
   phases_.emplace_back();
-  const auto meet = [&](Operation* operation, void (Operation::*join)(const Step&), Pass pass,
-                        int layer) {
-    phases_.back().joining = operation;
-    phases_.back().join = join;
+  const auto end_phase = [&](Operation* operation, void (Operation::*reduce)(const Step&),
+                             Pass pass, int layer) {
+    phases_.back().reducing = operation;
+    phases_.back().reduce = reduce;
     phases_.back().pass = pass;
     phases_.back().layer = layer;
     phases_.emplace_back();
@@ -167,8 +170,8 @@ void Plan::schedule() {
     Operation* operation = operations_[n].get();
     const int layer = nodes_[n].layer;
     phases_.back().calls.push_back({operation, &Operation::forward, Pass::forward, layer});
-    if (!operation->joins()) continue;
-    meet(operation, &Operation::join_forward, Pass::forward_join, layer);
+    if (!operation->has_reduction()) continue;
+    end_phase(operation, &Operation::reduce_forward, Pass::forward_reduce, layer);
     phases_.back().calls.push_back(
         {operation, &Operation::finish_forward, Pass::forward_finish, layer});
   }
@@ -178,8 +181,8 @@ void Plan::schedule() {
     const int layer = nodes_[n].layer;
     if (!tensors_[nodes_[n].output].needs_gradient) continue;
     phases_.back().calls.push_back({operation, &Operation::backward, Pass::backward, layer});
-    if (!operation->joins()) continue;
-    meet(operation, &Operation::join_backward, Pass::backward_join, layer);
+    if (!operation->has_reduction()) continue;
+    end_phase(operation, &Operation::reduce_backward, Pass::backward_reduce, layer);
     phases_.back().calls.push_back(
         {operation, &Operation::finish_backward, Pass::backward_finish, layer});
   }
@@ -197,17 +200,17 @@ void Plan::reserve(int chunks) {
   slabs_.reset();
   parts_.reset();
   slabs_ = allocate(slab_floats_ * chunks);
-  parts_ = allocate(aligned(parameters_) * (chunks < kParts ? chunks : kParts));
+  parts_ = allocate(align_up(parameters_) * (chunks < kMaxParts ? chunks : kMaxParts));
   long scratch = 0;
   for (auto& operation : operations_) {
     operation->reserve(chunks);
-    const long floats = aligned(operation->scratch());
+    const long floats = align_up(operation->scratch());
     if (floats > scratch) scratch = floats;
   }
   if (!scratch_) scratch_ = allocate(scratch * pool_.threads());
   step_.scratch_stride = scratch;
   losses_.resize(chunks);
-  claims_.reset(new std::atomic<std::uint32_t>[kParts]());
+  claims_.reset(new std::atomic<std::uint32_t>[kMaxParts]());
   reserved_ = chunks;
 }
 
@@ -217,9 +220,9 @@ void Plan::begin(const Batch& batch, const float* parameters, float* buffers) {
   step_.buffers = buffers;
   step_.images = batch.count;
   step_.chunks = (batch.count + kLanes - 1) / kLanes;
-  step_.parts = step_.chunks < kParts ? step_.chunks : kParts;
+  step_.parts = step_.chunks < kMaxParts ? step_.chunks : kMaxParts;
   step_.gradients = parts_.get();
-  step_.gradient_stride = aligned(parameters_);
+  step_.gradient_stride = align_up(parameters_);
   step_.scratch = scratch_.get();
   next_.store(0, std::memory_order_relaxed);
 }
@@ -234,8 +237,9 @@ int Plan::first_chunk(int part) const {
   return (part * step_.chunks + step_.parts - 1) / step_.parts;
 }
 
-// A part whose chunks nobody has taken in this phase: the thread's own first, whose memory is near.
-// Every other phase goes backwards, so that it begins with what is still in the cache.
+// Claims a part that no thread has taken in this phase. A thread tries its own parts first, because
+// their memory is near. Every other phase runs in reverse order, to start with the parts that are
+// still in the cache.
 bool Plan::claim(int thread, std::uint32_t phase, int* part) {
   const int threads = pool_.threads(), parts = step_.parts;
   for (int turn = 0; turn < threads; turn++) {
@@ -254,12 +258,12 @@ bool Plan::claim(int thread, std::uint32_t phase, int* part) {
   return false;
 }
 
-// Each operation by whichever thread is free; all are ready when any goes on.
+// Prepares the operations, each on the next free thread, and waits until all are prepared.
 void Plan::prepare() {
   const int count = int(operations_.size());
   for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;)
     operations_[i]->prepare(step_);
-  pool_.meet([](void* next) { static_cast<std::atomic<int>*>(next)->store(0); }, &next_);
+  pool_.barrier([](void* next) { static_cast<std::atomic<int>*>(next)->store(0); }, &next_);
 }
 
 void Plan::train(int thread) {
@@ -271,7 +275,7 @@ void Plan::train(int thread) {
   for (std::uint32_t p = 0; p < phases_.size(); p++) {
     const Phase& phase = phases_[p];
     for (int part, index = 0, end = 0;; index++) {
-      if (pool_.stopping(thread)) break;
+      if (pool_.should_stop(thread)) break;
       if (index == end) {
         if (!claim(thread, p, &part)) break;
         index = first_chunk(part);
@@ -284,7 +288,7 @@ void Plan::train(int thread) {
         lap(thread, Pass::input);
       }
       for (const Call& call : phase.calls) {
-        if (pool_.stopping(thread)) break;
+        if (pool_.should_stop(thread)) break;
         if (call.operation) {
           (call.operation->*call.function)(step_, c);
           lap(thread, call.pass, call.layer);
@@ -299,25 +303,25 @@ void Plan::train(int thread) {
         lap(thread, call.pass);
       }
     }
-    struct Join {
+    struct Reduction {
       Plan* plan;
       const Phase* phase;
       int thread;
-    } join = {this, &phase, thread};
-    pool_.meet(
+    } reduction = {this, &phase, thread};
+    pool_.barrier(
         [](void* context) {
-          const auto& [plan, phase, thread] = *static_cast<Join*>(context);
-          if (!phase->joining) return;
+          const auto& [plan, phase, thread] = *static_cast<Reduction*>(context);
+          if (!phase->reducing) return;
           plan->lap(thread, Pass::wait);
-          (phase->joining->*phase->join)(plan->step_);
+          (phase->reducing->*phase->reduce)(plan->step_);
           plan->lap(thread, phase->pass, phase->layer);
         },
-        &join);
+        &reduction);
     lap(thread, Pass::wait);
   }
-  if (pool_.stopping(thread)) return;
-  // Each thread adds up a share of the parameters.
-  const long share = aligned((parameters_ + pool_.threads() - 1) / pool_.threads());
+  if (pool_.should_stop(thread)) return;
+  // Each thread adds up the parts for its share of the parameters.
+  const long share = align_up((parameters_ + pool_.threads() - 1) / pool_.threads());
   const long first = share * thread;
   const long count = parameters_ - first < share ? parameters_ - first : share;
   if (count > 0)
@@ -356,10 +360,10 @@ void Plan::evaluate(int thread) {
     const long first = long(index) * kLanes;
     input_.lay_out(batch_, index, thread, in.plane(), c.slab + in.value);
     for (std::size_t i = 0; i < operations_.size(); i++) {
-      if (pool_.stopping(thread)) return;
+      if (pool_.should_stop(thread)) return;
       Operation& operation = *operations_[i];
       if (folded_[i]) continue;
-      if (operation.joins())
+      if (operation.has_reduction())
         operation.finish_forward(step_, c);
       else
         operation.forward(step_, c);
@@ -376,7 +380,7 @@ void Plan::logits(const Batch& batch, const float* parameters, const float* buff
   out_ = out;
   step_.training = false;
   step_.update_buffers = false;
-  // Evaluation reads the running statistics and writes none.
+  // Evaluation only reads the running statistics.
   begin(batch, parameters, const_cast<float*>(buffers));
   pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->evaluate(thread); }, this);
 }

@@ -1,9 +1,9 @@
-// A network compiled once: its operations, the memory of a chunk, and the order of a step.
+// A network compiled once: its operations, the memory layout of a chunk, and the order of a step.
 //
-// A step is a list of *phases*. Within a phase every chunk goes through the same calls on its own,
-// in one thread, so what a call writes is still in the cache when the next one reads it. A phase
-// ends where an operation needs the whole batch: batch norm's sums. They are kept for each chunk and
-// joined in the chunks' order, so no result depends on which thread did what.
+// A step is a list of *phases*. Within a phase, one thread takes a chunk through all calls, so what
+// a call writes is still in the cache when the next one reads it. A phase ends where an operation
+// needs the whole batch: batch norm's sums. They are kept per chunk and reduced in the order of the
+// chunks, so no result depends on which thread computed which chunk.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,8 @@
 
 namespace kilonet {
 
-// A value between operations, or its gradient: where it lies in a chunk's slab, in floats.
+// A value between operations, and its gradient. `value` and `gradient` are offsets in a chunk's
+// slab, in floats.
 struct Tensor {
   int channels, height, width;
   bool needs_gradient;
@@ -27,68 +28,69 @@ struct Tensor {
   long value = -1, gradient = -1;
 
   int cells() const { return height * width; }
-  // Odd, so that a position's channels do not all compete for one set of the cache.
+  // Odd, so that a position's channels do not all map to one cache set.
   long plane() const { return cells() | 1; }
   long floats() const { return channels * plane() * kLanes; }
 };
 
-// What a call knows of the step it is part of.
+// The context of a step, passed to every call.
 struct Step {
   bool training;
   const float* parameters;
   float* buffers;
   bool update_buffers;
-  float* gradients;  // a part for each of a few runs of chunks
+  float* gradients;  // (parts, gradient_stride): the partial sums of each part's chunks
   long gradient_stride;
-  float* scratch;  // a piece for each thread
+  float* scratch;  // (threads, scratch_stride)
   long scratch_stride;
   std::uint64_t seed;
   std::uint32_t number;
   int images, chunks, parts;
-  Profile* profile;  // none unless asked for
+  Profile* profile;  // null unless profiling is on
 };
 
 struct Chunk {
   float* slab;
   int index, thread;
-  int lanes;  // in use; fewer than kLanes in the last chunk alone
-  int part;    // of the gradients, where it adds its own
-  bool first;  // of its part: what is there is of no account
+  int lanes;   // in use; only the last chunk may have fewer than kLanes
+  int part;    // of the gradients, to which the chunk adds its own
+  bool first;  // of its part: overwrites the part's previous contents
 };
 
-// One operation of the plan. Calls name the chunk they are for; what joins the chunks, a `join`, is
-// called once between two phases.
+// One operation of the plan. forward, backward and finish_* are called once per chunk; reduce_* is
+// called once between two phases and combines the chunks' results.
 class Operation {
  public:
   virtual ~Operation() = default;
-  virtual void prepare(const Step&) {}  // once, before anything else of a step
+  virtual void prepare(const Step&) {}  // once, at the start of a step
   virtual void forward(const Step&, const Chunk&) = 0;
   virtual void backward(const Step&, const Chunk&) = 0;
-  virtual bool joins() const { return false; }
-  virtual void join_forward(const Step&) {}
+  virtual bool has_reduction() const { return false; }
+  virtual void reduce_forward(const Step&) {}
   virtual void finish_forward(const Step&, const Chunk&) {}
-  virtual void join_backward(const Step&) {}
+  virtual void reduce_backward(const Step&) {}
   virtual void finish_backward(const Step&, const Chunk&) {}
-  // In evaluation a batch norm is part of the convolution before it: `fold` tells the one, `take_in`
-  // asks the other what it adds and where the result belongs.
-  virtual bool folds() const { return false; }
-  virtual void fold(const Operation& /*after*/) {}
-  virtual void take_in(Finish*, long* /*out*/) const {}
+  // In evaluation, a batch norm is folded into the convolution before it. The convolution receives
+  // the norm through `fold_norm`; the norm's `set_epilogue` sets its scale and shift, and the
+  // offset of the output.
+  virtual bool can_fold() const { return false; }
+  virtual void fold_norm(const Operation& /*norm*/) {}
+  virtual void set_epilogue(Epilogue*, long* /*out*/) const {}
   virtual void reserve(int /*chunks*/) {}
   virtual long scratch() const { return 0; }
 };
 
-// What an operation of the network is, before the plan has decided how to run it.
+// An operation of the network, before the plan decides how to run it.
 struct Node {
   enum class Kind { conv, activation, norm, dropout, max_pool, average_pool, flatten, add };
   Kind kind;
   int input, other = -1, output;
-  int layer = -1;  // in the order of appending; where several run as one, the first's
-  bool trained = false;
+  int layer = -1;  // index in the order of append(); of fused nodes, the first's
+  bool trainable = false;
   // conv and pools
   int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, groups = 1;
-  long weight = -1, bias = -1;  // in the parameters; a norm's too
-  long running_mean = -1, running_var = -1;  // in the buffers
+  long weight = -1, bias = -1;               // offsets in the parameters; also of a norm
+  long running_mean = -1, running_var = -1;  // offsets in the buffers
   float eps = 0, momentum = 0;
   Activation activation = Activation::none;
   float slope = 0;
@@ -101,9 +103,9 @@ class Plan {
   Plan(const Kernels& kernels, int threads, int channels, int height, int width);
   ~Plan();
 
-  // Appends a node and returns the tensor that it gives; tensor 0 is the input.
+  // Appends a node and returns the index of its output tensor; tensor 0 is the input.
   int append(Node node, int channels, int height, int width);
-  // After the last node. `parameters` is how many floats there are to train.
+  // Call it after the last node. `parameters` is the number of trainable floats.
   void compile(int output, long parameters);
 
   struct Training {
@@ -113,20 +115,20 @@ class Plan {
     bool update_buffers;
   };
 
-  // Mean loss (nats) and correct count; the gradients of all parameters, weight decay left out.
+  // Mean loss (nats), correct count, and the gradients of all parameters, without weight decay.
   void gradients(const Batch&, const Training&, const float* parameters, float* buffers, float* out,
                  double* loss, int* correct);
   // (count, classes) with running statistics and without dropout.
   void logits(const Batch&, const float* parameters, const float* buffers, float* out);
 
-  // While on, where the training steps' time goes is measured; turning it on forgets what was.
+  // Turns the profile of training steps on or off; turning it on clears earlier measurements.
   void profile(bool on);
   std::vector<Profile::Row> profiled() const { return profile_.rows(); }
 
   const Kernels& kernels() const { return kernels_; }
   const Tensor& tensor(int id) const { return tensors_[id]; }
   int threads() const { return pool_.threads(); }
-  Pool& pool() { return pool_; }
+  ThreadPool& pool() { return pool_; }
   Input& input() { return input_; }
 
  private:
@@ -138,8 +140,8 @@ class Plan {
   };
   struct Phase {
     std::vector<Call> calls;
-    Operation* joining = nullptr;
-    void (Operation::*join)(const Step&) = nullptr;
+    Operation* reducing = nullptr;
+    void (Operation::*reduce)(const Step&) = nullptr;
     Pass pass = Pass::wait;
     int layer = -1;
   };
@@ -159,7 +161,7 @@ class Plan {
   }
 
   const Kernels& kernels_;
-  Pool pool_;
+  ThreadPool pool_;
   Input input_;
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
@@ -169,12 +171,12 @@ class Plan {
   int output_ = 0;
   long parameters_ = 0, slab_floats_ = 0;
 
-  Memory slabs_, parts_, scratch_;
+  AlignedBuffer slabs_, parts_, scratch_;
   int reserved_ = 0;
 
   Profile profile_;
 
-  // Of the step under way.
+  // State of the current step.
   Step step_{};
   Batch batch_{};
   Training training_{};
@@ -188,16 +190,16 @@ class Plan {
 struct Fusion {
   Activation activation = Activation::none;  // a convolution's, or that of a norm's input
   float slope = 0;
-  bool activated_backward = false;  // the norm after it does the activation's derivative
+  bool activated_backward = false;  // the norm after it applies the activation's derivative
   bool masked = false;              // a norm with dropout after it
   int pool_h = 0, pool_w = 0;       // and with a max pool after that
   double p = 0;
   std::uint32_t code = 0;
-  bool add = false, add_other = false;  // whether the gradient to the input is added or written
+  bool add = false, add_other = false;  // whether to add to the input's gradient or overwrite it
   long mask = -1;
 };
 // Whether every input of a pool is in exactly one window.
-bool tiles(const Node& pool, const Tensor& in, const Tensor& out);
+bool windows_tile(const Node& pool, const Tensor& in, const Tensor& out);
 std::unique_ptr<Operation> make_convolution(const Kernels&, const Node&, const Fusion&,
                                             const Tensor& in, const Tensor& out);
 std::unique_ptr<Operation> make_operation(const Kernels&, const Node&, const Fusion&,

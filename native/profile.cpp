@@ -1,3 +1,5 @@
+// The per-thread clocks of a step, and the table of times that they add up to.
+
 #include "profile.h"
 
 #include <chrono>
@@ -22,23 +24,23 @@ void Profile::reset(int threads, int layers) {
 
 void Profile::start(int thread) {
   clocks_[thread].last = now();
-  clocks_[thread].aside = 0;
+  clocks_[thread].split_time = 0;
 }
 
 void Profile::lap(int thread, Pass pass, int layer) {
   Clock& clock = clocks_[thread];
   const std::int64_t time = now();
-  if (clock.aside) add(clock, clock.aside_for, layer, clock.aside);
+  if (clock.split_time) add(clock, clock.split_pass, layer, clock.split_time);
   add(clock, pass, layer, time - clock.last);
-  clock.aside = 0;
+  clock.split_time = 0;
   clock.last = time;
 }
 
-void Profile::part(int thread, Pass pass) {
+void Profile::split(int thread, Pass pass) {
   Clock& clock = clocks_[thread];
   const std::int64_t time = now();
-  clock.aside += time - clock.last;
-  clock.aside_for = pass;
+  clock.split_time += time - clock.last;
+  clock.split_pass = pass;
   clock.last = time;
 }
 

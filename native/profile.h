@@ -1,4 +1,5 @@
-// Where a step's time goes: a clock for each thread, read after every call while profiling is on.
+// Measures where a step's time goes: one clock per thread, read after every call while profiling is
+// on.
 #pragma once
 
 #include <cstdint>
@@ -6,38 +7,39 @@
 
 namespace kilonet {
 
-// What a stretch of time went into. The first three belong to no layer, nor does the loss.
+// The kinds of work that time is attributed to. prepare, input, wait, loss and sum belong to no
+// layer.
 enum class Pass {
-  prepare,          // weights put in the order in which kernels read them
-  input,            // images laid out
-  wait,             // for the other threads
+  prepare,  // packing the weights in the kernels' order
+  input,    // laying out the images
+  wait,     // for other threads
   loss,
   forward,
-  forward_join,     // sums over the chunks
-  forward_finish,   // what had to wait for them
+  forward_reduce,   // reducing over the chunks
+  forward_finish,   // the rest of the forward pass, which needs the reduction
   weight_gradient,  // of a convolution; its `backward` is the gradient to its input
   backward,
-  backward_join,
+  backward_reduce,
   backward_finish,
-  sum,              // the chunks' gradients added up
+  sum,  // adding up the parts' gradients
 };
 
 class Profile {
  public:
   struct Row {
-    int layer;  // in the order in which the nodes were appended; -1 for what belongs to none
+    int layer;  // index in the order of Plan::append; -1 for work that belongs to no layer
     Pass pass;
-    std::int64_t nanoseconds, calls;  // of all threads together
+    std::int64_t nanoseconds, calls;  // summed over all threads
   };
 
-  // Forget what was measured; before a step and never during one.
+  // Clears all measurements. Call it between steps only.
   void reset(int threads, int layers);
 
-  // To be called by `thread`: its clock starts; the time since then, or since the last lap, went
-  // into this. `part` sets the time so far aside for a pass within a call that is still under way.
+  // Called by `thread`: `start` starts its clock, and `lap` attributes the time since the start or
+  // the last lap. `split` attributes the time so far to another pass of the layer of the next lap.
   void start(int thread);
   void lap(int thread, Pass pass, int layer = -1);
-  void part(int thread, Pass pass);
+  void split(int thread, Pass pass);
 
   std::vector<Row> rows() const;
 
@@ -47,9 +49,9 @@ class Profile {
   };
   struct alignas(64) Clock {
     std::int64_t last = 0;
-    std::int64_t aside = 0;
-    Pass aside_for = Pass::wait;
-    std::vector<Entry> entries;  // a layer's passes next to one another, layer -1 first
+    std::int64_t split_time = 0;
+    Pass split_pass = Pass::wait;
+    std::vector<Entry> entries;  // (layers, passes), layer -1 first
   };
 
   void add(Clock&, Pass, int layer, std::int64_t nanoseconds);

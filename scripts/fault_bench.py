@@ -1,4 +1,4 @@
-"""What faults are provoked on: small real trainings, and disks that can be filled up."""
+"""Small real trainings, and disks that can be filled, on which faults are caused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kilonet.atomic import is_aside
 from kilonet.data import load_dataset
-from kilonet.run import folder_name
 from kilonet.spec import load_run, load_study, to_toml
+from kilonet.storage.atomic import is_temporary
+from kilonet.training.loop import folder_name
 
 EPOCHS = 3
 WIDE = {
@@ -29,16 +29,16 @@ WIDE = {
         "train.batch_size": 640,
     },
 }
-"""A step whose training needs several times the memory of those before it."""
+"""A stage whose training needs several times the memory of the earlier ones."""
 KILONET = [sys.executable, "-m", "kilonet"]
-Mend = Callable[[], object] | None
+Repair = Callable[[], object] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command came to: its exit code, and its last line on standard error.
+    """The exit code of a command, and its last line on standard error.
 
-    ``before`` is how many such lines of kilonet's own stand before that one.
+    ``before`` is the number of kilonet's lines before that one.
     """
 
     code: int
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Bench:
-    """A folder to break things in, a small run, and what it comes to when nothing is broken."""
+    """A folder for faults, a small run, and its undisturbed results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,17 +66,17 @@ class Bench:
         study = load_study("mnist-8k").replace(
             {**changes, "seeds": 1, "budget.parameters": 100_000}
         )
-        study = study.replace({"step": [*study.to_dict()["step"][:2], WIDE]})
+        study = study.replace({"stage": [*study.to_dict()["stage"][:2], WIDE]})
         self.study_spec = folder / "study.toml"
         self.study_spec.write_text(to_toml(study))
-        self.study_runs = [folder_name(rung.seeded(1)) for rung in study.rungs]
-        self.whole = folder / "whole"
-        outcome = self.train(self.whole)
+        self.study_runs = [folder_name(stage.seeded(1)) for stage in study.stages]
+        self.undisturbed = folder / "undisturbed"
+        outcome = self.train(self.undisturbed)
         assert outcome.code == 0, outcome.line
-        self.weights = digest(self.whole / "weights.safetensors")
+        self.weights = digest(self.undisturbed / "weights.safetensors")
 
     def train(self, out: Path, *options: str, **how: Callable[[], None]) -> Outcome:
-        """``kilonet train``, with ``before`` called in the new process before it begins."""
+        """``kilonet train``, with ``before`` called in the new process first."""
         return self.run([*KILONET, "train", str(self.spec), "--out", str(out), *options], **how)
 
     def study(self, out: Path, *options: str, **how: Callable[[], None]) -> Outcome:
@@ -88,23 +88,23 @@ class Bench:
         return [*KILONET, "study", str(self.study_spec), "--out", str(out), "--threads", "2"]
 
     @cached_property
-    def whole_study(self) -> Path:
-        """A study that ran undisturbed, one run after another."""
-        out = self.folder / "whole-study"
+    def undisturbed_study(self) -> Path:
+        """An undisturbed study, one run after another."""
+        out = self.folder / "undisturbed-study"
         ended = self.study(out, "--jobs", "1")
         assert ended.code == 0, ended.line
         return out
 
     def study_copy(self, name: str, *, without: int | None = None) -> Path:
-        """A finished study of its own; ``without`` one of its runs, by the number of its rung."""
-        out = Path(shutil.copytree(self.whole_study, self.folder / name))
+        """A copy of the finished study; ``without`` the run of a stage, by its number."""
+        out = Path(shutil.copytree(self.undisturbed_study, self.folder / name))
         if without is not None:
             shutil.rmtree(self.run_of(out, without))
         return out
 
-    def run_of(self, study: Path, rung: int) -> Path:
-        """The folder of a rung's run."""
-        return study / "runs" / self.study_runs[rung - 1]
+    def run_of(self, study: Path, stage: int) -> Path:
+        """The folder of a stage's run."""
+        return study / "runs" / self.study_runs[stage - 1]
 
     def run(self, command: list[str], *, before: Callable[[], None] | None = None) -> Outcome:
         """Run a command and keep its last line."""
@@ -113,62 +113,66 @@ class Bench:
         )
         return outcome(done.returncode, done.stderr, folder=self.folder)
 
-    def row_of_run(self, fault: str, told: Outcome, out: Path, *, mend: Mend = None) -> list[str]:
-        """What a fault left of a run and, once it is mended, what ``--resume`` makes of that."""
+    def row_of_run(
+        self, fault: str, printed: Outcome, out: Path, *, repair: Repair = None
+    ) -> list[str]:
+        """A run after a fault and, once that is repaired, after ``--resume``."""
         state, again = (lambda: self.state(out)), (lambda: self.train(out, "--resume"))
-        return mended_row(fault, told, state=state, mend=mend, again=again)
+        return repaired_row(fault, printed, state=state, repair=repair, again=again)
 
-    def row_of_study(self, fault: str, told: Outcome, out: Path, *, mend: Mend = None) -> list[str]:
-        """The same of a study, which goes on by the same command."""
+    def row_of_study(
+        self, fault: str, printed: Outcome, out: Path, *, repair: Repair = None
+    ) -> list[str]:
+        """The same of a study, which the same command resumes."""
         state, again = (lambda: self.study_state(out)), (lambda: self.study(out))
-        return mended_row(fault, told, state=state, mend=mend, again=again)
+        return repaired_row(fault, printed, state=state, repair=repair, again=again)
 
     def finished_copy(self, name: str) -> Path:
-        """A whole, finished run of its own."""
-        return Path(shutil.copytree(self.whole, self.folder / name))
+        """A copy of the finished run."""
+        return Path(shutil.copytree(self.undisturbed, self.folder / name))
 
     def stopped_copy(self, name: str) -> Path:
-        """A run that lost its results and goes on at its checkpoint."""
+        """A copy of the run without its results, which resumes from its checkpoint."""
         folder = self.finished_copy(name)
         for result in ("weights.safetensors", "predictions.npz"):
             (folder / result).unlink()
         return folder
 
     def state(self, folder: Path) -> str:
-        """What a folder holds, in words."""
+        """The content of a run folder, in words."""
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        debris = [name for name in names if is_aside(name)]
+        debris = [name for name in names if is_temporary(name)]
         rows = folder / "epochs.jsonl"
         epochs = len(rows.read_text().splitlines()) if rows.exists() else 0
-        told = f"{epochs} of {EPOCHS} epochs"
+        text = f"{epochs} of {EPOCHS} epochs"
         if "weights.safetensors" in names:
             same = digest(folder / "weights.safetensors") == self.weights
-            told = f"all {EPOCHS} epochs; weights {'the same' if same else 'OTHER'} bits"
-        return told + (f"; DEBRIS {debris}" if debris else "")
+            text = f"all {EPOCHS} epochs; weights {'the same' if same else 'OTHER'} bits"
+        return text + (f"; DEBRIS {debris}" if debris else "")
 
     def study_state(self, out: Path) -> str:
-        """What a study's folder holds, in words."""
-        rungs = range(1, len(self.study_runs) + 1)
-        runs = [run for run in (self.run_of(out, rung) for rung in rungs) if is_whole(run)]
-        told = f"{len(runs)} of {len(rungs)} runs whole"
+        """The content of a study folder, in words."""
+        stages = range(1, len(self.study_runs) + 1)
+        runs = [run for run in (self.run_of(out, stage) for stage in stages) if is_finished(run)]
+        text = f"{len(runs)} of {len(stages)} runs finished"
         if runs:
             same = all(
-                digest(run / name) == digest(self.whole_study / "runs" / run.name / name)
+                digest(run / name) == digest(self.undisturbed_study / "runs" / run.name / name)
                 for run in runs
                 for name in ("weights.safetensors", "checkpoint.safetensors")
             )
-            told += f"; weights {'the same' if same else 'OTHER'} bits"
-        debris = [path.name for path in out.rglob(".*") if is_aside(path.name)]
-        return told + (f"; DEBRIS {debris}" if debris else "")
+            text += f"; weights {'the same' if same else 'OTHER'} bits"
+        debris = [path.name for path in out.rglob(".*") if is_temporary(path.name)]
+        return text + (f"; DEBRIS {debris}" if debris else "")
 
 
-def is_whole(run: Path) -> bool:
-    """Whether a run trained to its end."""
+def is_finished(run: Path) -> bool:
+    """Whether a run is finished."""
     return (run / "predictions.npz").exists()
 
 
 def outcome(code: int, stderr: str, *, folder: Path) -> Outcome:
-    """The last line, without the folder's own long name."""
+    """The outcome; its line without the folder's long name."""
     lines = [line for line in stderr.splitlines() if line.strip()] or [""]
     assert "Traceback" not in stderr, stderr
     ours = sum(line.startswith("kilonet:") for line in lines)
@@ -182,7 +186,7 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def mounted(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
-    """A file system in memory; gives a function that mounts it anew with other options."""
+    """A file system in memory; yields a function that mounts it again with other options."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
@@ -197,38 +201,38 @@ def mounted(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
 
 
 def address_space(megabytes: int) -> Callable[[], None]:
-    """What gives a process, and those it begins, that much to live in."""
+    """A function that limits the address space of a process and its children."""
     size = megabytes << 20
     return lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def obey_permissions() -> None:
-    """Let root be refused as anybody is: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    """Make permissions apply to root: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
     for capability in (1, 2):
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
 
 
-def mended_row(
+def repaired_row(
     fault: str,
-    told: Outcome,
+    printed: Outcome,
     *,
     state: Callable[[], str],
-    mend: Mend,
+    repair: Repair,
     again: Callable[[], Outcome],
 ) -> list[str]:
-    """A line of the table: what is left, and what becomes of it once the fault is mended."""
+    """A row of the table: what is left after a fault, and after its repair."""
     survived = state()
-    if mend is not None:
-        mend()
+    if repair is not None:
+        repair()
     then = again()
-    return row(fault, told, survived, then, state())
+    return row(fault, printed, survived, then, state())
 
 
-def row(fault: str, told: Outcome, survived: str, then: Outcome, after: str) -> list[str]:
-    """A line of the table."""
-    line = f"`{told.line}`" if told.line.startswith("kilonet:") else "(no complaint)"
-    line += f" after {told.before} more such" if told.before else ""
-    if told.line.startswith("("):
-        line = told.line
-    mended = f"exit {then.code}: {after}"
-    return [fault, line, str(told.code), survived, mended]
+def row(fault: str, printed: Outcome, survived: str, then: Outcome, after: str) -> list[str]:
+    """A row of the table."""
+    line = f"`{printed.line}`" if printed.line.startswith("kilonet:") else "(no complaint)"
+    line += f" after {printed.before} more such" if printed.before else ""
+    if printed.line.startswith("("):
+        line = printed.line
+    repaired = f"exit {then.code}: {after}"
+    return [fault, line, str(printed.code), survived, repaired]

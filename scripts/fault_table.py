@@ -1,10 +1,10 @@
-"""Provoke what goes wrong with disks, folders and machines, and print what came of it as Markdown.
+"""Cause faults of disks, folders and machines, and print the results as a Markdown table.
 
     sudo python scripts/fault_table.py
 
-Each fault is a real one, provoked on the command line in a process of its own: full and read-only
-disks are small file systems in memory, mounted for the purpose, hence root; where that is not
-allowed, the row says so. The training is a small real one, of 640 digits.
+Each fault is real, caused on the command line in a separate process. Full and read-only disks are
+small file systems in memory; mounting them needs root, and the row says so where that is not
+allowed. The training is small and real: 640 digits.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from fault_bench import (
 )
 from study_faults import STUDY_FAULTS
 
-from kilonet.sealed import json_from_bytes, json_to_bytes
+from kilonet.storage.checksums import json_from_bytes, json_to_bytes
 
-# Clocks of the process go forward and back by days; what measures durations is left alone.
+# The clock jumps by days, forward and back; the monotonic clock is not changed.
 JUMPING = """
 import sys, time
 real, calls = time.time, [0]
@@ -49,7 +49,7 @@ sys.exit(run_command(sys.argv[1:]))
 READ_WEIGHTS = """
 import sys
 from kilonet.errors import KilonetError
-from kilonet.store import RunFolder
+from kilonet.storage.run_folder import RunFolder
 try:
     RunFolder(sys.argv[1]).weights(), RunFolder(sys.argv[1]).test_logits()
 except KilonetError as error:
@@ -62,65 +62,65 @@ def full_from_the_start(bench: Bench) -> list[str]:
     disk = bench.folder / "disk"
     with mounted(disk, size="4k") as again:
         out = disk / "run"
-        told = bench.train(out)
+        printed = bench.train(out)
         return bench.row_of_run(
-            "disk full at the first write", told, out, mend=lambda: again("size=4m")
+            "disk full at the first write", printed, out, repair=lambda: again("size=4m")
         )
 
 
 def full_in_the_middle(bench: Bench) -> list[str]:
-    """A disk with room for two epochs and not for what comes after them."""
+    """A disk with room for two epochs and no more."""
     disk = bench.folder / "disk"
     with mounted(disk, size="112k") as again:
         out = disk / "run"
-        told = bench.train(out)
+        printed = bench.train(out)
         return bench.row_of_run(
-            "disk full in a later epoch", told, out, mend=lambda: again("size=4m")
+            "disk full in a later epoch", printed, out, repair=lambda: again("size=4m")
         )
 
 
 def full_output(bench: Bench) -> list[str]:
-    """What is printed goes to a full disk; the run itself does not."""
+    """Standard output is on a full disk; the run is not."""
     with Path("/dev/full").open("w") as full:
-        command = [*KILONET, "train", str(bench.whole), "--json"]
+        command = [*KILONET, "train", str(bench.undisturbed), "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    told = outcome(done.returncode, done.stderr, folder=bench.folder)
+    printed = outcome(done.returncode, done.stderr, folder=bench.folder)
     then = bench.run(command)
-    state = bench.state(bench.whole)
-    return row("disk full under standard output", told, state, then, state)
+    state = bench.state(bench.undisturbed)
+    return row("disk full under standard output", printed, state, then, state)
 
 
 def read_only(bench: Bench) -> list[str]:
-    """The disk turns read-only before the run goes on."""
+    """The disk becomes read-only before the run resumes."""
     disk = bench.folder / "disk"
     with mounted(disk, size="4m") as again:
         out = Path(shutil.copytree(bench.stopped_copy("source-ro"), disk / "run"))
         again("ro")
-        told = bench.train(out, "--resume")
-        return bench.row_of_run("file system read-only", told, out, mend=lambda: again("rw"))
+        printed = bench.train(out, "--resume")
+        return bench.row_of_run("file system read-only", printed, out, repair=lambda: again("rw"))
 
 
 def permission(bench: Bench) -> list[str]:
-    """The folder may be read, not written into."""
+    """The folder can be read, not written."""
     out = bench.stopped_copy("denied")
     out.chmod(0o555)
-    told = bench.train(out, "--resume", before=obey_permissions)
+    printed = bench.train(out, "--resume", before=obey_permissions)
     fault = "folder without write permission"
-    return bench.row_of_run(fault, told, out, mend=lambda: out.chmod(0o755))
+    return bench.row_of_run(fault, printed, out, repair=lambda: out.chmod(0o755))
 
 
 def unreadable(bench: Bench) -> list[str]:
-    """The checkpoint may not be read."""
+    """The checkpoint cannot be read."""
     out = bench.stopped_copy("unreadable")
     checkpoint = out / "checkpoint.safetensors"
     checkpoint.chmod(0)
-    told = bench.train(out, "--resume", before=obey_permissions)
+    printed = bench.train(out, "--resume", before=obey_permissions)
     fault = "checkpoint without read permission"
-    return bench.row_of_run(fault, told, out, mend=lambda: checkpoint.chmod(0o644))
+    return bench.row_of_run(fault, printed, out, repair=lambda: checkpoint.chmod(0o644))
 
 
 def older(bench: Bench) -> list[str]:
-    """What the version before wrote goes on here."""
+    """A run of the previous version resumes."""
     out = bench.stopped_copy("older")
     environment = json_from_bytes((out / "environment.json").read_bytes())
     environment |= {"format": 1}
@@ -130,21 +130,21 @@ def older(bench: Bench) -> list[str]:
     for each in rows:
         del each["crc32"]
     (out / "epochs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    told = bench.train(out, "--resume")
+    printed = bench.train(out, "--resume")
     again = bench.train(out)
     state = bench.state(out)
-    return row("unfinished run of the older format 1", told, state, again, state)
+    return row("unfinished run of the older format 1", printed, state, again, state)
 
 
 def newer(bench: Bench) -> list[str]:
-    """What a later version wrote is left alone."""
+    """A run of a later version is not changed."""
     out = bench.finished_copy("newer")
     path = out / "environment.json"
     ours = path.read_bytes()
     path.write_bytes(json_to_bytes({**json_from_bytes(ours), "format": 3}))
-    told = bench.train(out, "--resume")
+    printed = bench.train(out, "--resume")
     fault = "run of a newer format"
-    return bench.row_of_run(fault, told, out, mend=lambda: path.write_bytes(ours))
+    return bench.row_of_run(fault, printed, out, repair=lambda: path.write_bytes(ours))
 
 
 def truncated(bench: Bench, name: str) -> list[str]:
@@ -163,7 +163,7 @@ def flipped(bench: Bench, name: str) -> list[str]:
 
 
 def damaged(bench: Bench, name: str, fault: str, damage: Callable[[bytes], bytes]) -> list[str]:
-    """Damage a file of an unfinished run, or of a finished one where only that has it."""
+    """Damage a file of an unfinished run, or of a finished one if only that has it."""
     result = name in ("weights.safetensors", "predictions.npz")
     copy = bench.finished_copy if result else bench.stopped_copy
     out = copy(f"run-{len(list(bench.folder.iterdir()))}")
@@ -177,16 +177,16 @@ def damaged(bench: Bench, name: str, fault: str, damage: Callable[[bytes], bytes
         return bench.train(out, "--resume")
 
     before = {file.name: digest(file) for file in out.iterdir()}
-    told = read()
+    printed = read()
     after = {file.name: digest(file) for file in out.iterdir()}
-    survived = "every file as it was" if before == after else "FILES CHANGED"
+    survived = "no file changed" if before == after else "FILES CHANGED"
     path.write_bytes(content)
     then = read()
-    return row(fault, told, survived, then, bench.state(out))
+    return row(fault, printed, survived, then, bench.state(out))
 
 
 def killed(bench: Bench) -> list[str]:
-    """SIGKILL as soon as rows are there, and what a write had left aside."""
+    """SIGKILL as soon as rows exist, and a temporary file."""
     out = bench.folder / "killed"
     command = [*KILONET, "train", str(bench.spec), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -195,14 +195,14 @@ def killed(bench: Bench) -> list[str]:
     process.send_signal(signal.SIGKILL)
     process.wait()
     (out / f".epochs.jsonl.{'0a' * 8}.tmp").write_text("half")
-    survived = bench.state(out).partition("; DEBRIS")[0] + ", a half-written file beside them"
+    survived = bench.state(out).partition("; DEBRIS")[0] + ", and a half-written file"
     then = bench.train(out, "--resume")
-    told = Outcome(code=process.returncode, line="(nothing: SIGKILL)")
-    return row("killed in the middle of a save", told, survived, then, bench.state(out))
+    printed = Outcome(code=process.returncode, line="(nothing: SIGKILL)")
+    return row("killed in the middle of a save", printed, survived, then, bench.state(out))
 
 
 def out_of_memory(bench: Bench) -> list[str]:
-    """With as much address space as the program needs to begin, and not enough to train."""
+    """Address space that suffices to start, and not to train."""
     for megabytes in range(100, 2000, 20):
         out = bench.folder / f"memory-{megabytes}"
         done = subprocess.run(
@@ -214,26 +214,26 @@ def out_of_memory(bench: Bench) -> list[str]:
         )
         last = (done.stderr.strip().splitlines() or [""])[-1]
         if done.returncode == 1 and last.startswith("kilonet: out of memory"):
-            told = outcome(done.returncode, last, folder=bench.folder)
+            printed = outcome(done.returncode, last, folder=bench.folder)
             fault = f"out of memory ({megabytes} MiB of address space)"
-            return bench.row_of_run(fault, told, out)
+            return bench.row_of_run(fault, printed, out)
         if done.returncode == 0:
             break
-    return ["out of memory", "not provoked: less and it does not begin, more and it is enough"]
+    return ["out of memory", "not provoked: with less it does not start, with more it trains"]
 
 
 def jumping_clock(bench: Bench) -> list[str]:
-    """Each look at the clock is days from the one before; so are the files' times."""
+    """Two readings of the clock differ by days; so do the files' times."""
     out = bench.folder / "clock"
     options = ["train", str(bench.spec), "--out", str(out)]
-    told = bench.run([sys.executable, "-c", JUMPING, *options])
+    printed = bench.run([sys.executable, "-c", JUMPING, *options])
     for age, path in enumerate(sorted(out.iterdir())):
         os.utime(path, (age * 1e9, age * 1e9))
     rows = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
     sane = all(0 < each["seconds"] < 60 for each in rows)
     survived = f"{bench.state(out)}; seconds {'right' if sane else 'WRONG'}"
     then = bench.train(out)
-    return row("clock jumps by days at every look", told, survived, then, bench.state(out))
+    return row("clock jumps by days at every reading", printed, survived, then, bench.state(out))
 
 
 FAULTS: list[Callable[[Bench], list[str]]] = [
@@ -267,7 +267,13 @@ FAULTS: list[Callable[[Bench], list[str]]] = [
 
 def main() -> None:
     """Print the table."""
-    columns = ["fault", "what it printed", "exit", "what survived", "mended, the same command"]
+    columns = [
+        "fault",
+        "what it printed",
+        "exit",
+        "what survived",
+        "after repair, the same command",
+    ]
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
     with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,8 @@
 
 With AddressSanitizer and UndefinedBehaviorSanitizer: every kernel of every instruction set and the
 plan in C++, then the engine's tests in Python. With ThreadSanitizer: the plan, stepped by several
-threads. Everything is built in ``build/``; the installed kilonet stays as it is. The first thing
-that a sanitizer finds ends the run.
+threads. Everything is built in ``build/``; the installed kilonet is unchanged. The run ends at the
+first finding.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[1]
 SITE = ROOT / "build" / "sanitize" / "site"
 TESTS = [
     "tests/engine/native",
-    # They start programs of their own: the C++ tests, which are run here already, and kilonet.
+    # These start other programs: kilonet, and the C++ tests, which are run here anyway.
     "--ignore=tests/engine/native/test_kernels.py",
     "--ignore=tests/engine/native/test_machine.py",
-    # It limits memory, of which AddressSanitizer reserves terabytes.
+    # Limits memory, of which AddressSanitizer reserves terabytes.
     "--deselect=tests/engine/native/test_threads.py::test_more_threads_than_the_system_gives",
     "tests/engine/test_finite_differences.py",
     "tests/engine/test_engines.py",
@@ -32,7 +32,7 @@ TESTS = [
     "--timeout=1800",
 ]
 
-# Where kilonet is installed for development, imports are led to that; here they are not.
+# Without the import hook of an editable installation.
 PYTEST = f"""
 import sys
 sys.meta_path = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__name__]
@@ -80,7 +80,7 @@ def runtime(name: str) -> str:
 
 
 def main() -> None:
-    """All of it, in order."""
+    """Build with each sanitizer and run the tests."""
     pip = sys.argv[1:]
     plan_alone = {"cmake.define.KILONET_MODULE": "OFF", "build.targets": "plan_tests"}
     folder = build("thread", pip, plan_alone)
@@ -90,7 +90,7 @@ def main() -> None:
     run([str(folder / "kernel_tests")])
     run(
         [sys.executable, "-c", PYTEST, "-q", "-p", "no:cacheprovider", *TESTS],
-        # The C++ library too: the sanitizer looks for it when the process begins.
+        # The C++ library too: the sanitizer needs it when the process starts.
         LD_PRELOAD=f"{runtime('libasan.so')} {runtime('libstdc++.so.6')}",
         ASAN_OPTIONS="detect_leaks=1",
         LSAN_OPTIONS=f"suppressions={ROOT / 'native' / 'tests' / 'leaks.txt'}:print_suppressions=0",

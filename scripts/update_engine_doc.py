@@ -1,12 +1,12 @@
-"""Put measured times into docs/engine.md and README.md, so that no figure there is typed by hand.
+"""Write measured times into docs/engine.md and README.md, so that none is typed by hand.
 
     kilonet bench --json --figure docs/roofline.png > bench.json
     python benchmarks/versus_torch.py --out versus.json
     python benchmarks/scaling.py --json --figure docs/scaling.png > scaling.json
     python scripts/update_engine_doc.py bench.json versus.json scaling.json
 
-Each file fills its own marked sections; what is not given stays as it is. Where a run left
-something out, as ``kilonet bench --quick`` does, the sections leave it out too.
+Each file fills its marked sections; sections without a file are unchanged. What was not measured,
+as with ``kilonet bench --quick``, is left out of the sections.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK
-from kilonet.engine.native.profile import ProfileRow
-from kilonet.report.bench import profile_table, threads_text
+from kilonet.bench.tables import profile_table, threads_text
+from kilonet.engine.native.layer_times import ProfileRow
 from kilonet.table import Table
 
 ROOT = Path(__file__).parent.parent
@@ -44,15 +44,15 @@ def bench_section(bench: Found) -> str:
     """Steps on all threads and on one, evaluation, epoch and memory."""
     head = (
         f"Measured on {made_on(bench)}. Network `{bench['net']}`: {bench['parameters']:,} "
-        f"parameters, {bench['flop_per_image'] / 1e6:.2f} MFLOP an image to train. Medians are of "
-        "all calls; contenders take turns, and a ratio with a range is the median of the turns."
+        f"parameters, {bench['flop_per_image'] / 1e6:.2f} MFLOP per training image. Medians are of "
+        "all calls; implementations alternate; a ratio with a range is the median of the rounds."
     )
     parts = [head]
     steps = bench["steps_by_threads"]
     for threads, step in steps.items():
         title = f"A training step of {bench['batch_size']}, {threads_text(int(threads))}"
         ceiling = f"ceiling {step['ceiling_gflops']:.0f} GFLOP/s"
-        parts.append(_contenders(f"{title}; {ceiling}", step, unit="ms"))
+        parts.append(_comparison(f"{title}; {ceiling}", step, unit="ms"))
         if step["ratio"] is not None:
             parts.append(
                 f"The fastest PyTorch float32, {step['torch_variant'].removeprefix('PyTorch ')}, "
@@ -62,10 +62,10 @@ def bench_section(bench: Found) -> str:
         most, one = (step["native_ms"] for step in (bench["step"], steps["1"]))
         parts.append(f"{threads_text(bench['threads'])} are {one / most:.2f} times as fast as one.")
     if bench["evaluation"] is not None:
-        parts.append(_contenders("Evaluation of 10,000 images", bench["evaluation"], unit="ms"))
+        parts.append(_comparison("Evaluation of 10,000 images", bench["evaluation"], unit="ms"))
     if bench["epoch"] is not None:
         title = "An epoch of 60,000 images with rotation, and the evaluation"
-        parts.append(_contenders(title, bench["epoch"], unit="s"))
+        parts.append(_comparison(title, bench["epoch"], unit="s"))
     if bench["peak_bytes"] is not None:
         parts.append(f"Peak memory of a training run: {_memory(bench)}.")
     if bench["skipped"]:
@@ -73,10 +73,10 @@ def bench_section(bench: Found) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _contenders(title: str, found: Found, *, unit: str) -> str:
-    """A table of every contender: medians, quartiles, ratio to native, share of the ceiling."""
+def _comparison(title: str, found: Found, *, unit: str) -> str:
+    """A table of implementations: medians, quartiles, ratio to native, share of the ceiling."""
     factor = {"ms": 1.0, "s": 1e-3}[unit]
-    every = found["contenders"]
+    every = found["implementations"]
     own = every[NATIVE]
     shares = own["share_of_ceiling"] is not None
     rows = []
@@ -89,16 +89,16 @@ def _contenders(title: str, found: Found, *, unit: str) -> str:
             "–" if name == NATIVE else f"{each['median_ms'] / own['median_ms']:.1f}",
         ]
         rows.append((*row, f"{100 * each['share_of_ceiling']:.1f} %") if shares else tuple(row))
-    columns = ("Contender", f"Median ({unit})", "Quartiles", "Times native's")
+    columns = ("Implementation", f"Median ({unit})", "Quartiles", "Times native's")
     if shares:
         columns = (*columns, "Of the ceiling")
     table = Table(columns=columns, rows=tuple(rows), left=frozenset({0}))
-    return f"**{title}** ({_turns(found)})\n\n{table.to_markdown()}"
+    return f"**{title}** ({_rounds(found)})\n\n{table.to_markdown()}"
 
 
-def _turns(found: Found) -> str:
-    count = found["contenders"][NATIVE]["turns"]
-    return "1 turn" if count == 1 else f"{count} turns"
+def _rounds(found: Found) -> str:
+    count = found["implementations"][NATIVE]["rounds"]
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _ratio(found: Found) -> str:
@@ -106,8 +106,8 @@ def _ratio(found: Found) -> str:
 
 
 def _cheap_dropout(step: Found) -> str:
-    """A sentence on the torch engine, lest nn.Dropout's cost pass for the convolutions'."""
-    every = step["contenders"]
+    """A sentence on the torch engine, which shows nn.Dropout's share of PyTorch's time."""
+    every = step["implementations"]
     if KILONET_TORCH not in every:
         return ""
     times = every[KILONET_TORCH]["median_ms"] / every[NATIVE]["median_ms"]
@@ -128,12 +128,12 @@ def _memory(bench: Found) -> str:
 
 
 def layers_section(bench: Found) -> str:
-    """The profile of a step, and what each convolution's kernels came to."""
+    """The profile of a step, and the speed of each convolution's kernels."""
     profile = [
         ProfileRow(
             layer=row["layer"],
             operation=row["operation"],
-            stage=row["stage"],
+            phase=row["phase"],
             seconds=1e-3 * row["thread_ms"],
             calls=row["calls"],
         )
@@ -154,15 +154,15 @@ def layers_section(bench: Found) -> str:
 
 {times.to_markdown()}
 
-The same kernels in nominal GFLOP/s, {threads_text(bench["threads"])} together, beside the \
-ceiling of {bench["ceiling_gflops"]:.0f}:
+The same kernels in nominal GFLOP/s, {threads_text(bench["threads"])} together; the ceiling is \
+{bench["ceiling_gflops"]:.0f}:
 
 {speeds.to_markdown()}
 """
 
 
 def versus_section(versus: Found, table: Table) -> str:
-    """The networks' table, the worst case, and how often PyTorch is the quicker one."""
+    """The networks' table, the worst case, and how often PyTorch is faster."""
     every = [
         (row["ratio"], name, size)
         for name, rows in versus["networks"].items()
@@ -171,12 +171,12 @@ def versus_section(versus: Found, table: Table) -> str:
     ratio, name, size = min(every)
     slower = sum(each[0] < 1 for each in every)
     return f"""\
-How many times as long as kilonet PyTorch {versus["torch"]} eager takes for a training step, on \
+The time of a training step in PyTorch {versus["torch"]} eager over that in kilonet, on \
 {versus["cpu"]}, {threads_text(versus["threads"])}:
 
 {table.to_markdown()}
 
-The least is {ratio:.2f} ({name}, batch {int(size):,}). PyTorch is the quicker one in {slower} of \
+The least is {ratio:.2f} ({name}, batch {int(size):,}). PyTorch is faster in {slower} of \
 {len(every)} cases.
 """
 
@@ -189,7 +189,7 @@ AXES = {
 
 
 def scaling_section(scaling: Found) -> str:
-    """Each axis: from where to where, and the exponent of time against work."""
+    """For each axis the range, and the exponent of time against work."""
     rows = []
     for axis, (title, unit) in AXES.items():
         points = scaling["axes"][axis]
@@ -214,14 +214,14 @@ def speed_section(bench: Found) -> str:
     if step["ratio"] is not None:
         lines.append(
             f"- A training step of {bench['batch_size']}: {_ratio(step)} times as fast as "
-            f"{step['torch_variant']}, the fastest PyTorch float32 here (n = {_turns(step)}), "
+            f"{step['torch_variant']}, the fastest PyTorch float32 here (n = {_rounds(step)}), "
             f"{100 * step['share_of_ceiling']:.0f} % of the machine's multiply-adds."
             f"{_cheap_dropout(step)}"
         )
     if epoch is not None and epoch["ratio"] is not None:
         lines.append(
             f"- An epoch with rotation: {epoch['native_seconds']:.1f} s, "
-            f"{_ratio(epoch)} times as fast as the notebook's own way (n = {_turns(epoch)})."
+            f"{_ratio(epoch)} times as fast as the notebook's own way (n = {_rounds(epoch)})."
         )
     if bench["peak_bytes"] is not None:
         lines.append(f"- Peak memory of a training run: {_memory(bench)}.")
@@ -230,12 +230,12 @@ def speed_section(bench: Found) -> str:
 
 
 def replaced(text: str, section: str, content: str, *, file: str) -> str:
-    """``text`` with what stands between a section's markers replaced."""
+    """``text`` with the content between a section's markers replaced."""
     begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
     pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
     changed, count = pattern.subn(lambda found: found[1] + content + found[2], text)
     if count != 1:
-        raise SystemExit(f"{file}: {count} sections {section!r}; there is to be one")
+        raise SystemExit(f"{file}: {count} sections {section!r}; there must be one")
     return changed
 
 
@@ -249,11 +249,11 @@ def main() -> None:
     try:
         rewrite(options.bench, versus=options.versus, scaling=options.scaling)
     except KeyError as error:
-        raise SystemExit(f"a result has no {error}; measure anew with this version") from None
+        raise SystemExit(f"a result has no {error}; measure again with this version") from None
 
 
 def rewrite(bench_file: Path, *, versus: Path | None, scaling: Path | None) -> None:
-    """All sections that the files have numbers for, or none: both documents are written last."""
+    """Fill all sections that the files have numbers for; both documents are written at the end."""
     bench = _read(bench_file)
     doc = (ROOT / DOC).read_text("utf-8")
     readme = (ROOT / README).read_text("utf-8")
@@ -282,7 +282,7 @@ def _read(path: Path) -> Found:
 
 
 def _script(name: str) -> ModuleType:
-    """A benchmark, which is a script and so no module of the package."""
+    """A benchmark script as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,67 +1,67 @@
-"""Put into README.md what the program prints, so that no figure there is typed by hand.
+"""Write the program's output into README.md, so that no figure there is typed by hand.
 
     python scripts/update_readme.py kilonet-studies/mnist-8k
 
-The folder is of a finished study. Its ladder, conclusions and picture go between the README's
-markers, with the machine they were made on; the summary and the Python example are refreshed too.
+The folder is of a finished study. Its ladder, conclusions and chart go between the README's
+markers, with the machine that it ran on; the summary and the Python example are renewed too.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 
-from kilonet.analysis import RungAnalysis, analyse
+from kilonet.analysis import StageAnalysis
 from kilonet.report import tables
+from kilonet.report.charts.files import ladder_file
+from kilonet.report.content import Content
 from kilonet.report.provenance import environment_lines
+from kilonet.report.rebuild import analyze_records
 from kilonet.spec import load_net
-from kilonet.study import StudyResult, read_study
-from kilonet.summary import summarise
+from kilonet.study import read_study
+from kilonet.summary import summarize
 
 ROOT = Path(__file__).parent.parent
-PICTURE = "docs/mnist-8k.png"
+CHART = "docs/mnist-8k.svg"
 
 
-def study_section(result: StudyResult) -> str:
-    """The ladder as the report has it, and what it was made with."""
-    images = result.rungs[0].records[0].environment["data"]["test_images"]
-    analysis = analyse(result, test_images=images)
-    seeds = analysis.rungs[0].seeds
-    note = tables.LADDER_NOTE.replace("*", "\\*", 1)
+def study_section(content: Content) -> str:
+    """The ladder as in the report, and where it was made."""
+    result, analysis = content.result, content.analysis
+    note = tables.BEST_NOTE.replace("*", "\\*", 1)
     made = "; ".join(f"{name.lower()}: {value}" for name, value in environment_lines(result))
-    rungs = "\n".join(
-        f"- **{rung.number}. {rung.name}.** {' '.join(_gist(rung))}" for rung in analysis.rungs
+    stages = "\n".join(
+        f"- **{stage.number}. {stage.name}.** {' '.join(_gist(stage))}" for stage in analysis.stages
     )
     return f"""\
-The bundled study over {seeds} {"seed" if seeds == 1 else "seeds"}, as `report.md` tells it:
+The bundled study over {content.seeds}, from `report.md`:
 
 {tables.ladder(result, analysis).to_markdown()}
 
 {note}
 
-![Test accuracy of every rung against the target]({PICTURE})
+![Final test accuracy of each stage, and the target]({CHART})
 
 {chr(10).join(f"- {sentence}" for sentence in analysis.conclusions)}
 
-Of each rung's analysis, the target and what the step did (of the first rung, the gap):
+From each stage's analysis, the target and the effect of the change (of the first stage, the gap):
 
-{rungs}
+{stages}
 
 Made with {made}.
 """
 
 
-def _gist(rung: RungAnalysis) -> tuple[str, str]:
-    """Of a rung's findings, the target's sentence and the effect's, or the gap's without one."""
-    said = {finding.kind: finding.sentence for finding in rung.findings}
-    return said["target"], said.get("effect") or said["gap"]
+def _gist(stage: StageAnalysis) -> tuple[str, str]:
+    """The sentence of the target and that of the effect, or of the gap without one."""
+    sentences = {finding.kind: finding.sentence for finding in stage.findings}
+    return sentences["target"], sentences.get("effect") or sentences["gap"]
 
 
 def summary_section() -> str:
-    """The summary of the bundled network, without the rows in the middle."""
-    summary = summarise(load_net("interim"))
+    """The summary of the bundled network, without its middle rows."""
+    summary = summarize(load_net("interim"))
     layers = summary.layer_table.splitlines()
     last = next(i for i, line in enumerate(layers) if line.startswith("Total params"))
     shown = [*layers[:7], "                             …", *layers[last - 2 : last + 1]]
@@ -85,9 +85,11 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text("utf-8")
     if folder is not None:
-        section = study_section(read_study(folder))
+        result = read_study(folder)
+        content = Content(result=result, analysis=analyze_records(result))
+        section = study_section(content)
         text = _between(text, "<!-- study -->\n", "<!-- /study -->", section)
-        shutil.copyfile(folder / "figures" / "ladder.png", ROOT / PICTURE)
+        (ROOT / CHART).write_text(ladder_file(content), "utf-8")
     text = _between(text, "```text\n", "```", summary_section() + "\n")
     text = _between(text, "```python\n", "```", example_section() + "\n")
     readme.write_text(text, "utf-8")
@@ -97,7 +99,7 @@ def _between(text: str, begin: str, end: str, content: str) -> str:
     pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
     replaced, count = pattern.subn(lambda found: found[1] + content + found[2], text)
     if count != 1:
-        raise SystemExit(f"README.md: {count} places between {begin!r} and {end!r}; there is one")
+        raise SystemExit(f"README.md: {count} places between {begin!r} and {end!r}, not one")
     return replaced
 
 

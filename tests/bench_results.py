@@ -10,7 +10,7 @@ from kilonet.bench.native import KernelRate
 from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK, Memory
 from kilonet.bench.timing import Timing
 from kilonet.bench.work import layer_work
-from kilonet.report.roofline import STYLES
+from kilonet.report.figures.roofline import STYLES
 from kilonet.spec import load_run
 
 
@@ -28,7 +28,7 @@ def made_bench() -> BenchResult:
             "PyTorch eager": timing(0.030, 0.036, 0.026),
             KILONET_TORCH: timing(0.016, 0.018, 0.016),
         },
-        rivals=("PyTorch eager",),
+        baselines=("PyTorch eager",),
         ceiling=500.0,
         flop=5e8,
     )
@@ -42,7 +42,7 @@ def made_bench() -> BenchResult:
         epoch=Comparison(
             threads=2,
             timings={NATIVE: timing(2.0), NOTEBOOK: timing(31.0)},
-            rivals=(NOTEBOOK,),
+            baselines=(NOTEBOOK,),
         ),
         memory=Memory(
             native=Peak(bytes=100_000_000, worker_bytes=0),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kilonet.data import Dataset, load_dataset
-from kilonet.engine.native.machine import why_missing
+from kilonet.engine.native.machine import unavailable_reason
 from kilonet.spec import Run, load_run
 
 # Before PyTorch is imported, here and in the processes that tests start: on networks this small a
@@ -27,18 +27,24 @@ if hasattr(signal, "SIGHUP"):
 SMALL = (640, 200)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``pytest --renew-snapshots tests/report`` writes the wording that tests/report compares."""
+    parser.addoption("--renew-snapshots", action="store_true", help="Write tests/report/snapshots.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test a package without its native engine where it could have been built."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if why_missing() and compiler:
+    if unavailable_reason() and compiler:
         raise pytest.UsageError(
-            f"the native engine {why_missing()}, though {compiler} is here: install kilonet again"
+            f"the native engine {unavailable_reason()}, though {compiler} is here; "
+            "install kilonet again"
         )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("native") and why_missing():
-        pytest.skip(f"the native engine {why_missing()}: no C++ compiler here")
+    if item.get_closest_marker("native") and unavailable_reason():
+        pytest.skip(f"the native engine {unavailable_reason()}: no C++ compiler here")
 
 
 @pytest.fixture(scope="session")

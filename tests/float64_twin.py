@@ -1,9 +1,9 @@
-"""A network in float64 PyTorch, built from its lines: what the engines are measured by.
+"""A network in float64 PyTorch, built from its lines: the reference of the engines.
 
-An engine in float32 may differ from it by rounding, and how far rounding reaches depends on the
-network: batch norm divides by spreads that may be small, sums cancel. So the twin can show that as
-well: with ``rounding`` every value between two layers, and every gradient, is off at random by as
-much as sums in float32 are, and what that does to a result is what float32 can't tell.
+An engine in float32 may differ from it by rounding errors, whose size depends on the network: batch
+norm divides by deviations that may be small, and sums cancel. So the twin can simulate them: with
+``rounding`` every value between two layers, and every gradient, gets a random error as large as
+that of sums in float32. The effect on a result is the limit of an engine's error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import reference_net
-from kilonet.engine import Batch
+from kilonet.data.batch import Batch
 from kilonet.randomness import Purpose, random_words
 from kilonet.spec import Run
 
@@ -230,15 +230,15 @@ def _rounded_norm(norm: Any, off: Callable[[Any], Any], x: Any) -> Any:
     axes = [axis for axis in range(x.dim()) if axis != 1]
     # What a channel has one of is off for all its values alike, so that it adds up.
     mean = off(off(x).mean(axes, keepdim=True))
-    centred = off(x) - mean
-    variance = off(off(centred).square().mean(axes, keepdim=True))
+    centerd = off(x) - mean
+    variance = off(off(centerd).square().mean(axes, keepdim=True))
     count = x.numel() / x.shape[1]
     with torch.no_grad():
         norm.running_mean.lerp_(mean.flatten(), norm.momentum)
         norm.running_var.lerp_(variance.flatten() * count / (count - 1), norm.momentum)
         norm.num_batches_tracked += 1
     shape = mean.shape
-    y = off(centred) * (variance + norm.eps).rsqrt()
+    y = off(centerd) * (variance + norm.eps).rsqrt()
     return y * norm.weight.view(shape) + norm.bias.view(shape)
 
 

@@ -1,4 +1,4 @@
-"""Ladders whose rows are known: the notebook's three tables, and histories made to order."""
+"""Studies whose rows are known: the notebook's three tables, and made histories."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kilonet.record import EpochRow, RunRecord
-from kilonet.spec import Rung, Study, load_study
-from kilonet.study import RungResult, StudyResult
+from kilonet.spec import ResolvedStage, Study, load_study
+from kilonet.storage.provenance import Provenance
+from kilonet.storage.record import EpochRow, RunRecord
+from kilonet.study import StageResult, StudyResult
 
 TEST_IMAGES = 10_000
 
 # As the notebook's author copied them: epoch, training accuracy, test accuracy, training loss (the
 # last batch's, there), test loss.
-BATCH_NORMALISATION = """
+BATCH_NORMALIZATION = """
  0 90.57 97.68 0.0925 0.0919
  1 98.02 98.62 0.0746 0.0579
  2 98.51 98.46 0.0242 0.0543
@@ -69,11 +70,11 @@ ROTATION = """
 14 99.24 99.32 0.0188 0.0213
 """
 
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Any] = {
     "format": 1,
     "started": "2024-05-01T12:00:00+00:00",
     "engine": {"name": "torch", "description": "torch 2.13.0 on cpu, 2 threads"},
-    "data": {"name": "mnist", "sha256": "ab" * 32},
+    "data": {"name": "mnist", "sha256": "ab" * 32, "test_images": TEST_IMAGES},
     "packages": {"kilonet": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"},
     "python": "3.11.9",
     "system": "Linux x86_64",
@@ -123,12 +124,19 @@ def made_rows(
 
 
 def made_record(
-    rung: Rung, rows: tuple[EpochRow, ...], *, seed: int = 1, folder: Path = Path("ladder")
+    stage: ResolvedStage,
+    rows: tuple[EpochRow, ...],
+    *,
+    seed: int = 1,
+    folder: Path = Path("ladder"),
+    test_images: int = TEST_IMAGES,
 ) -> RunRecord:
-    """A run's record as its folder would give it."""
-    run = rung.seeded(seed)
+    """A run's record as its folder would have it."""
+    run = stage.seeded(seed)
     path = folder / "runs" / run.content_hash[:12]
-    return RunRecord(path=path, run=run, rows=rows, environment=ENVIRONMENT)
+    data = {**ENVIRONMENT["data"], "test_images": test_images}
+    provenance = Provenance.from_json({**ENVIRONMENT, "data": data})
+    return RunRecord(path=path, run=run, rows=rows, provenance=provenance)
 
 
 def made_result(
@@ -138,47 +146,48 @@ def made_result(
     seeds: Iterable[Sequence[int]] | None = None,
     folder: Path = Path("ladder"),
     parameters: int = 7864,
+    test_images: int = TEST_IMAGES,
 ) -> StudyResult:
-    """A study of which each rung's seeds, 1 upwards or as told, came to these rows."""
-    rungs = []
+    """A study whose stages' seeds have these rows; ``seeds`` are 1 upwards or as given."""
+    stages = []
     numbers = iter(seeds) if seeds is not None else None
-    for rung, runs in zip(study.rungs, histories, strict=False):
-        of_rung = next(numbers) if numbers is not None else range(1, len(runs) + 1)
+    for stage, runs in zip(study.stages, histories, strict=False):
+        of_stage = next(numbers) if numbers is not None else range(1, len(runs) + 1)
         records = tuple(
-            made_record(rung, rows, seed=seed, folder=folder)
-            for seed, rows in zip(of_rung, runs, strict=True)
+            made_record(stage, rows, seed=seed, folder=folder, test_images=test_images)
+            for seed, rows in zip(of_stage, runs, strict=True)
         )
-        rungs.append(RungResult(rung=rung, parameters=parameters, records=records))
-    return StudyResult(study=study, path=folder, rungs=tuple(rungs))
+        stages.append(StageResult(stage=stage, parameters=parameters, records=records))
+    return StudyResult(study=study, path=folder, stages=tuple(stages))
 
 
 def notebook_result(*, folder: Path = Path("ladder")) -> StudyResult:
-    """The notebook's three rungs with its own tables, one seed each."""
-    tables = (BATCH_NORMALISATION, DROPOUT, ROTATION)
+    """The notebook's three stages with its own tables, one seed each."""
+    tables = (BATCH_NORMALIZATION, DROPOUT, ROTATION)
     study = load_study("mnist-8k")
     return made_result(study, [[typed_rows(table)] for table in tables], folder=folder)
 
 
 def seeded_result(*, seeds: int = 3, folder: Path = Path("ladder")) -> StudyResult:
-    """All four rungs with several seeds: each a learning curve plus a ripple of its own."""
+    """All four stages with several seeds: each a learning curve plus a ripple of its own."""
     study = load_study("mnist-8k").replace({"seeds": seeds})
     histories = []
-    for rung, (level, gap, ripple) in enumerate(
+    for stage, (level, gap, ripple) in enumerate(
         [(99.20, 0.20, 0.09), (99.19, 0.08, 0.07), (99.28, -0.10, 0.08), (99.42, -0.06, 0.01)]
     ):
         runs = []
         for seed in range(1, seeds + 1):
             test, train = [], []
             for epoch in range(15):
-                settled = rung == 3 and epoch >= 10
-                # Some fixed irregular sequence in [-1, 1], another for every rung, seed and epoch.
-                wave = ((rung * 31 + seed * 17 + epoch * 7) * 0.618034) % 1 * 2 - 1
-                swing = ripple if settled or rung < 3 else 0.08
-                ceiling = level - (0.14 if rung == 3 and not settled else 0)
+                settled = stage == 3 and epoch >= 10
+                # Some fixed irregular sequence in [-1, 1], another for every stage, seed and epoch.
+                wave = ((stage * 31 + seed * 17 + epoch * 7) * 0.618034) % 1 * 2 - 1
+                swing = ripple if settled or stage < 3 else 0.08
+                ceiling = level - (0.14 if stage == 3 and not settled else 0)
                 test.append(round(ceiling - 2.2 * 0.55**epoch + swing * wave + 0.01 * seed, 2))
                 train.append(round(ceiling + gap - 10 * 0.2**epoch - 1.2 * 0.7**epoch, 2))
             rows = made_rows(test, train=train)
-            if rung == 3:
+            if stage == 3:
                 rows = tuple(
                     EpochRow(**{**vars(row), "lr": 0.001 if row.epoch >= 10 else 0.01})
                     for row in rows
@@ -189,5 +198,5 @@ def seeded_result(*, seeds: int = 3, folder: Path = Path("ladder")) -> StudyResu
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON gives it back; raises where it is not JSON."""
+    """A value as JSON reads it back; raises where it is not JSON."""
     return json.loads(json.dumps(value, allow_nan=False))

@@ -1,15 +1,20 @@
-"""Run folders without a training: made-up rows, steps and tensors, written by the store."""
+"""Run folders without a training: invented rows, steps and tensors."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from kilonet.record import EpochRow
 from kilonet.spec import load_run
-from kilonet.store import Checkpoint, RunFolder, StepLog
+from kilonet.storage.provenance import Provenance
+from kilonet.storage.record import EpochRow
+from kilonet.storage.run_folder import Checkpoint, RunFolder, StepLog
 
 RUN = load_run("interim", settings=["train.epochs=3"])
 ENVIRONMENT = {"engine": {"name": "torch", "threads": 2}, "data": {"sha256": "0"}, "python": "3"}
@@ -43,7 +48,7 @@ def checkpoint(epochs: int) -> Checkpoint:
 
 def begun(path: Path, epochs: int = 0) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin(RUN, ENVIRONMENT)
+    folder.begin(RUN, Provenance.from_json(ENVIRONMENT))
     for epoch in range(epochs):
         folder.save(checkpoint(epoch + 1))
     return folder
@@ -55,8 +60,30 @@ def finished(path: Path) -> RunFolder:
     return folder
 
 
+@contextmanager
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the files that are read, in order."""
+    names: list[str] = []
+    open_file = Path.open
+
+    def counted_open(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if "r" in mode:
+            names.append(path.name)
+        return open_file(path, mode, *arguments, **options)
+
+    def counted_read(path: Path) -> bytes:
+        names.append(path.name)
+        with open_file(path, "rb") as file:
+            return file.read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", counted_open)
+        patch.setattr(Path, "read_bytes", counted_read)
+        yield names
+
+
 def plain(value: object) -> object:
-    """Arrays and records as what ``==`` can compare, to the bit."""
+    """Arrays and records as values that ``==`` compares to the bit."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A small network with batch norm and dropout, batches for it, and its optimisers."""
+"""A small network with batch norm and dropout, batches for it, and its optimizers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kilonet.engine import Batch
+from kilonet.data.batch import Batch
 from kilonet.spec import Net, Run
 
 NET = Net(

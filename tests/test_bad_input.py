@@ -20,7 +20,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# Each case prepares a folder and gives the arguments, the exit code and what the line must say.
+# Each case prepares a folder and gives the arguments, the exit code and a part of the message.
 
 
 def _nothing(folder: Path) -> None:
@@ -136,13 +136,13 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _nothing,
         ["study", "--set", "budget.parameters=5000", "--out", "s"],
         1,
-        "step 1 'Batch normalisation'",
+        "stage 1 'Batch normalization'",
     ),
     "--set without =": (_nothing, [*SET, "train.epochs"], 2, "dotted.path=value"),
     "--set unknown path": (_nothing, [*SET, "train.epoch=3"], 2, "did you mean 'epochs'?"),
     "--set wrong type": (_nothing, [*SET, "train.epochs=many"], 2, "'many'"),
     "--set out of range": (_nothing, [*SET, "train.optimizer.lr=-1"], 2, "train.optimizer.lr"),
-    "unknown optimiser": (_nothing, [*SET, "train.optimizer=adma"], 2, "did you mean 'adam'?"),
+    "unknown optimizer": (_nothing, [*SET, "train.optimizer=adma"], 2, "did you mean 'adam'?"),
     "plateau without validation": (_nothing, [*SET, "train.schedule=plateau"], 2, "validation"),
     "unknown engine": (_nothing, ["train", "--engine", "torhc"], 2, "did you mean 'torch'?"),
     "unknown device": (_nothing, ["train", "--device", "gpu"], 2, "gpu"),
@@ -260,7 +260,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _spec(
             'name = "s"\ntarget = 99\nbudget = { parameters = 50 }\n'
             + NET
-            + '[[step]]\nname = "a"\nchange = { "train.epochs" = 2 }\n'
+            + '[[stage]]\nname = "a"\nchange = { "train.epochs" = 2 }\n'
         ),
         ["summary", "bad.toml"],
         1,
@@ -324,20 +324,21 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def exhausted(*arguments: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("kilonet.run.train", exhausted)
+    monkeypatch.setattr("kilonet.training.train", exhausted)
     assert run_command(["train", "interim", "--out", "run"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("kilonet: out of memory; finished epochs are kept")
 
 
-def test_a_run_folder_whose_spec_was_cut(
+def test_a_run_folder_with_a_truncated_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is the folder that is damaged, not the user's spec that is wrong."""
+    """The error is of the folder, not of a spec that the user wrote."""
     from kilonet.spec import load_run
-    from kilonet.store import RunFolder
+    from kilonet.storage.provenance import Provenance
+    from kilonet.storage.run_folder import RunFolder
 
-    RunFolder("run").begin(load_run("interim"), {"engine": {}, "data": {}})
+    RunFolder("run").begin(load_run("interim"), Provenance())
     path = tmp_path / "run" / "run.toml"
     path.write_bytes(path.read_bytes()[:-30])
     assert run_command(["train", "run"]) == 1

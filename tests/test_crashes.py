@@ -1,4 +1,4 @@
-"""A run that is cut off, or whose disk is full, at each instant of its writing in turn."""
+"""A run that is killed, or whose disk is full, at each instant of its writing."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from typing import Self
 import numpy as np
 import pytest
 
-from kilonet.atomic import is_aside
-from kilonet.errors import StoreError
-from kilonet.store import RunFolder
+from kilonet.errors import StorageError
+from kilonet.storage.atomic import is_temporary
+from kilonet.storage.provenance import Provenance
+from kilonet.storage.run_folder import RunFolder
 from run_folders import ENVIRONMENT, RUN, checkpoint
 
 EPOCHS = RUN.train.epochs
 
 
 def train(path: Path) -> None:
-    """What the training loop does with a folder, from where the folder stands to the end."""
-    folder = RunFolder(path)
-    found = folder.checkpoint() if folder.exists() and not folder.finished() else None
-    if folder.exists() and folder.finished():
+    """Write a folder as the training loop does, from its checkpoint to the end."""
+    folder, provenance = RunFolder(path), Provenance.from_json(ENVIRONMENT)
+    state = folder.read()
+    if state is not None and state.finished:
         return
-    if found is None:
-        folder.begin(RUN, ENVIRONMENT)
-    for epoch in range(0 if found is None else found.epochs, EPOCHS):
+    epochs = 0
+    if state is None or state.checkpoint is None:
+        folder.begin(RUN, provenance)
+    else:
+        epochs = state.checkpoint.epochs
+        folder.resume(state, provenance)
+    for epoch in range(epochs, EPOCHS):
         folder.save(checkpoint(epoch + 1))
     folder.finish(weights={"w": np.ones(3, np.float32)}, logits=np.eye(4, 10, dtype=np.float32))
 
@@ -37,16 +42,16 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 class Killed(BaseException):
-    """The process is gone: nothing after this instant happens."""
+    """The process is dead: nothing happens after this instant."""
 
 
 @contextmanager
 def failing_at(
     call: int, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
-    """Fail at one of the calls that change the disk; tells the calls there were.
+    """Fail at one of the calls that change the disk; yields the names of all calls.
 
-    A write may leave half of its bytes behind.
+    A write that fails leaves half of its bytes.
     """
     calls: list[str] = []
 
@@ -74,7 +79,7 @@ def failing_at(
                     fail()
                 return real(content)
 
-            # A buffered writer has no attributes of its own to replace.
+            # The attributes of a buffered writer cannot be replaced.
             return _Writer(file, half)
         return file
 
@@ -103,7 +108,7 @@ class _Writer:
 
 def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def fail() -> None:
-        # What a dead process does not do: clean up.
+        # A dead process does not clean up.
         monkeypatch.setattr(Path, "unlink", lambda path, **options: None)
         raise Killed
 
@@ -121,11 +126,11 @@ def count_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_a_kill_at_every_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder reads as some finished epoch left it, and goes on to the same bytes."""
-    number = count_calls(tmp_path / "whole", monkeypatch)
-    # Two files to begin, three an epoch, two to finish: each written, flushed, renamed.
+    """The folder reads as a finished epoch left it, and the run resumes to the same bytes."""
+    number = count_calls(tmp_path / "complete", monkeypatch)
+    # Two files to begin, three per epoch, two to finish: each written, flushed, renamed.
     assert number >= 3 * (2 + 3 * EPOCHS + 2)
-    expected = files(tmp_path / "whole")
+    expected = files(tmp_path / "complete")
     before = -1
     for call in range(number):
         path = tmp_path / str(call)
@@ -149,25 +154,25 @@ def test_a_kill_at_every_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_full_disk_at_every_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One clear line, no half file, nothing lost that was there; then it goes on."""
-    number = count_calls(tmp_path / "whole", monkeypatch)
-    expected = files(tmp_path / "whole")
+    """One clear line, no half file, nothing lost; then the run resumes."""
+    number = count_calls(tmp_path / "complete", monkeypatch)
+    expected = files(tmp_path / "complete")
     refused = 0
     for call in range(number):
         path = tmp_path / str(call)
         try:
             with failing_at(call, disk_full, monkeypatch):
                 train(path)
-        except StoreError as error:
+        except StorageError as error:
             refused += 1
             assert str(error).startswith(str(path))
             assert str(error).endswith("cannot be written: No space left on device")
         if path.exists():
-            assert not [name for name in files(path) if is_aside(name)]
+            assert not [name for name in files(path) if is_temporary(name)]
         if RunFolder(path).exists():
             epochs = len(RunFolder(path).record().rows)
             assert RunFolder(path).record().rows == checkpoint(epochs).rows
         train(path)
         assert files(path) == expected, f"after call {call}"
-    # Flushing a folder is the one thing that may fail unsaid: the file itself is whole.
+    # Only flushing a folder may fail without an error: the file itself is complete.
     assert refused >= 3 * (2 + 3 * EPOCHS + 2)

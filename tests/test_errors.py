@@ -26,25 +26,6 @@ def test_the_docstring_draws_the_tree():
 
 
 @pytest.mark.parametrize(
-    ("cls", "parent", "exit_code"),
-    [
-        (errors.KilonetError, Exception, 1),
-        (errors.SpecError, errors.KilonetError, 2),
-        (errors.NetError, errors.SpecError, 2),
-        (errors.UsageError, errors.KilonetError, 2),
-        (errors.BudgetError, errors.KilonetError, 1),
-        (errors.DataError, errors.KilonetError, 1),
-        (errors.EngineError, errors.KilonetError, 1),
-        (errors.DivergenceError, errors.EngineError, 1),
-        (errors.StoreError, errors.KilonetError, 1),
-    ],
-)
-def test_parents_and_exit_codes(cls, parent, exit_code):
-    assert cls.__bases__ == (parent,)
-    assert cls.exit_code == exit_code
-
-
-@pytest.mark.parametrize(
     ("word", "known", "hint"),
     [
         ("epoch", ["epochs", "seed"], "did you mean 'epochs'?"),

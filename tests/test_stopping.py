@@ -1,4 +1,4 @@
-"""A study that is stopped from outside: nobody trains on for it, and the same command goes on."""
+"""A study that is stopped from outside: its workers end, and the same command resumes it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from kilonet.lock import LOCK
 from kilonet.spec import Run, Study, to_toml
-from kilonet.store import RunFolder
+from kilonet.storage.lock import LOCK
+from kilonet.storage.run_folder import RunFolder
 from kilonet.study import run_study
-from small_studies import STEPS, contents, study_of
+from small_studies import STAGES, contents, study_of
 
 
-# A study as `kilonet study` runs it, long enough to be stopped.
 def begun(study: Study, folder: Path) -> subprocess.Popen[str]:
-    """`kilonet study`, in a session of its own, two at a time and both past their first epoch."""
+    """`kilonet study` in its own session, two runs at once, both after their first epoch."""
     spec = folder.parent / "study.toml"
     spec.write_text(to_toml(study))
     process = subprocess.Popen(
@@ -42,7 +41,7 @@ def begun(study: Study, folder: Path) -> subprocess.Popen[str]:
 
 
 def in_session(leader: int) -> list[int]:
-    """The processes of a session, those that have ended and were not waited for left out."""
+    """The living processes of a session, without zombies."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -54,10 +53,14 @@ def in_session(leader: int) -> list[int]:
     return found
 
 
+def epochs_done(run: Path) -> int:
+    return len(RunFolder(run).record().rows)
+
+
 def assert_all_end(session: int) -> None:
     deadline = time.monotonic() + 30
     while in_session(session):
-        assert time.monotonic() < deadline, "workers that train on for nobody"
+        assert time.monotonic() < deadline, "workers that still train"
         time.sleep(0.05)
 
 
@@ -68,24 +71,24 @@ ENDLESS = 100_000
 @pytest.mark.native
 @HAS_PROC
 def test_ctrl_c_and_a_killed_parent_leave_nothing_running(small_run: Run, tmp_path: Path) -> None:
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": ENDLESS})
+    study = study_of(small_run, stages=STAGES[:1]).replace({"train.epochs": ENDLESS})
     folder = tmp_path / "s"
     process = begun(study, folder)
     command = [sys.executable, "-m", "kilonet", "study", tmp_path / "study.toml", "--out", folder]
     second = subprocess.run(command, capture_output=True, text=True)
     assert second.returncode == 1
     assert second.stderr == (
-        f"kilonet: {folder}: process {process.pid} is at work in it; "
-        "stop it, or add --wait to go on after it\n"
+        f"kilonet: {folder}: process {process.pid} is using it; "
+        "stop it, or add --wait to wait for it\n"
     )
-    # As a terminal does it: to all of them.
+    # To all of them, as a terminal does.
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command goes on\n"
-    assert_all_end(process.pid)  # those that joblib keeps beside them take a moment
+    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
+    assert_all_end(process.pid)  # joblib's own processes take a moment
     assert not list(folder.rglob(".*"))
-    assert all(RunFolder(path).checkpoint() is not None for path in folder.glob("runs/*"))
+    assert all(epochs_done(path) for path in folder.glob("runs/*"))
 
     process = begun(study, folder)
     process.kill()
@@ -96,10 +99,10 @@ def test_ctrl_c_and_a_killed_parent_leave_nothing_running(small_run: Run, tmp_pa
 @pytest.mark.native
 @pytest.mark.slow
 @HAS_PROC
-def test_what_was_stopped_or_waited_for_comes_to_the_same_bits(
+def test_a_stopped_study_and_one_that_waits_end_with_the_same_bits(
     small_run: Run, tmp_path: Path
 ) -> None:
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": 150})
+    study = study_of(small_run, stages=STAGES[:1]).replace({"train.epochs": 150})
     folder = tmp_path / "s"
     process = begun(study, folder)
     run = next(folder.glob("runs/*"))
@@ -107,7 +110,7 @@ def test_what_was_stopped_or_waited_for_comes_to_the_same_bits(
     second = subprocess.run(train, capture_output=True, text=True)
     assert second.returncode == 1
     assert second.stderr.startswith(f"kilonet: {run}: process ")
-    assert second.stderr.endswith(" is at work in it; wait for that to end, or stop it\n")
+    assert second.stderr.endswith(" is using it; wait until it ends, or stop it\n")
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
@@ -118,17 +121,17 @@ def test_what_was_stopped_or_waited_for_comes_to_the_same_bits(
         [*command, "--wait", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert waiting.stderr is not None
-    assert f"process {process.pid} is at work in it; waiting" in waiting.stderr.readline()
+    assert f"process {process.pid} is using it; waiting" in waiting.stderr.readline()
     process.kill()
     process.communicate()
     assert_all_end(process.pid)
     out, err = waiting.communicate()
     assert waiting.returncode == 0, err
-    assert [seed["seed"] for seed in json.loads(out)["steps"][0]["seeds"]] == [1, 2]
+    assert [seed["seed"] for seed in json.loads(out)["stages"][0]["seeds"]] == [1, 2]
     assert not (folder / LOCK).exists()
 
-    run_study(study, folder=tmp_path / "whole", jobs=1)
-    assert contents(folder) == contents(tmp_path / "whole")
+    run_study(study, folder=tmp_path / "complete", jobs=1)
+    assert contents(folder) == contents(tmp_path / "complete")
 
 
 @pytest.mark.native
@@ -138,27 +141,28 @@ def test_what_was_stopped_or_waited_for_comes_to_the_same_bits(
 def test_a_scheduler_and_a_terminal_that_closes_stop_it_as_ctrl_c_does(
     small_run: Run, tmp_path: Path, number: signal.Signals, kill: Callable[[int, int], None]
 ) -> None:
-    """Whether they tell its process alone, or those of its workers too."""
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": ENDLESS})
+    """Whether the signal is sent to its process alone, or to its workers too."""
+    study = study_of(small_run, stages=STAGES[:1]).replace({"train.epochs": ENDLESS})
     process = begun(study, tmp_path / "s")
     kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command goes on\n"
+    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
     assert_all_end(process.pid)
-    assert all(RunFolder(path).checkpoint() is not None for path in tmp_path.glob("s/runs/*"))
+    assert all(epochs_done(path) for path in tmp_path.glob("s/runs/*"))
 
 
 @pytest.mark.native
 @HAS_PROC
-def test_a_background_process_is_not_ended_by_what_it_was_told_to_ignore(
+def test_a_background_process_is_not_ended_by_a_signal_that_it_ignores(
     small_run: Run, tmp_path: Path
 ) -> None:
-    """As by `nohup`, whose study goes on when the terminal closes."""
+    """As with `nohup`: the study continues when the terminal closes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         process = begun(
-            study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": ENDLESS}), tmp_path / "s"
+            study_of(small_run, stages=STAGES[:1]).replace({"train.epochs": ENDLESS}),
+            tmp_path / "s",
         )
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -173,13 +177,13 @@ def test_a_background_process_is_not_ended_by_what_it_was_told_to_ignore(
 @pytest.mark.native
 @HAS_PROC
 def test_ctrl_c_again_and_again(small_run: Run, tmp_path: Path) -> None:
-    """Impatience changes nothing: one line, the same code, and nobody left."""
-    study = study_of(small_run, steps=STEPS[:1]).replace({"train.epochs": ENDLESS})
+    """It changes nothing: one line, the same exit code, and no process left."""
+    study = study_of(small_run, stages=STAGES[:1]).replace({"train.epochs": ENDLESS})
     process = begun(study, tmp_path / "s")
     for _ in range(10):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.02)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command goes on\n"
+    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
     assert_all_end(process.pid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from html.parser import HTMLParser
 
 import pytest
@@ -110,8 +109,3 @@ def test_no_rows_and_no_title():
 def test_ragged_rows_are_refused(row):
     with pytest.raises(ValueError, match=f"a row of {len(row)} cells under 2 columns"):
         Table(columns=("Epoch", "Loss"), rows=(row,))
-
-
-def test_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TABLE.title = "other"

@@ -1,3 +1,5 @@
+// Augmentation's random numbers: ten rounds of Philox4x32.
+
 #include "draws.h"
 
 namespace kilonet {
@@ -9,7 +11,7 @@ constexpr std::uint32_t kBlocksPerTransform = 16;
 }  // namespace
 
 Block Draws::block(std::uint32_t number) const {
-  std::uint32_t c0 = index, c1 = epoch, c2 = kBlocksPerTransform * place + number;
+  std::uint32_t c0 = index, c1 = epoch, c2 = kBlocksPerTransform * transform + number;
   std::uint32_t c3 = kPurposeAugmentation;
   std::uint32_t k0 = std::uint32_t(seed), k1 = std::uint32_t(seed >> 32);
   for (int round = 0; round < 10; round++) {

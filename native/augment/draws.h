@@ -1,5 +1,5 @@
-// The random numbers of augmentation: Philox4x32-10, counter and key as kilonet/randomness.py lays
-// them out. Which draw is for what stands in the table of kilonet/data/augment.py.
+// The random numbers of augmentation: Philox4x32-10, with counter and key laid out as in
+// kilonet/randomness.py. The table in kilonet/data/augment.py says what each draw is for.
 //
 // Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
@@ -12,11 +12,11 @@ struct Block {
   double u[4];  // uniform in [0, 1)
 };
 
-// Of one transform for one image.
+// The random numbers of one transform for one image.
 struct Draws {
   std::uint64_t seed;
   std::uint32_t epoch, index;  // the image's position in the training set
-  std::uint32_t place;         // the transform's in the list
+  std::uint32_t transform;     // its index in the list
 
   Block block(std::uint32_t number) const;
 };
@@ -27,7 +27,7 @@ struct Range {
   double at(double u) const { return low + (high - low) * u; }
 };
 
-// One of 0 … count − 1.
-inline int one_of(int count, double u) { return int(count * u); }
+// Maps u to one of 0 … count − 1.
+inline int uniform_index(int count, double u) { return int(count * u); }
 
 }  // namespace kilonet

@@ -1,4 +1,4 @@
-// Where an output pixel is read from: kilonet/data/affine.py's matrices, bit for bit.
+// The matrices that map an output pixel to its source: as in kilonet/data/affine.py, bit for bit.
 #pragma once
 
 namespace kilonet {
@@ -8,18 +8,18 @@ struct Matrix {
   double a, b, c, d, e, f;
 };
 
-// About the centre, degrees anticlockwise: as Pillow's Image.rotate.
+// Rotates about the center, degrees counterclockwise, as Pillow's Image.rotate does.
 Matrix rotation_matrix(double degrees, int height, int width);
 
-struct Move {
+struct AffineParameters {
   double degrees;      // clockwise
   double right, down;  // pixels
   double scale;
   double shear_x, shear_y;  // degrees
 };
 
-// As torchvision's RandomAffine composes it.
-Matrix affine_matrix(const Move&, int height, int width);
+// Composed as in torchvision's RandomAffine.
+Matrix affine_matrix(const AffineParameters&, int height, int width);
 
 // Python's round(x, 15), for |x| ≤ 1.
 double round_to_15_digits(double x);

@@ -1,3 +1,6 @@
+// Resamples an image through an affine matrix with Pillow's arithmetic: nearest neighbor in fixed
+// or floating point, and bilinear.
+
 #include "resample.h"
 
 #include <math.h>
@@ -20,8 +23,8 @@ struct Point {
   double x, y;
 };
 
-// Where Pillow computes in 16.16 fixed point: not in pure scaling, and if the corners fit.
-bool takes_fixed_point(const Matrix& m, const Size& size) {
+// Whether Pillow computes in 16.16 fixed point: not for pure scaling, and only if the corners fit.
+bool uses_fixed_point(const Matrix& m, const Size& size) {
   const double w = size.width, h = size.height;
   if (m.b == 0 && m.d == 0) return false;
   for (const auto [x, y] : {Point{0, 0}, Point{w, h}, Point{0, h}, Point{w, 0}})
@@ -35,9 +38,9 @@ std::int64_t fixed_point(double value) {
   return std::int64_t(floor(value * (1 << kFixedPointBits) + 0.5));
 }
 
-// One coordinate of the places that an image's pixels are read from.
+// One coordinate of the source positions of an image's pixels.
 struct Coordinate {
-  std::int64_t first, right, down;  // at pixel (0, 0), and what a step adds
+  std::int64_t first, right, down;  // the value at pixel (0, 0), and the increment of a step
 
   Coordinate(double along_x, double along_y, double origin)
       : first(fixed_point(origin + along_x * 0.5 + along_y * 0.5)),
@@ -45,14 +48,14 @@ struct Coordinate {
         down(fixed_point(along_y)) {}
 };
 
-// The columns of a row whose places are inside the image: from `first` to before `end`.
-struct Run {
+// The columns of a row whose source positions are inside the image: [first, end).
+struct ColumnRange {
   std::int64_t first, end;
 
-  // To where 0 ≤ start + column · step < limit. The quotients are of integers below 2⁵³ and their
-  // distance from the next integer is more than the rounding, so doubles cut them exactly, and
-  // quicker than integers.
-  void narrow(std::int64_t start, std::int64_t step, std::int64_t limit) {
+  // Clips to the columns where 0 ≤ start + column · step < limit. The quotients are of integers
+  // below 2⁵³, and their distance from the next integer exceeds the rounding error, so truncated
+  // doubles are exact, and faster than integer division.
+  void clip(std::int64_t start, std::int64_t step, std::int64_t limit) {
     if (step < 0) {
       start = limit - 1 - start;
       step = -step;
@@ -70,8 +73,8 @@ struct Run {
   }
 };
 
-// A row's places lie on a line, so those inside the image follow one another: no pixel need be
-// tested by itself.
+// A row's source positions are on a line, so those inside the image are consecutive: no per-pixel
+// test is needed.
 template <int channels>
 void nearest_fixed_point(const Matrix& m, const Size& size, const std::uint8_t* in,
                          std::uint8_t* out) {
@@ -80,14 +83,14 @@ void nearest_fixed_point(const Matrix& m, const Size& size, const std::uint8_t* 
   for (int row = 0; row < size.height; row++, out += stride) {
     const std::int64_t row_x = across.first + row * across.down;
     const std::int64_t row_y = along.first + row * along.down;
-    Run run = {0, size.width};
-    run.narrow(row_x, across.right, std::int64_t(size.width) << kFixedPointBits);
-    run.narrow(row_y, along.right, std::int64_t(size.height) << kFixedPointBits);
-    // Inside the image 32 bits hold a place; its first step past the end may wrap around.
-    std::uint32_t x = std::uint32_t(row_x + run.first * across.right);
-    std::uint32_t y = std::uint32_t(row_y + run.first * along.right);
+    ColumnRange range = {0, size.width};
+    range.clip(row_x, across.right, std::int64_t(size.width) << kFixedPointBits);
+    range.clip(row_y, along.right, std::int64_t(size.height) << kFixedPointBits);
+    // Inside the image a coordinate fits in 32 bits; the first step past the end may wrap around.
+    std::uint32_t x = std::uint32_t(row_x + range.first * across.right);
+    std::uint32_t y = std::uint32_t(row_y + range.first * along.right);
     const std::uint32_t right = std::uint32_t(across.right), up = std::uint32_t(along.right);
-    for (std::int64_t column = run.first; column < run.end; column++, x += right, y += up) {
+    for (std::int64_t column = range.first; column < range.end; column++, x += right, y += up) {
       const std::size_t from = (y >> kFixedPointBits) * std::size_t(stride) +
                                (x >> kFixedPointBits) * std::size_t(channels);
       copy_pixel<channels>(in + from, out + column * channels);
@@ -95,7 +98,7 @@ void nearest_fixed_point(const Matrix& m, const Size& size, const std::uint8_t* 
   }
 }
 
-// Pillow adds step by step, down and then right; each sum is rounded.
+// Pillow adds increments step by step, down and then right, and each sum is rounded.
 template <int channels>
 void nearest_floating_point(const Matrix& m, const Size& size, const std::uint8_t* in,
                             std::uint8_t* out) {
@@ -109,17 +112,17 @@ void nearest_floating_point(const Matrix& m, const Size& size, const std::uint8_
   }
 }
 
-// The pixel centres around a place and how far past the first it is, 0 to 1. Half a pixel around
-// the border counts as the border.
-struct Between {
+// The two pixel centers around a position, and the weight of the second, 0 to 1. Positions within
+// half a pixel of the border take the border pixel.
+struct Neighbors {
   int before, after;
-  double share;
+  double weight;
 
-  Between(double place, int size) {
-    place -= 0.5;
-    int pixel = int(place);
-    pixel -= place < pixel;
-    share = place - pixel;
+  Neighbors(double position, int size) {
+    position -= 0.5;
+    int pixel = int(position);
+    pixel -= position < pixel;
+    weight = position - pixel;
     before = pixel < 0 ? 0 : pixel;
     after = pixel + 1 < size ? pixel + 1 : size - 1;
   }
@@ -135,15 +138,15 @@ void bilinear(const Matrix& m, const Size& size, const std::uint8_t* in, std::ui
       const double right = column + 0.5;
       const double x = m.a * right + m.b * down + m.c, y = m.d * right + m.e * down + m.f;
       if (!(x >= 0 && x < width && y >= 0 && y < height)) continue;
-      const Between h(x, size.width), v(y, size.height);
+      const Neighbors h(x, size.width), v(y, size.height);
       const std::uint8_t* upper = in + v.before * stride;
       const std::uint8_t* lower = in + v.after * stride;
       for (int c = 0; c < channels; c++) {
         const int west = h.before * channels + c, east = h.after * channels + c;
-        // Differences of pixels are exact in doubles, which Pillow interpolates in.
-        const double above = (upper[east] - upper[west]) * h.share + upper[west];
-        const double below = (lower[east] - lower[west]) * h.share + lower[west];
-        out[c] = std::uint8_t(int((below - above) * v.share + above));
+        // Pillow interpolates in doubles, in which differences of pixels are exact.
+        const double above = (upper[east] - upper[west]) * h.weight + upper[west];
+        const double below = (lower[east] - lower[west]) * h.weight + lower[west];
+        out[c] = std::uint8_t(int((below - above) * v.weight + above));
       }
     }
   }
@@ -153,19 +156,19 @@ template <int channels>
 void resample_channels(bool smooth, const Matrix& m, const Size& size, const std::uint8_t* in,
                        std::uint8_t* out) {
   if (smooth) return bilinear<channels>(m, size, in, out);
-  if (takes_fixed_point(m, size)) return nearest_fixed_point<channels>(m, size, in, out);
+  if (uses_fixed_point(m, size)) return nearest_fixed_point<channels>(m, size, in, out);
   nearest_floating_point<channels>(m, size, in, out);
 }
 
 }  // namespace
 
-void resample(const Resampling& how, const Matrix& m, const Size& size, const std::uint8_t* in,
-              std::uint8_t* out) {
-  std::memset(out, how.fill, std::size_t(size.bytes()));
+void resample(const Resampling& resampling, const Matrix& m, const Size& size,
+              const std::uint8_t* in, std::uint8_t* out) {
+  std::memset(out, resampling.fill, std::size_t(size.bytes()));
   if (size.channels == 3)
-    resample_channels<3>(how.bilinear, m, size, in, out);
+    resample_channels<3>(resampling.bilinear, m, size, in, out);
   else
-    resample_channels<1>(how.bilinear, m, size, in, out);
+    resample_channels<1>(resampling.bilinear, m, size, in, out);
 }
 
 }  // namespace kilonet

@@ -1,4 +1,4 @@
-// An image seen through a matrix: Pillow's Image.transform, as kilonet/data/affine.py has it.
+// Resamples an image through a matrix, like Pillow's Image.transform and kilonet/data/affine.py.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace kilonet {
 
-// Of an image, (height, width, channels) uint8; grey or RGB.
+// The size of an image, (height, width, channels) uint8; gray or RGB.
 struct Size {
   int height, width, channels;
 
@@ -16,10 +16,10 @@ struct Size {
 
 struct Resampling {
   bool bilinear;
-  std::uint8_t fill;  // where a pixel comes from outside
+  std::uint8_t fill;  // the value of pixels whose source is outside the image
 };
 
-// `out` is another image than `in`.
+// `out` and `in` must not overlap.
 void resample(const Resampling&, const Matrix&, const Size&, const std::uint8_t* in,
               std::uint8_t* out);
 

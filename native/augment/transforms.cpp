@@ -1,3 +1,5 @@
+// The augmentation transforms: each draws its parameters and applies them to one image.
+
 #include "transforms.h"
 
 #include <math.h>
@@ -33,8 +35,8 @@ class Rotation : public Transform {
   Resampling resampling_;
 };
 
-// A shift of up to `most` either way; halves go to the even number.
-double whole_pixels(double most, double u) { return rint(Range{-most, most}.at(u)); }
+// A whole-pixel shift in [−max_shift, max_shift]; halves round to even.
+double whole_pixels(double max_shift, double u) { return rint(Range{-max_shift, max_shift}.at(u)); }
 
 class Affine : public Transform {
  public:
@@ -43,7 +45,7 @@ class Affine : public Transform {
 
   void apply(const Draws& draws, const std::uint8_t* in, std::uint8_t* out) const override {
     const Block first = draws.block(0), second = draws.block(1);
-    const Move move = {
+    const AffineParameters parameters = {
         ranges_.degrees.at(first.u[0]),
         whole_pixels(ranges_.right, first.u[1]),
         whole_pixels(ranges_.down, first.u[2]),
@@ -51,7 +53,7 @@ class Affine : public Transform {
         ranges_.shear_x.at(second.u[0]),
         ranges_.shear_y.at(second.u[1]),
     };
-    resample(resampling_, affine_matrix(move, size_.height, size_.width), size_, in, out);
+    resample(resampling_, affine_matrix(parameters, size_.height, size_.width), size_, in, out);
   }
 
  private:
@@ -67,9 +69,9 @@ class Crop : public Transform {
 
   void apply(const Draws& draws, const std::uint8_t* in, std::uint8_t* out) const override {
     const Block block = draws.block(0);
-    // How far the image moves down and right.
-    const int down = padding_ - one_of(2 * padding_ + 1, block.u[0]);
-    const int right = padding_ - one_of(2 * padding_ + 1, block.u[1]);
+    // The shift of the image, down and right.
+    const int down = padding_ - uniform_index(2 * padding_ + 1, block.u[0]);
+    const int right = padding_ - uniform_index(2 * padding_ + 1, block.u[1]);
     const int rows = size_.height - std::abs(down), columns = size_.width - std::abs(right);
     std::memset(out, fill_, std::size_t(size_.bytes()));
     if (rows <= 0 || columns <= 0) return;
@@ -95,15 +97,15 @@ class ColorJitter : public Transform {
     copy(size_, in, out);
     const Block values = draws.block(0), keys = draws.block(1);
     const int count = int(adjustments_.size());
-    // In ascending order of the keys; equal keys in the order of the list.
+    // Sort by ascending keys; equal keys keep the order of the list.
     int order[4];
     for (int i = 0; i < count; i++) {
       int at = i;
       for (; at > 0 && key(keys, order[at - 1]) > key(keys, i); at--) order[at] = order[at - 1];
       order[at] = i;
     }
-    for (int turn = 0; turn < count; turn++) {
-      const Adjustment& adjustment = adjustments_[order[turn]];
+    for (int i = 0; i < count; i++) {
+      const Adjustment& adjustment = adjustments_[order[i]];
       adjust(adjustment.word, adjustment.range.at(values.u[adjustment.word]), out);
     }
   }
@@ -138,11 +140,11 @@ class Erasing : public Transform {
       const Block block = draws.block(attempt);
       const double area = scale_.at(block.u[0]) * (double(size_.height) * size_.width);
       const double ratio = exp(log_ratio_.at(block.u[1]));
-      const double tall = rint(sqrt(area * ratio)), wide = rint(sqrt(area / ratio));
-      if (!(tall < size_.height && wide < size_.width)) continue;
-      const int height = int(tall), width = int(wide);
-      const int top = one_of(size_.height - height + 1, block.u[2]);
-      const int left = one_of(size_.width - width + 1, block.u[3]);
+      const double real_height = rint(sqrt(area * ratio)), real_width = rint(sqrt(area / ratio));
+      if (!(real_height < size_.height && real_width < size_.width)) continue;
+      const int height = int(real_height), width = int(real_width);
+      const int top = uniform_index(size_.height - height + 1, block.u[2]);
+      const int left = uniform_index(size_.width - width + 1, block.u[3]);
       for (int row = top; row < top + height; row++)
         std::memset(out + (long(row) * size_.width + left) * size_.channels, value_,
                     std::size_t(width) * size_.channels);

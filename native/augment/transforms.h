@@ -1,5 +1,5 @@
-// The transforms of a run's augmentation, one image at a time: equal to kilonet/data/augment.py bit
-// for bit. They are compiled without contraction of floating point, which those bits depend on.
+// The transforms of a run's augmentation, for one image at a time: equal to kilonet/data/augment.py
+// bit for bit. They are compiled without floating-point contraction, which would change bits.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace kilonet {
 class Transform {
  public:
   virtual ~Transform() = default;
-  // Writes all of `out`, which is another image than `in`.
+  // Writes all of `out`, which must not overlap `in`.
   virtual void apply(const Draws&, const std::uint8_t* in, std::uint8_t* out) const = 0;
 };
 
@@ -24,15 +24,15 @@ TransformPointer make_rotation(const Size&, Range degrees, Resampling);
 
 struct AffineRanges {
   Range degrees;
-  double right, down;  // the largest shift, pixels
+  double right, down;  // the largest shift, in pixels
   Range scale, shear_x, shear_y;
 };
 TransformPointer make_affine(const Size&, const AffineRanges&, Resampling);
 
 TransformPointer make_crop(const Size&, int padding, std::uint8_t fill);
 
-// What is left out changes nothing. `word` is that of the operation's draws: 0 brightness,
-// 1 contrast, 2 saturation, 3 hue; the last two for RGB alone.
+// Operations that are not in the list are skipped. `word` is the operation and the index of its
+// random numbers: 0 brightness, 1 contrast, 2 saturation, 3 hue; the last two for RGB only.
 struct Adjustment {
   int word;
   Range range;

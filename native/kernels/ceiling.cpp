@@ -1,11 +1,11 @@
-// What the machine can do at most, to measure the other kernels against.
+// Kernels that measure the machine's peak rates, the ceiling for the other kernels.
 
 #include "vector.h"
 
 namespace kilonet::KILONET_ISA {
 
-// Independent sums, kept in registers: enough for two units with a latency of four cycles and more,
-// few enough for sixteen registers.
+// Independent sums in registers: enough for two FMA units with a latency of four or more cycles,
+// and few enough for 16 registers.
 long multiply_adds(long rounds) {
   constexpr int kSums = 12;
   Floats sums[kSums];
@@ -14,9 +14,9 @@ long multiply_adds(long rounds) {
   for (long round = 0; round < rounds; round++) {
 #pragma GCC unroll 12
     for (int i = 0; i < kSums; i++) {
-      // By way of a copy: an array that is itself kept stays in memory.
+      // Through a copy: an array element passed to the register barrier would stay in memory.
       Floats next = sums[i] * factor + term;
-      keep(next);
+      keep_in_register(next);
       sums[i] = next;
     }
   }

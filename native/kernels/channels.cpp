@@ -1,18 +1,19 @@
-// Convolutions of a few images, and their gradients to the input, with output channels in the lanes.
+// Convolutions of small batches, and their gradients to the input, with output channels in the
+// lanes.
 
 #include "channels.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// A convolution's input packed together: (lanes, channels, height, width). Where neighbouring outputs
-// take inputs a fixed step apart the padding is around it, and all outputs take all the taps.
-struct Packed {
+// A convolution's packed input: (lanes, channels, height, width). If neighboring outputs read
+// inputs a fixed step apart, it includes the padding, and all outputs use all taps.
+struct PackedInput {
   bool padded;
   int height, width;
   long image;  // floats
 
-  explicit Packed(const Convolution& c)
+  explicit PackedInput(const Convolution& c)
       : padded(c.y_step && c.x_step),
         height(padded ? (c.out_height - 1) * c.y_step + c.kernel_h : c.in_height),
         width(padded ? (c.out_width - 1) * c.x_step + c.kernel_w : c.in_width),
@@ -26,11 +27,11 @@ struct Packed {
   }
 };
 
-void pack_input(const Convolution& c, const Packed& p, const float* in, int lanes, float* to) {
-  const int above = p.padded ? c.pad_h : 0, before = p.padded ? c.pad_w : 0;
+void pack_input(const Convolution& c, const PackedInput& p, const float* in, int lanes, float* to) {
+  const int pad_top = p.padded ? c.pad_h : 0, pad_left = p.padded ? c.pad_w : 0;
   for (int i = 0; i < c.inputs; i++, in += c.in_plane * kLanes)
-    for (int y = -above; y < p.height - above; y++)
-      for (int x = -before; x < p.width - before; x++, to++) {
+    for (int y = -pad_top; y < p.height - pad_top; y++)
+      for (int x = -pad_left; x < p.width - pad_left; x++, to++) {
         const bool inside =
             unsigned(y) < unsigned(c.in_height) && unsigned(x) < unsigned(c.in_width);
         const float* from = in + (long(y) * c.in_width + x) * kLanes;
@@ -38,16 +39,16 @@ void pack_input(const Convolution& c, const Packed& p, const float* in, int lane
       }
 }
 
-// What the places of a tile have in common: the taps they take, and inputs `step` apart.
+// The window shared by the positions of a tile: their taps, and the step between their inputs.
 struct Window {
   Taps rows, columns;
   long step;
 };
 
-// V vectors of outputs at X places, of one image.
+// Computes V vectors of outputs at X positions of one image.
 template <int V, int X>
-void places(const Convolution& c, const Packed& p, const Window& window, const float* in,
-            const float* weights, float* sums) {
+void accumulate_positions(const Convolution& c, const PackedInput& p, const Window& window,
+                          const float* in, const float* weights, float* sums) {
   Floats s[X][V] = {};
   in += long(window.rows.position) * p.width + window.columns.position;
   weights += (long(window.rows.k) * c.kernel_w + window.columns.k) * V * kWidth;
@@ -63,7 +64,7 @@ void places(const Convolution& c, const Packed& p, const Window& window, const f
 #pragma GCC unroll 8
         for (int x = 0; x < X; x++) {
           Floats a = splat(at[x * window.step]);
-          if (V > 1) keep(a);
+          if (V > 1) keep_in_register(a);
 #pragma GCC unroll 2
           for (int v = 0; v < V; v++) s[x][v] += a * b[v];
         }
@@ -79,30 +80,32 @@ void places(const Convolution& c, const Packed& p, const Window& window, const f
 }
 
 template <int V>
-void places(int count, const Convolution& c, const Packed& p, const Window& window, const float* in,
-            const float* weights, float* sums) {
+void accumulate_positions(int count, const Convolution& c, const PackedInput& p,
+                          const Window& window, const float* in, const float* weights,
+                          float* sums) {
   switch (count) {
-    case 1: return places<V, 1>(c, p, window, in, weights, sums);
-    case 2: return places<V, 2>(c, p, window, in, weights, sums);
-    case 3: return places<V, 3>(c, p, window, in, weights, sums);
-    case 4: return places<V, 4>(c, p, window, in, weights, sums);
-    case 5: return places<V, 5>(c, p, window, in, weights, sums);
-    case 6: return places<V, 6>(c, p, window, in, weights, sums);
+    case 1: return accumulate_positions<V, 1>(c, p, window, in, weights, sums);
+    case 2: return accumulate_positions<V, 2>(c, p, window, in, weights, sums);
+    case 3: return accumulate_positions<V, 3>(c, p, window, in, weights, sums);
+    case 4: return accumulate_positions<V, 4>(c, p, window, in, weights, sums);
+    case 5: return accumulate_positions<V, 5>(c, p, window, in, weights, sums);
+    case 6: return accumulate_positions<V, 6>(c, p, window, in, weights, sums);
 #if defined(__AVX512F__)
-    case 7: return places<V, 7>(c, p, window, in, weights, sums);
-    case 8: return places<V, 8>(c, p, window, in, weights, sums);
+    case 7: return accumulate_positions<V, 7>(c, p, window, in, weights, sums);
+    case 8: return accumulate_positions<V, 8>(c, p, window, in, weights, sums);
 #endif
   }
 }
 
-constexpr int kPlaces = kWidth == 16 ? 8 : 6;
+constexpr int kMaxPositions = kWidth == 16 ? 8 : 6;
 
-// How many places from x on, `apart` from each other, take the same taps, one input further each.
-int alike(const Convolution& c, const Packed& p, int x, int apart) {
+// The number of positions from x on, `stride` apart, that use the same taps, each one input
+// further.
+int count_same_taps(const Convolution& c, const PackedInput& p, int x, int stride) {
   int count = 1;
-  for (const Taps first = p.columns(c, x); count < kPlaces && x + count * apart < c.out_width;
-       count++) {
-    const Taps next = p.columns(c, x + count * apart);
+  for (const Taps first = p.columns(c, x);
+       count < kMaxPositions && x + count * stride < c.out_width; count++) {
+    const Taps next = p.columns(c, x + count * stride);
     if (next.k != first.k || next.count != first.count ||
         (!p.padded && next.position != first.position + count))
       break;
@@ -110,40 +113,41 @@ int alike(const Convolution& c, const Packed& p, int x, int apart) {
   return count;
 }
 
-// The sums of one place turned around, `sums` being (lanes, vectors): to (channels, kLanes). Lanes of
-// no image are written too, or they would keep what they held.
-void turn_back(const Finish& f, const float* sums, long image, int lanes, int channel, int valid,
-               long plane, float* to) {
+// Transposes the sums of one position from (lanes, vectors) to (channels, kLanes) and applies the
+// epilogue. Lanes without an image are written too, or they would keep old values.
+void store_transposed(const Epilogue& f, const float* sums, long image, int lanes, int channel,
+                      int valid, long plane, float* to) {
   Floats block[kWidth] = {};
   for (int n = 0; n < lanes; n++) block[n] = load(sums + n * image);
   transpose(block);
-  for (int o = 0; o < least(valid, kWidth); o++, to += plane)
+  for (int o = 0; o < min(valid, kWidth); o++, to += plane)
     for (int lane = 0; lane < kLanes; lane += kWidth) {
       const Floats sum = lane ? Floats{} : block[o];
-      const Floats value = finished(f, channel + o, sum + (f.bias ? f.bias[channel + o] : 0.0f));
+      const Floats value =
+          apply_epilogue(f, channel + o, sum + (f.bias ? f.bias[channel + o] : 0.0f));
       store(to + lane, f.add ? load(to + lane) + value : value);
     }
 }
 
-// Channels `first` to `first + valid` of the output.
+// Computes channels [first, first + valid) of the output.
 template <int V>
-void convolve(const Convolution& c, const Packed& p, const float* in, const float* weights,
-              const Finish& f, int first, int valid, int lanes, float* out) {
-  alignas(64) float sums[kFewLanes][kPlaces * V * kWidth];
-  const long image = kPlaces * V * kWidth, plane = c.out_plane * kLanes;
-  const int apart = p.padded ? 1 : c.k_step_w;
+void convolve(const Convolution& c, const PackedInput& p, const float* in, const float* weights,
+              const Epilogue& f, int first, int valid, int lanes, float* out) {
+  alignas(64) float sums[kSmallBatch][kMaxPositions * V * kWidth];
+  const long image = kMaxPositions * V * kWidth, plane = c.out_plane * kLanes;
+  const int stride = p.padded ? 1 : c.k_step_w;
   for (int y = 0; y < c.out_height; y++)
-    for (int phase = 0; phase < apart; phase++)
-      for (int x = phase, count; x < c.out_width; x += count * apart) {
-        count = alike(c, p, x, apart);
+    for (int phase = 0; phase < stride; phase++)
+      for (int x = phase, count; x < c.out_width; x += count * stride) {
+        count = count_same_taps(c, p, x, stride);
         const Window window = {p.rows(c, y), p.columns(c, x), p.padded ? c.x_step : 1};
         for (int n = 0; n < lanes; n++)
-          places<V>(count, c, p, window, in + n * p.image, weights, sums[n]);
+          accumulate_positions<V>(count, c, p, window, in + n * p.image, weights, sums[n]);
         float* to = out + (long(y) * c.out_width + x) * kLanes;
-        for (int i = 0; i < count; i++, to += apart * kLanes)
+        for (int i = 0; i < count; i++, to += stride * kLanes)
           for (int v = 0; v < V; v++)
-            turn_back(f, sums[0] + (i * V + v) * kWidth, image, lanes, first + v * kWidth,
-                      valid - v * kWidth, plane, to + v * kWidth * plane);
+            store_transposed(f, sums[0] + (i * V + v) * kWidth, image, lanes, first + v * kWidth,
+                             valid - v * kWidth, plane, to + v * kWidth * plane);
       }
 }
 
@@ -154,40 +158,40 @@ long channels_packed_size(const Convolution& c) {
   return long(c.groups) * outputs * c.inputs * c.kernel_h * c.kernel_w;
 }
 
-// For each group and one or two vectors of outputs: (inputs, taps, outputs), zeros where there are
-// no more. Transposed, as convolution.cpp has it.
+// Layout for each group and one or two vectors of outputs: (inputs, taps, outputs), with zeros past
+// the last output. `transposed` is as in convolution.cpp.
 void channels_pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
   const int taps = c.kernel_h * c.kernel_w;
-  const long each = long(c.inputs) * taps;
-  for (int g = 0; g < c.groups; g++, weights += c.outputs * each)
+  const long per_output = long(c.inputs) * taps;
+  for (int g = 0; g < c.groups; g++, weights += c.outputs * per_output)
     for (int first = 0, size; first < c.outputs; first += size) {
-      size = vectors(c.outputs - first) * kWidth;
+      size = vectors_at_once(c.outputs - first) * kWidth;
       for (int i = 0; i < c.inputs; i++)
         for (int k = 0; k < taps; k++)
           for (int o = first; o < first + size; o++)
             *packed++ = o >= c.outputs ? 0.0f
                         : transposed   ? weights[(long(i) * c.outputs + o) * taps + taps - 1 - k]
-                                       : weights[o * each + long(i) * taps + k];
+                                       : weights[o * per_output + long(i) * taps + k];
     }
 }
 
-long channels_scratch(const Convolution& c) { return kFewLanes * Packed(c).image; }
+long channels_scratch(const Convolution& c) { return kSmallBatch * PackedInput(c).image; }
 
 void channels_convolve(const Convolution& c, const float* in, const float* packed,
-                       const Finish& f, int lanes, float* scratch, float* out) {
-  const Packed p(c);
-  const long each = long(c.inputs) * c.kernel_h * c.kernel_w;
+                       const Epilogue& f, int lanes, float* scratch, float* out) {
+  const PackedInput p(c);
+  const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++) {
     pack_input(c, p, in, lanes, scratch);
     for (int first = 0; first < c.outputs;) {
       const int left = c.outputs - first, channel = g * c.outputs + first;
       float* to = out + first * c.out_plane * kLanes;
-      if (vectors(left) == 2)
+      if (vectors_at_once(left) == 2)
         convolve<2>(c, p, scratch, packed, f, channel, left, lanes, to);
       else
         convolve<1>(c, p, scratch, packed, f, channel, left, lanes, to);
-      packed += each * vectors(left) * kWidth;
-      first += vectors(left) * kWidth;
+      packed += per_output * vectors_at_once(left) * kWidth;
+      first += vectors_at_once(left) * kWidth;
     }
     in += c.inputs * c.in_plane * kLanes;
     out += c.outputs * c.out_plane * kLanes;

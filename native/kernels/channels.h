@@ -1,13 +1,13 @@
-// Kernels with a vector's lanes for output channels, not for images.
+// Kernels whose vector lanes are output channels instead of images.
 //
-// The work is that of the images alone, and most of a chunk's lanes may be idle: at the end of an
-// epoch, or with batches of a few images. The weights' gradients gain by it elsewhere too. Their sums
-// over images need no lanes of their own then: a layer's fit into the first-level cache, where those
-// of weight_gradient.cpp and winograd_gradient.cpp are kLanes times as many. That pays where there
-// are many weights for few places.
+// Their work grows with the number of images, not with kLanes. That pays if most lanes of a chunk
+// are idle: in small batches and at the end of an epoch. It also pays for weight gradients of
+// layers with many weights and few positions: the sums over images need no lanes of their own, so a
+// layer's sums fit in the first-level cache, while weight_gradient.cpp and winograd_gradient.cpp
+// keep kLanes times as many.
 //
-// Tensors stay as they are, (channels, height, width, kLanes): one side is read a value at a time,
-// the other is turned around.
+// Tensors keep their layout, (channels, height, width, kLanes): one operand is read one value at a
+// time, the other is transposed.
 #pragma once
 
 #include "vector.h"
@@ -18,7 +18,7 @@ namespace kilonet::KILONET_ISA {
 long channels_packed_size(const Convolution&);
 void channels_pack(const Convolution&, const float* weights, bool transposed, float* packed);
 long channels_scratch(const Convolution&);
-void channels_convolve(const Convolution&, const float* in, const float* packed, const Finish&,
+void channels_convolve(const Convolution&, const float* in, const float* packed, const Epilogue&,
                        int lanes, float* scratch, float* out);
 
 // In channels_gradient.cpp.
@@ -28,8 +28,8 @@ void channels_weight_gradient(const WeightGradient&, const float* in, const floa
 
 namespace {
 
-// Of outputs that are worked on together, where `left` are left.
-inline int vectors(int left) { return left > kWidth ? 2 : 1; }
+// Vectors of outputs to process together if `left` outputs remain.
+inline int vectors_at_once(int left) { return left > kWidth ? 2 : 1; }
 
 }  // namespace
 }  // namespace kilonet::KILONET_ISA

@@ -1,9 +1,10 @@
-// Dropout's masks: Philox4x32-10, counter and key as kilonet/randomness.py lays them out.
+// Dropout's masks: Philox4x32-10, with counter and key laid out as in kilonet/randomness.py.
 //
-// Image b of the batch, element e of its E (channels slowest): the counter's index is
-// b · ⌈E / 8⌉ + ⌊e / 8⌋, then come the step, the layer's code and the purpose. Its four words are
-// eight halves, low half first; half e % 8 is e's, and e is kept if the half is at least the
-// threshold, p · 2¹⁶. A vector's lanes are images, so each half of the words is a piece of a mask.
+// For image b of the batch and element e of its E (channels slowest), the counter's index is
+// b · ⌈E / 8⌉ + ⌊e / 8⌋, followed by the step, the layer's code and the purpose. The four words of
+// the result are eight halves, low half first. Half e % 8 belongs to e, and e is kept if the half
+// is at least the threshold, p · 2¹⁶. A vector's lanes are images, so each half of the words is
+// part of a mask.
 //
 // Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
@@ -15,9 +16,9 @@ namespace {
 constexpr uint32_t kPurposeDropout = 4;
 
 #if defined(__AVX512F__)
-// Four words for each of a vector's lanes. Counters lie in the low halves of 64-bit lanes, images of
-// even number in one vector and of odd number in the other: a multiplication reads the low halves
-// alone, and what is in the high ones does no harm.
+// Four words for each lane of a vector. Counters are in the low halves of 64-bit lanes, those of
+// even images in one vector and of odd images in the other: the multiplication reads only the low
+// halves and ignores the high ones.
 inline void philox(Words index, uint32_t step, uint32_t block, uint64_t seed, Words* words) {
   const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
   __m512i c0[2], c1[2], c2[2], c3[2];
@@ -35,7 +36,7 @@ inline void philox(Words index, uint32_t step, uint32_t block, uint64_t seed, Wo
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
       const __m512i p0 = _mm512_mul_epu32(c0[h], m0), p1 = _mm512_mul_epu32(c2[h], m1);
-      // 0x96: the exclusive or of three.
+      // 0x96 is the exclusive or of three operands.
       c0[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[h], key0, 0x96);
       c2[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[h], key1, 0x96);
       c1[h] = p1;
@@ -54,7 +55,7 @@ inline void philox(Words index, uint32_t step, uint32_t block, uint64_t seed, Wo
   words[3] = join(c3[0], c3[1]);
 }
 #else
-// High and low words of the products with a constant.
+// The high and low words of the products with a constant.
 inline void multiply(Words a, uint32_t b, Words* high, Words* low) {
 #if defined(__AVX2__)
   const __m256i x = reinterpret_cast<__m256i>(a), m = _mm256_set1_epi64x(b);
@@ -92,8 +93,8 @@ inline void philox(Words index, uint32_t step, uint32_t block, uint64_t seed, Wo
 }
 #endif
 
-// A bit for each lane of x that is at least the threshold; both are below 2¹⁷.
-inline uint32_t at_least(Words x, uint32_t threshold) {
+// Sets the bit of each lane of x that is at least the threshold; both are below 2¹⁷.
+inline uint32_t at_least_mask(Words x, uint32_t threshold) {
 #if defined(__AVX512F__)
   return _mm512_cmpge_epu32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(int(threshold)));
 #elif defined(__AVX2__)
@@ -121,8 +122,8 @@ void dropout_bits(uint64_t seed, uint32_t step, uint32_t block, uint32_t thresho
       philox((lanes + (first_image + uint32_t(lane))) * groups + group, step, block, seed, words);
 #pragma GCC unroll 4
       for (int w = 0; w < 4; w++) {
-        masks[2 * w] |= at_least(words[w] & 0xFFFFu, threshold) << lane;
-        masks[2 * w + 1] |= at_least(words[w] >> 16, threshold) << lane;
+        masks[2 * w] |= at_least_mask(words[w] & 0xFFFFu, threshold) << lane;
+        masks[2 * w + 1] |= at_least_mask(words[w] >> 16, threshold) << lane;
       }
     }
     for (uint32_t i = 0; i < 8 && 8 * group + i < elements; i++) bits[8 * group + i] = masks[i];
@@ -134,7 +135,7 @@ void dropout(const float* x, const uint32_t* bits, float keep_scale, float* y, i
   for (int i = 0; i < cells; i++)
     for (int lane = 0; lane < kLanes; lane += kWidth) {
       const long at = long(i) * kLanes + lane;
-      const Floats v = kept(bits[i], lane, load(x + at) * keep_scale);
+      const Floats v = masked(bits[i], lane, load(x + at) * keep_scale);
       store(y + at, add ? load(y + at) + v : v);
     }
 }

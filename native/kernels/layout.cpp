@@ -1,21 +1,21 @@
-// From images, a byte a value, to a chunk's lanes in floats.
+// Converts images, one byte per value, to a chunk's lanes in floats.
 //
-// Each byte goes through a table, which gives the bits of any normalisation whatever its rounding.
-// The bytes are turned around first, a block of them at a time, so that those of a cell's lanes lie
-// side by side and every store is of a cell's neighbours.
+// Each byte is looked up in a table, which reproduces the bits of any normalization, whatever its
+// rounding. Blocks of bytes are transposed first, so that the bytes of a cell's lanes are
+// contiguous and stores go to consecutive cells.
 
 #include "vector.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
 
-constexpr int kBytes = 16;  // of an image that are turned around at once
+constexpr int kBytes = 16;  // of an image that are transposed at once
 
 typedef uint8_t Lanes[kLanes];
 
 #if defined(__SSE2__)
-// From a row an image to a row a byte: pairs of images side by side, then fours, eights, sixteens.
-inline void turn(const uint8_t* const* images, long from, uint8_t* to) {
+// Transposes 16 images × 16 bytes: interleaves pairs of images, then fours, eights and sixteens.
+inline void transpose_bytes(const uint8_t* const* images, long from, uint8_t* to) {
   __m128i a[16], b[16];
   for (int i = 0; i < 16; i++)
     a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(images[i] + from));
@@ -39,15 +39,15 @@ inline void turn(const uint8_t* const* images, long from, uint8_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i * kLanes), a[i]);
 }
 #else
-inline void turn(const uint8_t* const* images, long from, uint8_t* to) {
+inline void transpose_bytes(const uint8_t* const* images, long from, uint8_t* to) {
   for (int image = 0; image < 16; image++)
     for (int i = 0; i < kBytes; i++) to[i * kLanes + image] = images[image][from + i];
 }
 #endif
 
 #if defined(__AVX512F__)
-// The table in registers: 16 of 16 floats. Two of them are looked up in by five bits of the byte,
-// and its three highest choose among those pairs.
+// The table in 16 registers of 16 floats. The byte's five low bits index each pair of registers,
+// and its three high bits select the pair.
 class Table {
  public:
   explicit Table(const float* table) {
@@ -76,7 +76,7 @@ class Table {
   __m512 part_[16];
 };
 #else
-// Where the lowest of eight bytes loaded at once stands, and the next.
+// The index of the lowest of eight bytes loaded at once, and the step to the next.
 constexpr int kFirst = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 7;
 constexpr int kNext = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 1 : -1;
 
@@ -84,7 +84,7 @@ class Table {
  public:
   explicit Table(const float* table) : table_(table) {}
 
-  // Eight bytes are loaded at once: a quarter off the time of a load for each.
+  // One load of eight bytes takes a quarter less time than a load for each byte.
   void look_up(const uint8_t* bytes, float* out) const {
     for (int lane = 0; lane < kLanes; lane += 8) {
       uint64_t eight;
@@ -102,24 +102,25 @@ class Table {
 
 void lay_out(const uint8_t* const* images, int channels, int cells, long plane, const float* table,
              float* out) {
-  // As many cells at once as let the table be loaded seldom.
+  // Cells at once: enough to make loading the table rare.
   constexpr int kBlock = 64;
   Lanes block[kBlock];
   const long bytes = long(cells) * channels;
   for (long first = 0; first < bytes; first += kBlock) {
     const int count = bytes - first < kBlock ? int(bytes - first) : kBlock;
-    int turned = 0;
-    for (; turned + kBytes <= count; turned += kBytes)
+    int transposed = 0;
+    for (; transposed + kBytes <= count; transposed += kBytes)
       for (int lane = 0; lane < kLanes; lane += 16)
-        turn(images + lane, first + turned, block[turned] + lane);
-    for (; turned < count; turned++)
-      for (int lane = 0; lane < kLanes; lane++) block[turned][lane] = images[lane][first + turned];
+        transpose_bytes(images + lane, first + transposed, block[transposed] + lane);
+    for (; transposed < count; transposed++)
+      for (int lane = 0; lane < kLanes; lane++)
+        block[transposed][lane] = images[lane][first + transposed];
     for (int c = 0; c < channels; c++) {
-      const Table look(table + 256 * c);
+      const Table lookup(table + 256 * c);
       // The block's first byte of this channel.
       int i = int((c - first % channels + channels) % channels);
       float* to = out + (c * plane + (first + i) / channels) * kLanes;
-      for (; i < count; i += channels, to += kLanes) look.look_up(block[i], to);
+      for (; i < count; i += channels, to += kLanes) lookup.look_up(block[i], to);
     }
   }
 }

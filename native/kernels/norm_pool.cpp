@@ -1,14 +1,14 @@
-// Batch norm, dropout and max pooling in one, where every input is in exactly one window: what lies
-// between them is computed anew wherever it is needed and never stored. On the largest tensors of a
-// network that saves more than half of the memory traffic.
+// Batch norm, dropout and max pooling fused, for pools in which every input is in exactly one
+// window. The values between them are recomputed where they are needed and never stored. On the
+// largest tensors of a network that saves more than half of the memory traffic.
 
 #include "vector.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// A window of H × W, or of as many as the pool says where H is 0. Its cells are visited in the order
-// in which PyTorch looks for the largest.
+// Windows of H × W, or of the pool's kernel size if H is 0. Cells are visited in the order in which
+// PyTorch searches for the maximum.
 template <bool Masked, int H, int W>
 class Windows {
  public:
@@ -23,32 +23,34 @@ class Windows {
   }
   long cell(long first, int i, int j) const { return first + long(i) * row_ + j; }
 
-  // What the pool sees of a cell.
+  // The pool's input at a cell.
   Floats value(const float* x, long cell, int lane) const {
     const Floats v = load(x + cell * kLanes + lane) * scale_ + shift_;
-    if constexpr (Masked) return kept(bits_[cell], lane, v);
+    if constexpr (Masked) return masked(bits_[cell], lane, v);
     return v;
   }
 
-  Floats largest(const float* x, long first, int lane) const {
-    // The window two below.
+  Floats window_max(const float* x, long first, int lane) const {
+    // Prefetch the window two below.
     for (int i = 0; i < height(); i++)
-      for (int j = 0; j < width(); j++) fetch(x + cell(first, i + 2 * height(), j) * kLanes + lane);
-    Floats most = value(x, first, lane);
+      for (int j = 0; j < width(); j++)
+        prefetch(x + cell(first, i + 2 * height(), j) * kLanes + lane);
+    Floats max = value(x, first, lane);
     for (int i = 0; i < height(); i++)
       for (int j = 0; j < width(); j++) {
         const Floats v = value(x, cell(first, i, j), lane);
-        most = ((v > most) | (v != v)) ? v : most;
+        max = ((v > max) | (v != v)) ? v : max;
       }
-    return most;
+    return max;
   }
 
-  // What comes back to a cell of `left`, the window's gradient, of which it takes its part.
-  Floats returned(const float* x, long cell, int lane, Floats most, Floats* left) const {
-    const Ints here = value(x, cell, lane) == most;
-    const Floats g = here ? *left : Floats{};
-    *left = here ? Floats{} : *left;
-    if constexpr (Masked) return kept(bits_[cell], lane, g);
+  // The gradient to a cell. `remaining` is the window's gradient until its first maximum, which
+  // takes all of it.
+  Floats pool_backward(const float* x, long cell, int lane, Floats max, Floats* remaining) const {
+    const Ints is_max = value(x, cell, lane) == max;
+    const Floats g = is_max ? *remaining : Floats{};
+    *remaining = is_max ? Floats{} : *remaining;
+    if constexpr (Masked) return masked(bits_[cell], lane, g);
     return g;
   }
 
@@ -66,7 +68,7 @@ void forward(const Pooling& p, const NormPool& n, const float* x, float* y) {
     for (int j = 0; j < p.out_width; j++, y += kLanes)
 #pragma GCC unroll 4
       for (int lane = 0; lane < kLanes; lane += kWidth)
-        store(y + lane, windows.largest(x, windows.cell(i, j), lane));
+        store(y + lane, windows.window_max(x, windows.cell(i, j), lane));
 }
 
 template <bool Masked, int H, int W>
@@ -74,22 +76,22 @@ void sums(const Pooling& p, const NormPool& n, const float* x, const float* dy, 
           double* sum, double* sum_x) {
   const Windows<Masked, H, W> windows(p, n);
   const float keep_scale = n.keep_scale, mean = n.mean;
-  constexpr int kEach = 2;  // sums of even and of odd cells
-  Floats s[kEach][kVectors] = {}, sx[kEach][kVectors] = {};
+  constexpr int kParities = 2;  // separate sums of even and odd columns of the window
+  Floats s[kParities][kVectors] = {}, sx[kParities][kVectors] = {};
   for (int i = 0; i < p.out_height; i++)
     for (int j = 0; j < p.out_width; j++, dy += kLanes) {
       const long first = windows.cell(i, j);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; v++) {
         const int lane = v * kWidth;
-        const Floats most = windows.largest(x, first, lane);
-        Floats left = load(dy + lane) * keep_scale;
+        const Floats max = windows.window_max(x, first, lane);
+        Floats remaining = load(dy + lane) * keep_scale;
         for (int h = 0; h < windows.height(); h++)
           for (int w = 0; w < windows.width(); w++) {
             const long cell = windows.cell(first, h, w);
-            const Floats g = windows.returned(x, cell, lane, most, &left);
-            s[w % kEach][v] += g;
-            sx[w % kEach][v] += g * (load(x + cell * kLanes + lane) - mean);
+            const Floats g = windows.pool_backward(x, cell, lane, max, &remaining);
+            s[w % kParities][v] += g;
+            sx[w % kParities][v] += g * (load(x + cell * kLanes + lane) - mean);
           }
       }
     }
@@ -102,25 +104,26 @@ void sums(const Pooling& p, const NormPool& n, const float* x, const float* dy, 
 }
 
 template <bool Masked, int H, int W>
-void backward(const Pooling& p, const NormPool& n, const NormGradient& gradient, float below,
-              const float* x, const float* dy, float* dx, int lanes, bool add) {
+void backward(const Pooling& p, const NormPool& n, const NormGradient& gradient,
+              float negative_slope, const float* x, const float* dy, float* dx, int lanes,
+              bool add) {
   const Windows<Masked, H, W> windows(p, n);
   const float keep_scale = n.keep_scale;
-  const NormGradient of = gradient;
+  const NormGradient norm = gradient;
   for (int i = 0; i < p.out_height; i++)
     for (int j = 0; j < p.out_width; j++, dy += kLanes) {
       const long first = windows.cell(i, j);
 #pragma GCC unroll 4
       for (int lane = 0; lane < kLanes; lane += kWidth) {
-        const Floats most = windows.largest(x, first, lane);
-        Floats left = load(dy + lane) * keep_scale;
+        const Floats max = windows.window_max(x, first, lane);
+        Floats remaining = load(dy + lane) * keep_scale;
         for (int h = 0; h < windows.height(); h++)
           for (int w = 0; w < windows.width(); w++) {
             const long cell = windows.cell(first, h, w), at = cell * kLanes + lane;
-            const Floats g = windows.returned(x, cell, lane, most, &left);
+            const Floats g = windows.pool_backward(x, cell, lane, max, &remaining);
             const Floats value = load(x + at);
-            Floats d = of.scale * g - (of.constant + of.slope * (value - of.mean));
-            d = value > 0.0f ? d : d * below;
+            Floats d = norm.scale * g - (norm.constant + norm.slope * (value - norm.mean));
+            d = value > 0.0f ? d : d * negative_slope;
             if (lanes < kLanes) d = lanes_in_use(lane, lanes) ? d : Floats{};
             store(dx + at, add ? load(dx + at) + d : d);
           }
@@ -148,13 +151,13 @@ void norm_pool_sums(const Pooling& p, const NormPool& n, const float* x, const f
 void norm_pool_backward(const Pooling& p, const NormPool& n, const NormGradient& gradient,
                         Activation activation, float slope, const float* x, const float* dy,
                         float* dx, int lanes, bool add) {
-  // What the activation's derivative is where its output is not positive.
-  const float below = activation == Activation::relu         ? 0.0f
-                      : activation == Activation::leaky_relu ? slope
-                                                             : 1.0f;
+  // The activation's derivative where its output is not positive.
+  const float negative_slope = activation == Activation::relu         ? 0.0f
+                               : activation == Activation::leaky_relu ? slope
+                                                                      : 1.0f;
   const auto run = two_by_two(p) ? (n.bits ? backward<true, 2, 2> : backward<false, 2, 2>)
                                  : (n.bits ? backward<true, 0, 0> : backward<false, 0, 0>);
-  run(p, n, gradient, below, x, dy, dx, lanes, add);
+  run(p, n, gradient, negative_slope, x, dy, dx, lanes, add);
 }
 
 }  // namespace kilonet::KILONET_ISA

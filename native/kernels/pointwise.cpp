@@ -1,4 +1,4 @@
-// Activations, sums and copies: a value in, a value out.
+// Pointwise kernels: activations and their gradients, sums and copies.
 
 #include "vector.h"
 
@@ -11,7 +11,7 @@ inline Floats value(Floats x, float slope) {
   if constexpr (A == Activation::leaky_relu) return x < 0.0f ? x * slope : x;
   if constexpr (A == Activation::silu) return x * sigmoid(x);
   if constexpr (A == Activation::hardswish)
-    return x * at_most(at_least(x + 3.0f, 0.0f), 6.0f) * (1.0f / 6);
+    return x * clamp_max(clamp_min(x + 3.0f, 0.0f), 6.0f) * (1.0f / 6);
   return x;
 }
 

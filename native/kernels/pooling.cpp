@@ -1,11 +1,11 @@
-// Max and average pooling.
+// Max and average pooling, and their gradients.
 
 #include "vector.h"
 
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// The part of a window that lies inside the input.
+// The part of a window that is inside the input.
 struct Window {
   int top, bottom, left, right;
 };
@@ -31,19 +31,19 @@ void max_pool(const Pooling& p, const float* in, float* out) {
       for (int x = 0; x < p.out_width; x++) {
         const Window w = window(p, y, x);
         for (int lane = 0; lane < kLanes; lane += kWidth) {
-          Floats most = load(in + cell(p.in_width, w.top, w.left) + lane);
+          Floats max = load(in + cell(p.in_width, w.top, w.left) + lane);
           for (int i = w.top; i < w.bottom; i++)
             for (int j = w.left; j < w.right; j++) {
               Floats v = load(in + cell(p.in_width, i, j) + lane);
-              most = ((v > most) | (v != v)) ? v : most;
+              max = ((v > max) | (v != v)) ? v : max;
             }
-          store(out + cell(p.out_width, y, x) + lane, most);
+          store(out + cell(p.out_width, y, x) + lane, max);
         }
       }
 }
 
-// The gradient goes to the first of a window's largest values, as in PyTorch. Added to `din`, or
-// written where every input is in exactly one window.
+// The gradient goes to the first maximum of a window, as in PyTorch. It is added to `din`, or
+// written if every input is in exactly one window.
 template <bool Add>
 static void max_backward(const Pooling& p, const float* in, const float* out, const float* dout,
                          float* din) {
@@ -53,16 +53,16 @@ static void max_backward(const Pooling& p, const float* in, const float* out, co
         const Window w = window(p, y, x);
         for (int lane = 0; lane < kLanes; lane += kWidth) {
           const long at = cell(p.out_width, y, x) + lane;
-          const Floats most = load(out + at);
-          Floats d = load(dout + at);  // zero in the lanes that have given theirs
+          const Floats max = load(out + at);
+          Floats d = load(dout + at);  // zero in the lanes whose maximum was found
           for (int i = w.top; i < w.bottom; i++)
             for (int j = w.left; j < w.right; j++) {
               const long from = cell(p.in_width, i, j) + lane;
-              const Ints here = load(in + from) == most;
-              Floats given = here ? d : Floats{};
-              if (Add) given += load(din + from);
-              store(din + from, given);
-              d = here ? Floats{} : d;
+              const Ints is_max = load(in + from) == max;
+              Floats gradient = is_max ? d : Floats{};
+              if (Add) gradient += load(din + from);
+              store(din + from, gradient);
+              d = is_max ? Floats{} : d;
             }
         }
       }
@@ -81,7 +81,7 @@ void max_pool_backward(const Pooling& p, const float* in, const float* out, cons
 
 // Padding counts as zeros.
 void average_pool(const Pooling& p, const float* in, float* out) {
-  const float share = 1.0f / float(p.kernel_h * p.kernel_w);
+  const float scale = 1.0f / float(p.kernel_h * p.kernel_w);
   for (int c = 0; c < p.channels; c++, in += p.in_plane * kLanes, out += p.out_plane * kLanes)
     for (int y = 0; y < p.out_height; y++)
       for (int x = 0; x < p.out_width; x++) {
@@ -91,20 +91,20 @@ void average_pool(const Pooling& p, const float* in, float* out) {
           for (int i = w.top; i < w.bottom; i++)
             for (int j = w.left; j < w.right; j++)
               total += load(in + cell(p.in_width, i, j) + lane);
-          store(out + cell(p.out_width, y, x) + lane, total * share);
+          store(out + cell(p.out_width, y, x) + lane, total * scale);
         }
       }
 }
 
-// Added to `din`.
+// The gradient is added to `din`.
 void average_pool_backward(const Pooling& p, const float* dout, float* din) {
-  const float share = 1.0f / float(p.kernel_h * p.kernel_w);
+  const float scale = 1.0f / float(p.kernel_h * p.kernel_w);
   for (int c = 0; c < p.channels; c++, din += p.in_plane * kLanes, dout += p.out_plane * kLanes)
     for (int y = 0; y < p.out_height; y++)
       for (int x = 0; x < p.out_width; x++) {
         const Window w = window(p, y, x);
         for (int lane = 0; lane < kLanes; lane += kWidth) {
-          const Floats d = load(dout + cell(p.out_width, y, x) + lane) * share;
+          const Floats d = load(dout + cell(p.out_width, y, x) + lane) * scale;
           for (int i = w.top; i < w.bottom; i++)
             for (int j = w.left; j < w.right; j++) {
               float* at = din + cell(p.in_width, i, j) + lane;

@@ -1,4 +1,4 @@
-// The instruction set's table of kernels.
+// Fills the table of kernels of one instruction set.
 
 #include "vector.h"
 
@@ -7,7 +7,7 @@ namespace kilonet::KILONET_ISA {
 long packed_size(const Convolution&);
 void pack(const Convolution&, const float*, bool, float*);
 long convolve_scratch(const Convolution&);
-void convolve(const Convolution&, const float*, const float*, const Finish&, int, float*, float*);
+void convolve(const Convolution&, const float*, const float*, const Epilogue&, int, float*, float*);
 long weight_scratch(const WeightGradient&);
 void weight_gradient(const WeightGradient&, const float*, const float*, int, float*, bool, float*);
 void channel_sums(const float*, int, int, long, float*);

@@ -1,4 +1,5 @@
-// From the chunks' gradients to new weights: the updates of torch.optim, in its order of operations.
+// Adds up the parts' gradients and updates the weights as torch.optim does, in its order of
+// operations.
 
 #include <math.h>
 
@@ -7,8 +8,8 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// A vector from or to where it need not be aligned, or as much of it as is left.
-inline Floats read(const float* from, long left) {
+// Unaligned vector loads and stores, of only the `left` values that remain if fewer than a vector.
+inline Floats load_partial(const float* from, long left) {
   Floats v = {};
   if (left >= kWidth)
     __builtin_memcpy(&v, from, sizeof v);
@@ -17,7 +18,7 @@ inline Floats read(const float* from, long left) {
   return v;
 }
 
-inline void write(Floats v, long left, float* to) {
+inline void store_partial(Floats v, long left, float* to) {
   if (left >= kWidth)
     __builtin_memcpy(to, &v, sizeof v);
   else
@@ -27,7 +28,7 @@ inline void write(Floats v, long left, float* to) {
 }  // namespace
 
 void add_parts(const float* partial, long stride, int parts, long count, float* gradient) {
-  // A few vectors at a time, which stay in registers while the parts go by.
+  // A few vectors at a time, which stay in registers during the loop over the parts.
   constexpr int kBlock = 4;
   long i = 0;
   for (; i + kBlock * kWidth <= count; i += kBlock * kWidth) {
@@ -49,38 +50,39 @@ void add_parts(const float* partial, long stride, int parts, long count, float* 
 void sgd(const Sgd& s, float* p, const float* g, float* buffer, long count) {
   for (long i = 0; i < count; i += kWidth) {
     const long left = count - i;
-    Floats weights = read(p + i, left);
-    Floats d = read(g + i, left) + s.weight_decay * weights;
+    Floats weights = load_partial(p + i, left);
+    Floats d = load_partial(g + i, left) + s.weight_decay * weights;
     if (s.momentum != 0.0f) {
-      const Floats mean = s.momentum * read(buffer + i, left) + d;
-      write(mean, left, buffer + i);
-      d = s.nesterov ? d + s.momentum * mean : mean;
+      const Floats velocity = s.momentum * load_partial(buffer + i, left) + d;
+      store_partial(velocity, left, buffer + i);
+      d = s.nesterov ? d + s.momentum * velocity : velocity;
     }
-    write(weights - s.lr * d, left, p + i);
+    store_partial(weights - s.lr * d, left, p + i);
   }
 }
 
 void adam(const Adam& a, float* p, const float* g, float* m, float* v, long count) {
   for (long i = 0; i < count; i += kWidth) {
     const long left = count - i;
-    const Floats weights = a.shrink * read(p + i, left);
-    const Floats d = read(g + i, left) + a.weight_decay * weights;
-    Floats first = read(m + i, left), second = read(v + i, left);
+    const Floats weights = a.decay_factor * load_partial(p + i, left);
+    const Floats d = load_partial(g + i, left) + a.weight_decay * weights;
+    Floats first = load_partial(m + i, left), second = load_partial(v + i, left);
     first += a.one_minus_beta1 * (d - first);
     second = a.beta2 * second + a.one_minus_beta2 * d * d;
-    write(first, left, m + i);
-    write(second, left, v + i);
-    Floats root;
-    for (int lane = 0; lane < kWidth; lane++) root[lane] = sqrtf(second[lane]);
-    write(weights - a.rate * first / (root / a.root + a.eps), left, p + i);
+    store_partial(first, left, m + i);
+    store_partial(second, left, v + i);
+    Floats second_sqrt;
+    for (int lane = 0; lane < kWidth; lane++) second_sqrt[lane] = sqrtf(second[lane]);
+    store_partial(weights - a.step_size * first / (second_sqrt / a.bias_correction2_sqrt + a.eps),
+                  left, p + i);
   }
 }
 
 void lerp(float weight, const float* x, float* average, long count) {
-  // As torch.lerp: from the nearer end.
+  // As in torch.lerp: interpolate from the nearer end.
   for (long i = 0; i < count; i++) {
-    const float way = x[i] - average[i];
-    average[i] = weight < 0.5f ? average[i] + weight * way : x[i] - way * (1.0f - weight);
+    const float delta = x[i] - average[i];
+    average[i] = weight < 0.5f ? average[i] + weight * delta : x[i] - delta * (1.0f - weight);
   }
 }
 

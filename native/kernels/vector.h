@@ -1,6 +1,7 @@
-// One instruction set's vectors. Included by the kernels alone; everything here is static or a
-// template in the instruction set's own namespace, so no two sets share a compiled function. For
-// the same reason the kernels use nothing of the C++ library that has a body in a header.
+// The vector types and operations of one instruction set. Only the kernels include this file.
+// Everything here is static or a template in the instruction set's own namespace, so no two sets
+// share a compiled function. For the same reason, the kernels use nothing of the C++ library that
+// has a body in a header.
 #pragma once
 
 #include <stdint.h>
@@ -12,7 +13,7 @@
 #include "../kernels.h"
 
 #ifndef KILONET_ISA
-#error "KILONET_ISA names the instruction set"
+#error "define KILONET_ISA as the name of the instruction set"
 #endif
 
 namespace kilonet::KILONET_ISA {
@@ -24,8 +25,8 @@ constexpr int kWidth = 8;
 #else
 constexpr int kWidth = 4;
 #endif
-constexpr int kVectors = kLanes / kWidth;  // of a cell
-// Cells at a time in a sum: as many as it takes not to wait for one addition before the next.
+constexpr int kVectors = kLanes / kWidth;  // per cell
+// Independent chains of additions in a sum, so that an addition need not wait for the one before.
 constexpr int kChains = kVectors >= 4 ? 1 : 4 / kVectors;
 
 typedef float Floats __attribute__((vector_size(4 * kWidth)));
@@ -35,18 +36,18 @@ typedef uint32_t Words __attribute__((vector_size(4 * kWidth)));
 static inline Floats load(const float* p) { return *reinterpret_cast<const Floats*>(p); }
 static inline void store(float* p, Floats v) { *reinterpret_cast<Floats*>(p) = v; }
 
-static inline int least(int a, int b) { return a < b ? a : b; }
+static inline int min(int a, int b) { return a < b ? a : b; }
 
-// Asks for a line of the cache that a pass will come to. Virtual machines are often without the
-// hardware's own prefetching; a pass over a large tensor then takes four times as long.
-static inline void fetch(const float* p) { __builtin_prefetch(p); }
-static inline void fetch_to_write(const float* p) { __builtin_prefetch(p, 1); }
-constexpr long kAhead = 32 * 16;  // floats from where a pass is to what it asks for
+// Prefetches a cache line that a pass will reach. Virtual machines often lack hardware prefetching;
+// a pass over a large tensor then takes four times as long.
+static inline void prefetch(const float* p) { __builtin_prefetch(p); }
+static inline void prefetch_for_write(const float* p) { __builtin_prefetch(p, 1); }
+constexpr long kPrefetchFloats = 32 * 16;  // floats from the current position to the prefetched one
 
 static inline Floats splat(float x) { return x - Floats{}; }
 
-// Keeps a value that several sums share in a register: compilers would load it anew for each.
-static inline void keep(Floats& v) {
+// Keeps a value that several sums share in a register: compilers would reload it for each.
+static inline void keep_in_register(Floats& v) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(v));
 #elif defined(__SSE2__)
@@ -56,30 +57,30 @@ static inline void keep(Floats& v) {
 #endif
 }
 
-// NaN goes through.
-static inline Floats at_least(Floats x, float low) { return x < low ? splat(low) : x; }
-static inline Floats at_most(Floats x, float high) { return x > high ? splat(high) : x; }
+// NaN stays NaN.
+static inline Floats clamp_min(Floats x, float low) { return x < low ? splat(low) : x; }
+static inline Floats clamp_max(Floats x, float high) { return x > high ? splat(high) : x; }
 
-// The first `lanes` of a vector whose first lane is `first`.
+// A mask of the lanes below `lanes`, for a vector whose first lane is `first`.
 static inline Ints lanes_in_use(int first, int lanes) {
   Ints index;
   for (int i = 0; i < kWidth; i++) index[i] = first + i;
   return index < lanes;
 }
 
-// Lanes whose bit is set; `first` is the vector's first lane.
-static inline Ints lanes_of(uint32_t bits, int first) {
+// A mask of the lanes whose bit is set; `first` is the vector's first lane.
+static inline Ints lane_mask(uint32_t bits, int first) {
   Words bit;
   for (int i = 0; i < kWidth; i++) bit[i] = 1u << i;
   return ((bits >> first) & bit) != 0;
 }
 
-// The vector with zeros in the lanes whose bit is not set; `first` is its first lane.
-static inline Floats kept(uint32_t bits, int first, Floats v) {
+// Zeros the lanes whose bit is not set; `first` is the vector's first lane.
+static inline Floats masked(uint32_t bits, int first, Floats v) {
 #if defined(__AVX512F__)
   return _mm512_maskz_mov_ps(__mmask16(bits >> first), v);
 #else
-  return lanes_of(bits, first) ? v : Floats{};
+  return lane_mask(bits, first) ? v : Floats{};
 #endif
 }
 
@@ -95,8 +96,8 @@ static inline float lane_sum(Floats v) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-// out[i] = the sum of the lanes of the vector at from + i · stride, for kWidth of them: pairs of
-// vectors are added crosswise, so that a shuffle serves two sums.
+// out[i] = the sum of the lanes of the vector at from + i · stride, for kWidth vectors. Pairs of
+// vectors are interleaved and added, so that one shuffle serves two sums.
 static inline void lane_sums(const float* from, long stride, float* out) {
 #if defined(__AVX512F__)
   __m512 v[8];
@@ -119,7 +120,7 @@ static inline void lane_sums(const float* from, long stride, float* out) {
 #endif
 }
 
-// Rows for columns of kWidth vectors.
+// Transposes a square of kWidth vectors.
 static inline void transpose(Floats (&v)[kWidth]) {
 #if defined(__AVX512F__)
   __m512 a[16], b[16];
@@ -174,8 +175,8 @@ static inline void transpose(Floats (&v)[kWidth]) {
 #endif
 }
 
-// A convolution's sums as `f` wants them, but for the bias and what they are added to.
-static inline Floats finished(const Finish& f, int channel, Floats y) {
+// Applies the epilogue to a convolution's sum, except for the bias and the addition to the output.
+static inline Floats apply_epilogue(const Epilogue& f, int channel, Floats y) {
   if (f.activation == Activation::relu) y = y < 0.0f ? Floats{} : y;
   if (f.activation == Activation::leaky_relu) y = y < 0.0f ? y * f.slope : y;
   if (f.scale) y = y * f.scale[channel] + f.shift[channel];
@@ -186,7 +187,7 @@ static inline Floats finished(const Finish& f, int channel, Floats y) {
 // |r| ≤ log 2 / 2, and the Taylor series to r⁷.
 static inline Floats exponential(Floats x) {
   const float round = 12582912.0f;  // 1.5 · 2²³: adding it rounds to a whole number
-  x = at_most(at_least(x, -87.0f), 88.7f);
+  x = clamp_max(clamp_min(x, -87.0f), 88.7f);
   Floats shifted = x * 1.44269504f + round;
   Floats n = shifted - round;
   Floats r = x - n * 0.693359375f;
@@ -198,7 +199,7 @@ static inline Floats exponential(Floats x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // n may be 128, whose power is no float: two halves of it.
+  // n may be 128, and 2¹²⁸ is not a float: multiply by two powers of about half of n.
   Ints whole = reinterpret_cast<Ints>(shifted) - 0x4B400000;
   Ints half = whole >> 1;
   Floats low = reinterpret_cast<Floats>((half + 127) << 23);

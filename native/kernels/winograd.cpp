@@ -1,5 +1,5 @@
-// Convolutions, and their gradients to the input, by Winograd's algorithm: patches transformed, a
-// product for each position, tiles transformed back.
+// Convolutions, and their gradients to the input, by Winograd's algorithm: transforms patches, sums
+// a product for each position, and transforms tiles back.
 
 #include "winograd.h"
 
@@ -8,7 +8,8 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// Sums held in registers: 8 channels × 2 tiles of the 32 of AVX-512, 4 × 2 of the 16 of the others.
+// Sums in registers: 8 channels × 2 tiles with the 32 registers of AVX-512, 4 × 2 with 16
+// registers.
 constexpr int kTiles = 2;
 
 // m[p][o][t] = Σ over inputs of weights[p][i][o] · patches[p][i][t].
@@ -25,7 +26,7 @@ void multiply(int positions, int inputs, const float* weights, const float* patc
 #pragma GCC unroll 8
       for (int o = 0; o < O; o++) {
         Floats b = splat(weights[o]);
-        keep(b);
+        keep_in_register(b);
 #pragma GCC unroll 2
         for (int t = 0; t < T; t++) sums[o][t] += a[t] * b;
       }
@@ -65,10 +66,10 @@ void multiply_outputs(int outputs, int tiles, int positions, int inputs, const f
   }
 }
 
-// Aᵀ m A of one tile and channel, to the M × M cells at `to`, or as many as there are.
+// Writes Aᵀ m A of one tile and channel to the M × M cells at `to`, as far as they exist.
 template <int M>
-inline void finish(const Finish& f, int channel, const float* m, long stride, float* to, long row,
-                   int rows, int columns) {
+inline void transform_output(const Epilogue& f, int channel, const float* m, long stride, float* to,
+                             long row, int rows, int columns) {
   constexpr int N = M + 2;
   Floats s[M][N];
 #pragma GCC unroll 6
@@ -81,9 +82,9 @@ inline void finish(const Finish& f, int channel, const float* m, long stride, fl
     for (int i = 0; i < M; i++) s[i][j] = y[i];
   }
   const Floats bias = splat(f.bias ? f.bias[channel] : 0.0f);
-  // The tile below: a row of tiles is time enough.
+  // Prefetch the tile below: a row of tiles later, it has arrived.
   for (int i = M; i < 2 * M; i++)
-    for (int j = 0; j < M; j++) fetch_to_write(to + i * row + j * kLanes);
+    for (int j = 0; j < M; j++) prefetch_for_write(to + i * row + j * kLanes);
 #pragma GCC unroll 4
   for (int i = 0; i < M; i++) {
     if (i >= rows) break;
@@ -92,7 +93,7 @@ inline void finish(const Finish& f, int channel, const float* m, long stride, fl
 #pragma GCC unroll 4
     for (int j = 0; j < M; j++) {
       if (j >= columns) break;
-      Floats v = finished(f, channel, y[j] + bias);
+      Floats v = apply_epilogue(f, channel, y[j] + bias);
       float* at = to + i * row + j * kLanes;
       if (f.add) v += load(at);
       store(at, v);
@@ -100,7 +101,7 @@ inline void finish(const Finish& f, int channel, const float* m, long stride, fl
   }
 }
 
-// For each group and tile of outputs: (positions, inputs, outputs of the tile).
+// Layout for each group and tile of outputs: (positions, inputs, outputs of the tile).
 template <int M>
 void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
   constexpr int N = M + 2;
@@ -127,7 +128,7 @@ void pack(const Convolution& c, const float* weights, bool transposed, float* pa
 }
 
 template <int M>
-void convolve(const Convolution& c, const float* in, const float* packed, const Finish& f,
+void convolve(const Convolution& c, const float* in, const float* packed, const Epilogue& f,
               float* scratch, float* out) {
   constexpr int kPositions = (M + 2) * (M + 2);
   const int across = (c.out_width + M - 1) / M, tiles = across * ((c.out_height + M - 1) / M);
@@ -137,7 +138,7 @@ void convolve(const Convolution& c, const float* in, const float* packed, const 
   for (int group = 0; group < c.groups; group++) {
     for (int lane = 0; lane < kLanes; lane += kWidth)
       for (int tile = 0; tile < tiles; tile += kTiles) {
-        const int count = least(kTiles, tiles - tile);
+        const int count = min(kTiles, tiles - tile);
         for (int i = 0; i < c.inputs; i++)
           for (int t = 0; t < count; t++) {
             const Corner at = corner<M>(tile + t, across);
@@ -152,12 +153,12 @@ void convolve(const Convolution& c, const float* in, const float* packed, const 
           weights += long(kPositions) * c.inputs * size;
           for (int t = 0; t < count; t++) {
             const Corner at = corner<M>(tile + t, across);
-            const int rows = least(M, c.out_height - at.y), columns = least(M, c.out_width - at.x);
+            const int rows = min(M, c.out_height - at.y), columns = min(M, c.out_width - at.x);
             float* to = out + lane + (long(at.y) * c.out_width + at.x) * kLanes;
             for (int o = 0; o < size; o++)
-              finish<M>(f, group * c.outputs + first + o, m + (o * kTiles + t) * kWidth,
-                        odd(size * kTiles) * kWidth, to + (first + o) * c.out_plane * kLanes, row,
-                        rows, columns);
+              transform_output<M>(f, group * c.outputs + first + o, m + (o * kTiles + t) * kWidth,
+                                  odd(size * kTiles) * kWidth,
+                                  to + (first + o) * c.out_plane * kLanes, row, rows, columns);
           }
         }
       }
@@ -179,12 +180,11 @@ void winograd_pack(const Convolution& c, const float* weights, bool transposed, 
 }
 
 long winograd_scratch(const Convolution& c) {
-  return positions(c.method) * kWidth *
-         (odd(long(c.inputs) * kTiles) + odd(kMostOutputs * kTiles));
+  return positions(c.method) * kWidth * (odd(long(c.inputs) * kTiles) + odd(kMaxOutputs * kTiles));
 }
 
 void winograd_convolve(const Convolution& c, const float* in, const float* packed,
-                       const Finish& f, float* scratch, float* out) {
+                       const Epilogue& f, float* scratch, float* out) {
   c.method == Method::winograd2 ? convolve<2>(c, in, packed, f, scratch, out)
                   : convolve<4>(c, in, packed, f, scratch, out);
 }

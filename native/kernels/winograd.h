@@ -1,4 +1,4 @@
-// Winograd's passes, for convolution.cpp and weight_gradient.cpp to hand on to.
+// The Winograd kernels that convolution.cpp and weight_gradient.cpp dispatch to.
 #pragma once
 
 #include "../kernels.h"
@@ -9,7 +9,7 @@ namespace kilonet::KILONET_ISA {
 long winograd_packed_size(const Convolution&);
 void winograd_pack(const Convolution&, const float* weights, bool transposed, float* packed);
 long winograd_scratch(const Convolution&);
-void winograd_convolve(const Convolution&, const float* in, const float* packed, const Finish&,
+void winograd_convolve(const Convolution&, const float* in, const float* packed, const Epilogue&,
                        float* scratch, float* out);
 
 // In winograd_gradient.cpp.

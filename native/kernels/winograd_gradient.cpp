@@ -1,5 +1,5 @@
-// Gradients to the weights by Winograd's algorithm: patches and tiles transformed, their products
-// summed for each position, and the sums transformed back.
+// Gradients to the weights by Winograd's algorithm: transforms patches and tiles, sums their
+// products for each position, and transforms the sums back.
 
 #include "winograd.h"
 
@@ -8,9 +8,8 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// Held in registers are the sums of 8 outputs × 3 inputs, 4 × 3 where there are fewer registers. So
-// many tiles are gone through at a time that what they are transformed to stays in the second-level
-// cache.
+// Registers hold the sums of 8 outputs × 3 inputs, or 4 × 3 with 16 registers. Tiles are processed
+// in blocks whose transforms fit in the second-level cache.
 constexpr int kInputs = 3;
 constexpr long kCachedFloats = 1l << 17;
 
@@ -30,7 +29,7 @@ void accumulate(int tiles, const float* dys, long outputs, const float* patches,
 #pragma GCC unroll 8
     for (int o = 0; o < O; o++) {
       Floats b = load(dys + o * kWidth);
-      keep(b);
+      keep_in_register(b);
 #pragma GCC unroll 3
       for (int i = 0; i < I; i++) s[o][i] += a[i] * b;
     }
@@ -67,7 +66,7 @@ void accumulate_outputs(int size, int count, int tiles, const float* dys, long o
   }
 }
 
-// A dy Aᵀ of the tile of dy at (y, x), zeros where it reaches past the end.
+// A dy Aᵀ of the tile of dy at (y, x), with zeros past the end.
 template <int M>
 inline void transform_tile(const float* dy, int height, int width, int y, int x, float* to,
                            long stride) {
@@ -75,8 +74,8 @@ inline void transform_tile(const float* dy, int height, int width, int y, int x,
   const float* from = dy + (long(y) * width + x) * kLanes;
   const long row = long(width) * kLanes;
   for (int i = M; i < 2 * M; i++)
-    for (int j = 0; j < M; j++) fetch(from + i * row + j * kLanes);
-  Floats e[M][N];  // of each column
+    for (int j = 0; j < M; j++) prefetch(from + i * row + j * kLanes);
+  Floats e[M][N];  // the transformed columns
   const auto column = [&](int j, int rows) {
     Floats d[M] = {};
 #pragma GCC unroll 4
@@ -101,9 +100,9 @@ inline void transform_tile(const float* dy, int height, int width, int y, int x,
   }
 }
 
-// Gᵀ s G: the nine taps' gradients, a vector each.
+// Gᵀ s G: the gradients of the nine taps, one vector each.
 template <int M>
-inline void finish_gradient(const float* sums, long stride, float* taps) {
+inline void transform_gradient(const float* sums, long stride, float* taps) {
   constexpr int N = M + 2;
   Floats s[3][N];
 #pragma GCC unroll 6
@@ -124,14 +123,15 @@ inline void finish_gradient(const float* sums, long stride, float* taps) {
   }
 }
 
-// Of all pairs of channels, their lanes summed; `sums` are of one position.
+// The gradients of all pairs of channels, summed over lanes. `position` is the stride from one
+// position's sums to the next.
 template <int M>
-void finish_gradients(const float* sums, long position, long pairs, float* gradient) {
+void transform_gradients(const float* sums, long position, long pairs, float* gradient) {
   alignas(64) float taps[9 * kWidth * kWidth];
   for (; pairs > 0; pairs -= kWidth, gradient += 9 * kWidth, sums += kWidth * kWidth) {
     const int count = pairs < kWidth ? int(pairs) : kWidth;
     for (int pair = 0; pair < count; pair++)
-      finish_gradient<M>(sums + pair * kWidth, position, taps + pair * 9 * kWidth);
+      transform_gradient<M>(sums + pair * kWidth, position, taps + pair * 9 * kWidth);
     if (count == kWidth) {
       for (int i = 0; i < 9; i++)
         lane_sums(taps + i * kWidth * kWidth, kWidth, gradient + i * kWidth);
@@ -152,7 +152,7 @@ void weight_gradient(const WeightGradient& g, const float* in, const float* dout
   constexpr int kPositions = (M + 2) * (M + 2);
   const int across = (g.out_width + M - 1) / M, tiles = across * ((g.out_height + M - 1) / M);
   const int at_once = tiles_at_once(kPositions, g.inputs, g.outputs);
-  // From one position to the next.
+  // Strides from one position to the next.
   const long pairs = odd(long(g.inputs) * g.outputs) * kWidth;
   const long patch = odd(long(at_once) * g.inputs) * kWidth;
   const long dy = odd(long(at_once) * g.outputs) * kWidth;
@@ -164,7 +164,7 @@ void weight_gradient(const WeightGradient& g, const float* in, const float* dout
     for (long s = 0; s < kPositions * pairs; s += kWidth) store(sums + s, Floats{});
     for (int lane = 0; lane < kLanes; lane += kWidth)
       for (int tile = 0; tile < tiles; tile += at_once) {
-        const int count = least(at_once, tiles - tile);
+        const int count = min(at_once, tiles - tile);
         for (int t = 0; t < count; t++) {
           const Corner at = corner<M>(tile + t, across);
           for (int i = 0; i < g.inputs; i++)
@@ -179,13 +179,13 @@ void weight_gradient(const WeightGradient& g, const float* in, const float* dout
           for (int first = 0, size; first < g.outputs; first += size) {
             size = tile_outputs(g.outputs, first);
             for (int i = 0; i < g.inputs; i += kInputs)
-              accumulate_outputs(size, least(kInputs, g.inputs - i), count,
+              accumulate_outputs(size, min(kInputs, g.inputs - i), count,
                                  dys + p * dy + first * kWidth, g.outputs,
                                  patches + p * patch + i * kWidth, g.inputs,
                                  sums + p * pairs + first * row + i * kWidth, row);
           }
       }
-    finish_gradients<M>(sums, pairs, long(g.inputs) * g.outputs, gradient);
+    transform_gradients<M>(sums, pairs, long(g.inputs) * g.outputs, gradient);
     gradient += 9l * g.inputs * g.outputs;
     in += g.inputs * g.in_plane * kLanes;
     dout += g.outputs * g.out_plane * kLanes;

@@ -1,22 +1,23 @@
-// What Winograd's passes have in common: 3 × 3 taps without a stride, for which F(2 × 2, 3 × 3) takes
-// 16 products where the sum itself takes 36, and F(4 × 4, 3 × 3) takes 36 for 144.
+// The transforms that the Winograd kernels share. For 3 × 3 taps with stride 1, F(2 × 2, 3 × 3)
+// takes 16 products where direct convolution takes 36, and F(4 × 4, 3 × 3) takes 36 instead of 144.
 //
-// The output is cut into tiles of M × M, each of which a patch of N × N of the input decides, where
-// N = M + 2. With Bᵀ d B the patch d transformed, G g Gᵀ the taps g and Aᵀ m A the way back,
+// The output is divided into tiles of M × M, each computed from a patch of N × N inputs, where
+// N = M + 2. With the transforms Bᵀ d B of a patch d, G g Gᵀ of the taps g, and the inverse Aᵀ m A,
 //
 //   output  = Aᵀ [ Σ over input channels (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 //   dtaps   = Gᵀ [ Σ over tiles (A dy Aᵀ) ⊙ (Bᵀ d B) ] G
 //
-// The second line is the first's derivative by g. A row of the matrices belongs to a point p where
-// polynomials are evaluated, the last to infinity. With n(x) = Π (x − p) over the points,
+// The second line is the derivative of the first with respect to g. Each row of the matrices
+// belongs to a point p at which polynomials are evaluated, the last row to infinity. With
+// n(x) = Π (x − p) over the points,
 //
 //   A  has pᵏ,  and 0 … 0 1 for infinity
 //   G  has pᵏ / n′(p),  and 0 0 1
 //   Bᵀ has the coefficients of n(x) / (x − p),  and those of n(x)
 //
-// The points are 0, ±1 for M = 2; 0, ±a, ±b for M = 4. Of a and b depends how much float32 loses:
-// with the usual 1 and 2 five or six times as much as a plain sum, with 5/8 and 3/2, whose squares are
-// exact too, two or three times (benchmarks/winograd_error.py).
+// The points are 0, ±1 for M = 2 and 0, ±a, ±b for M = 4. The error in float32 depends on a and b:
+// with the usual 1 and 2 it is five or six times that of a plain sum, with 5/8 and 3/2, whose
+// squares are also exact, two or three times (benchmarks/winograd_error.py).
 //
 // Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; for the
 // choice of points Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and improving the
@@ -28,21 +29,21 @@
 namespace kilonet::KILONET_ISA {
 namespace {
 
-// Channels of the output whose sums are held in registers.
-constexpr int kMostOutputs = kWidth == 16 ? 8 : 4;
+// Output channels whose sums are in registers.
+constexpr int kMaxOutputs = kWidth == 16 ? 8 : 4;
 
-// Vectors from one position to the next: an odd number, or the positions would compete for a few
-// sets of the cache.
+// The stride from one position to the next, in vectors: odd, or the positions would map to a few
+// cache sets.
 inline long odd(long vectors) { return vectors | 1; }
 
 inline int tile_outputs(int outputs, int first) {
-  const int tiles = (outputs + kMostOutputs - 1) / kMostOutputs;
-  return least((outputs + tiles - 1) / tiles, outputs - first);
+  const int tiles = (outputs + kMaxOutputs - 1) / kMaxOutputs;
+  return min((outputs + tiles - 1) / tiles, outputs - first);
 }
 
 inline int positions(Method method) { return method == Method::winograd2 ? 16 : 36; }
 
-// The matrices above, times a vector of vectors.
+// Products of the matrices above with a column of vectors.
 template <int M>
 struct Transform;
 
@@ -50,7 +51,7 @@ template <>
 struct Transform<2> {
   static constexpr double kG[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
-  // Bᵀ; the first row has the other sign, as G's has, and the last, as A's has.
+  // Bᵀ. Two signs are flipped: the first row's, together with G's, and the last row's, with A's.
   static void patch(const Floats (&d)[4], Floats (&v)[4]) {
     v[0] = d[0] - d[2];
     v[1] = d[1] + d[2];
@@ -129,7 +130,7 @@ struct Transform<4> {
   }
 };
 
-// Where a patch or a tile begins.
+// The first row and column of a patch or tile.
 struct Corner {
   int y, x;
 };
@@ -139,8 +140,8 @@ inline Corner corner(int tile, int tiles_across) {
   return {tile / tiles_across * M, tile % tiles_across * M};
 }
 
-// Bᵀ d B of the patch whose first cell is (y, x), with zeros where it lies outside: position p goes
-// to to[p · stride].
+// Bᵀ d B of the patch whose first cell is (y, x), with zeros outside the input: position p is
+// written to to[p · stride].
 template <int M>
 inline void transform_patch(const float* in, int height, int width, int y, int x, float* to,
                             long stride) {
@@ -151,10 +152,10 @@ inline void transform_patch(const float* in, int height, int width, int y, int x
   const float* rows[N];
 #pragma GCC unroll 6
   for (int i = 0; i < N; i++) rows[i] = unsigned(y + i) < unsigned(height) ? from + i * row : zeros;
-  // The patch below is next but one: a row of tiles is time enough to fetch it.
+  // Prefetch the patch below: a row of tiles later, it has arrived.
   for (int i = N; i < N + M; i++)
-    for (int j = 1; j <= M; j++) fetch(from + i * row + j * kLanes);
-  Floats e[N][N];  // of each column
+    for (int j = 1; j <= M; j++) prefetch(from + i * row + j * kLanes);
+  Floats e[N][N];  // the transformed columns
   const auto column = [&](int j) {
     Floats d[N];
 #pragma GCC unroll 6

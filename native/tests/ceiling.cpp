@@ -1,33 +1,33 @@
-// What the machine is measured by: that it does the work that it says it did.
+// Tests that the kernels that measure the machine do the work that they report.
 
 #include "check.h"
 
 namespace kilonet::tests {
 namespace {
 
-void multiply_adds_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void multiply_adds_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   const long round = k.multiply_adds(1);
   for (int n = 0; n < cases; n++) {
     const long rounds = random.integer(1, 1000);
-    tally.begin("%ld rounds", rounds);
-    tally.value(double(k.multiply_adds(rounds)), double(rounds) * double(round), 0.0);
-    // A product and a sum in each of a vector's four lanes at least.
-    tally.holds(round > 0 && round % 8 == 0, "not a whole number of multiply-adds of vectors");
+    checker.begin("%ld rounds", rounds);
+    checker.near(double(k.multiply_adds(rounds)), double(rounds) * double(round), 0.0);
+    // A product and a sum in each lane of a vector, of at least four lanes.
+    checker.expect(round > 0 && round % 8 == 0, "not a whole number of vector multiply-adds");
   }
 }
 
-void scale_add_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void scale_add_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
     const long count = 16l * random.integer(1, 40);
-    tally.begin("%ld values", count);
+    checker.begin("%ld values", count);
     Buffer<float> x(count), y(count), before(count);
     x.fill(random, -1.0f, 1.0f);
     y.fill(random, -1.0f, 1.0f);
     for (long i = 0; i < count; i++) before[i] = y[i];
     const long bytes = k.scale_add(x.data(), y.data(), count);
-    tally.value(double(bytes), 12.0 * double(count), 0.0);  // two floats read and one written
-    for (long i = 0; i < count; i++) tally.value(y[i], float(x[i] + before[i] / 2), 0.0, i);
-    tally.holds(y.guarded(), "wrote beside the values");
+    checker.near(double(bytes), 12.0 * double(count), 0.0);  // two floats read and one written
+    for (long i = 0; i < count; i++) checker.near(y[i], float(x[i] + before[i] / 2), 0.0, i);
+    checker.expect(y.guards_intact(), "wrote outside the values");
   }
 }
 

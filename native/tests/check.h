@@ -1,5 +1,5 @@
-// What the tests of the kernels are written with: cases at random but the same everywhere, memory
-// that shows what was read or written beside it, and a tally that compares.
+// Support for the kernel tests: random cases that are the same on every machine, buffers that
+// detect reads and writes out of bounds, and a checker that compares values.
 #pragma once
 
 #include <cmath>
@@ -24,12 +24,12 @@ namespace kilonet::tests {
 
 constexpr double kUnit = 0x1p-24;  // float's unit roundoff
 
-// How far float32 may be off in a sum of `terms` products whose sizes add up to `size`, in whatever
-// order they are added. The certain bound grows with the terms, and would hide one that was left
-// out; rounding errors of random signs grow with their root. Against the sum of sizes a factor of 4
-// is ample: correct kernels stay below half of it over millions of values. Source: Higham and Mary,
-// "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019.
-// The four terms more are for a bias, an activation and the like.
+// A bound on the float32 error of a sum of `terms` products in any order; `size` is the sum of
+// their absolute values. The deterministic bound grows with the number of terms and would hide a
+// missing term; rounding errors of random signs grow with its square root. Relative to `size` a
+// factor of 4 is ample: correct kernels stay below half of the bound over millions of values. Four
+// more terms allow for a bias, an activation and the like. Source: Higham and Mary, "A new approach
+// to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019.
 inline double sum_bound(double terms, double size) {
   return 4.0 * std::sqrt(terms + 4.0) * kUnit * size;
 }
@@ -46,7 +46,7 @@ class Random {
     return z ^ (z >> 31);
   }
   int integer(int low, int high) { return low + int(word() % std::uint64_t(high - low + 1)); }
-  bool coin() { return word() >> 63; }
+  bool boolean() { return word() >> 63; }
   float uniform(float low, float high) {
     return low + (high - low) * float(word() >> 40) * 0x1p-24f;
   }
@@ -55,16 +55,16 @@ class Random {
   std::uint64_t state_;
 };
 
-// Memory on a cache line's border, with a guard before and after it. All bytes begin as 0xFF: a
-// float that is not a number, so what was read without having been written shows in the results.
-// Under AddressSanitizer whatever touches the guards ends the program there and then.
+// Memory aligned to a cache line, with guard bytes before and after it. All bytes start as 0xFF,
+// which is NaN as a float, so a read of uninitialized memory shows in the results. Under
+// AddressSanitizer, an access to the guard bytes ends the program.
 template <typename T>
 class Buffer {
  public:
   explicit Buffer(long count) : bytes_(sizeof(T) * count), whole_(padded(bytes_) + 2 * kGuard) {
     memory_.reset(static_cast<unsigned char*>(std::aligned_alloc(kGuard, whole_)));
     std::memset(memory_.get(), 0xFF, whole_);
-    close();
+    poison();
   }
 
   T* data() { return reinterpret_cast<T*>(memory_.get() + kGuard); }
@@ -76,18 +76,18 @@ class Buffer {
   void fill(Random& random, float low, float high) {
     for (long i = 0; i < size(); i++) data()[i] = random.uniform(low, high);
   }
-  bool guarded() const {
+  bool guards_intact() const {
     ASAN_UNPOISON_MEMORY_REGION(memory_.get(), kGuard);
     ASAN_UNPOISON_MEMORY_REGION(memory_.get() + kGuard + bytes_, whole_ - kGuard - bytes_);
-    bool whole = true;
+    bool intact = true;
     for (std::size_t i = 0; i < whole_; i++)
-      whole = whole && ((i >= kGuard && i < kGuard + bytes_) || memory_[i] == 0xFF);
-    close();
-    return whole;
+      intact = intact && ((i >= kGuard && i < kGuard + bytes_) || memory_[i] == 0xFF);
+    poison();
+    return intact;
   }
 
  private:
-  void close() const {
+  void poison() const {
     ASAN_POISON_MEMORY_REGION(memory_.get(), kGuard);
     ASAN_POISON_MEMORY_REGION(memory_.get() + kGuard + bytes_, whole_ - kGuard - bytes_);
   }
@@ -102,13 +102,12 @@ class Buffer {
   std::unique_ptr<unsigned char[], Free> memory_;
 };
 
-// A chunk of a tensor: (channels, cells, kLanes), and between the channels a gap that belongs to
-// nobody.
-class Cells {
+// A chunk of a tensor: (channels, cells, kLanes), with a guarded gap after each channel.
+class ChunkTensor {
  public:
-  Cells(int channels, int cells, int gap)
+  ChunkTensor(int channels, int cells, int gap)
       : channels(channels), cells(cells), plane(cells + gap), buffer(channels * plane * kLanes) {
-    close();
+    poison();
   }
 
   float* data() { return buffer.data(); }
@@ -118,26 +117,26 @@ class Cells {
     return data() + (channel * plane + cell) * kLanes;
   }
 
-  // Lanes past `lanes` stay what they are: not numbers.
+  // Lanes from `lanes` on keep their values, NaN at first.
   void fill(Random& random, float low, float high, int lanes = kLanes) {
     for (int c = 0; c < channels; c++)
       for (int i = 0; i < cells; i++)
         for (int lane = 0; lane < lanes; lane++) at(c, i)[lane] = random.uniform(low, high);
   }
-  void copy(const Cells& from) {
+  void copy(const ChunkTensor& from) {
     for (int c = 0; c < channels; c++)
       std::memcpy(at(c, 0), from.at(c, 0), sizeof(float) * cells * kLanes);
   }
-  // Whether nothing was written between the channels and around them.
-  bool guarded() const {
-    bool whole = buffer.guarded();
+  // Whether no gap and no guard byte was overwritten.
+  bool guards_intact() const {
+    bool intact = buffer.guards_intact();
     for (int c = 0; c < channels; c++) {
       const auto gap = reinterpret_cast<const unsigned char*>(at(c, cells));
       ASAN_UNPOISON_MEMORY_REGION(gap, gap_bytes());
-      for (std::size_t i = 0; i < gap_bytes(); i++) whole = whole && gap[i] == 0xFF;
+      for (std::size_t i = 0; i < gap_bytes(); i++) intact = intact && gap[i] == 0xFF;
     }
-    close();
-    return whole;
+    poison();
+    return intact;
   }
 
   const int channels, cells;
@@ -146,15 +145,15 @@ class Cells {
 
  private:
   std::size_t gap_bytes() const { return sizeof(float) * (plane - cells) * kLanes; }
-  void close() const {
+  void poison() const {
     for (int c = 0; c < channels; c++) ASAN_POISON_MEMORY_REGION(at(c, cells), gap_bytes());
   }
 };
 
-// One kernel of one instruction set: counts, and says what differed.
-class Tally {
+// Checks one kernel of one instruction set: counts cases and values, and prints failures.
+class Checker {
  public:
-  Tally(const Kernels& kernels, const char* name) : kernels_(kernels.name), name_(name) {}
+  Checker(const Kernels& kernels, const char* name) : kernels_(kernels.name), name_(name) {}
 
   template <typename... Numbers>
   void begin(const char* format, Numbers... numbers) {
@@ -164,8 +163,8 @@ class Tally {
     cases_++;
   }
 
-  // A bound of 0 asks for equality; what should not be a number must not be one.
-  void value(double found, double expected, double bound, long index = 0) {
+  // A bound of 0 requires equality; if NaN is expected, NaN is required.
+  void near(double found, double expected, double bound, long index = 0) {
     values_++;
     if (std::isnan(expected) ? std::isnan(found) : found == expected) return;
     const double error = std::fabs(found - expected);
@@ -174,21 +173,21 @@ class Tally {
       return;
     }
     char text[200];
-    std::snprintf(text, sizeof text, "[%ld] is %.9g, should be %.9g within %.3g", index, found,
+    std::snprintf(text, sizeof text, "[%ld] is %.9g, expected %.9g within %.3g", index, found,
                   expected, bound);
     fail(text);
   }
-  void holds(bool condition, const char* otherwise) {
+  void expect(bool condition, const char* otherwise) {
     values_++;
     if (!condition) fail(otherwise);
   }
 
-  // Prints a line; whether all was well.
-  bool finish() const {
-    const bool well = !failures_ && cases_ && values_;
+  // Prints a line and returns whether all checks passed.
+  bool report() const {
+    const bool passed = !failures_ && cases_ && values_;
     std::printf("%-8s %-25s %s  %5ld cases  %10ld values  worst %.2f of its bound\n", kernels_,
-                name_, well ? "ok    " : "FAILED", cases_, values_, worst_);
-    return well;
+                name_, passed ? "ok    " : "FAILED", cases_, values_, worst_);
+    return passed;
   }
 
  private:
@@ -203,17 +202,17 @@ class Tally {
   double worst_ = 0.0;
 };
 
-// `cases` is how many to try.
+// `cases` is the number of random cases.
 struct Test {
   const char* name;
   int cases;
-  void (*run)(const Kernels&, Random&, int cases, Tally&);
+  void (*run)(const Kernels&, Random&, int cases, Checker&);
 };
 
 std::vector<Test> convolution_tests();
 std::vector<Test> pointwise_tests();
 std::vector<Test> dropout_tests();
-std::vector<Test> normalisation_tests();
+std::vector<Test> normalization_tests();
 std::vector<Test> pooling_tests();
 std::vector<Test> norm_pool_tests();
 std::vector<Test> loss_tests();

@@ -1,4 +1,4 @@
-// Convolutions and their gradients to input and weights, by every method, and a channel's sums.
+// Tests convolutions and their gradients to input and weights, for every method, and channel sums.
 
 #include <algorithm>
 
@@ -7,13 +7,13 @@
 namespace kilonet::tests {
 namespace {
 
-constexpr long kMostProducts = 250'000;  // of a case, in each lane
+constexpr long kMaxProducts = 250'000;  // per case and lane
 
 bool is_winograd(Method m) { return m == Method::winograd2 || m == Method::winograd4; }
 
-// A layer: what PyTorch's Conv2d says, and its sizes.
+// A layer: the arguments of PyTorch's Conv2d, and the sizes of input and output.
 struct Layer {
-  int groups, inputs, outputs;  // channels of a group
+  int groups, inputs, outputs;  // channels per group
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
   int in_height, in_width;
   int out_height = 0, out_width = 0;
@@ -25,17 +25,19 @@ struct Layer {
   long products() const { return weights() * out_cells(); }
 };
 
-void begin(Tally& tally, const Layer& l, const char* more) {
-  tally.begin("%d groups of %d to %d channels, kernel %dx%d, stride %dx%d, pad %dx%d, "
-              "%dx%d to %dx%d%s",
-              l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h, l.stride_w,
-              l.pad_h, l.pad_w, l.in_height, l.in_width, l.out_height, l.out_width, more);
+void begin(Checker& checker, const Layer& l, const char* more) {
+  checker.begin(
+      "%d groups of %d to %d channels, kernel %dx%d, stride %dx%d, pad %dx%d, "
+      "%dx%d to %dx%d%s",
+      l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h, l.stride_w, l.pad_h,
+      l.pad_w, l.in_height, l.in_width, l.out_height, l.out_width, more);
 }
 
-// Channels 1 to 40, all of them in turn on both sides; kernels 1 to 7, strides 1 to 3, any padding
-// below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes 3 × 3 taps without
-// a stride; padding goes to 3 then. Sizes shrink until the plain loops can keep up.
-Layer layer(Random& random, int n, Method method) {
+// A random layer: 1 to 40 channels, in turn for both inputs and outputs; kernels 1 to 7, strides 1
+// to 3, any padding below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes
+// 3 × 3 taps with stride 1; padding is up to 3 then. Sizes shrink until the plain loops are fast
+// enough.
+Layer random_layer(Random& random, int n, Method method) {
   for (;;) {
     Layer l = {};
     const int in = 1 + (n * 23 + n / 40) % 40, out = 1 + n % 40;
@@ -49,12 +51,12 @@ Layer layer(Random& random, int n, Method method) {
     const int shape = random.integer(0, 5);
     l.kernel_h = shape < 2 ? 3 : shape == 2 ? 1 : random.integer(1, 7);
     l.kernel_w = shape < 3 ? l.kernel_h : random.integer(1, 7);
-    const bool plain = random.coin();
+    const bool plain = random.boolean();
     l.stride_h = plain ? 1 : random.integer(1, 3);
     l.stride_w = plain ? 1 : random.integer(1, 3);
     l.pad_h = random.integer(0, l.kernel_h - 1);
     l.pad_w = random.integer(0, l.kernel_w - 1);
-    if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // rows of the output that see padding alone
+    if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // output rows that read only padding
     if (is_winograd(method)) {
       l.kernel_h = l.kernel_w = 3;
       l.stride_h = l.stride_w = 1;
@@ -66,10 +68,10 @@ Layer layer(Random& random, int n, Method method) {
     for (;;) {
       const int height = l.in_height + 2 * l.pad_h - l.kernel_h;
       const int width = l.in_width + 2 * l.pad_w - l.kernel_w;
-      if (height < 0 || width < 0) break;  // another
+      if (height < 0 || width < 0) break;  // try another layer
       l.out_height = height / l.stride_h + 1;
       l.out_width = width / l.stride_w + 1;
-      if (l.products() <= kMostProducts) return l;
+      if (l.products() <= kMaxProducts) return l;
       int& longer = l.in_height > l.in_width ? l.in_height : l.in_width;
       if (longer > 1) {
         longer--;
@@ -109,7 +111,7 @@ std::vector<Taps> forward_taps(int outputs, int inputs, int kernel, int stride, 
   return all;
 }
 
-// Taps in reverse, so that positions grow with them.
+// Taps in reverse, so that positions increase with them.
 std::vector<Taps> backward_taps(int outputs, int inputs, int kernel, int stride, int pad) {
   std::vector<Taps> all(inputs);
   for (int x = outputs - 1; x >= 0; x--)
@@ -136,37 +138,38 @@ std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad
   return all;
 }
 
-double widening(Method m, int out_height, int out_width) {
+double error_factor(Method m, int out_height, int out_width) {
   if (!is_winograd(m)) return 1.0;
   const int tile = m == Method::winograd4 ? 4 : 2;
   return (tile == 4 ? 3.0 : 1.0) * (out_height < tile ? 3.0 : 1.0) * (out_width < tile ? 3.0 : 1.0);
 }
 
-// What the kernel gave against Σ of products: `terms` of them at most, whose sizes are in `size`.
-// The bound is a channel's and lane's, not a value's: a kernel may well work on a few neighbouring
-// places at once (Winograd's does) and leave each the rounding of all. Otherwise F(2 × 2) needs no
-// wider one. Of n inputs the sum itself adds 9n products of size s one after the other: rounding
-// errors of about u·s·9n/√2 in all. Winograd's adds n products of size 2s at each of the 9 positions
-// that an output takes: u·2s·n/√2 each, whose signs are random, so that √9 of them come out: two
-// thirds of the above. F(4 × 4) takes products several times as large, which cancel: the norm of its
-// error is about three times that of a plain sum, hence `widening`. And where the output is smaller
-// than a tile, taps that none of its places takes are in the products too, and cancel.
-void compare(Tally& tally, const Cells& found, const std::vector<double>& sum,
-             const std::vector<double>& size, double terms, double widening, int lanes,
-             const Cells* before) {
+// Compares a kernel's output with Σ of products: at most `terms` products, whose absolute values
+// add up to `size`. There is one bound per channel and lane, not per value: a kernel may compute a
+// few neighboring positions together, as Winograd's does, and each position gets the rounding
+// errors of all. Apart from that, F(2 × 2) needs no wider bound. For n inputs, the direct sum adds
+// 9n products of size s one after the other, with rounding errors of about u·s·9n/√2 in total.
+// Winograd's adds n products of size 2s at each of the 9 positions of an output, with errors of
+// u·2s·n/√2 each; their signs are random, so the total is √9 times that: two thirds of the above.
+// F(4 × 4) has products several times as large, which cancel: the norm of its error is about three
+// times that of a direct sum, hence `error_factor`. If the output is smaller than a tile, the
+// products also contain taps that no output uses; these cancel too.
+void compare(Checker& checker, const ChunkTensor& found, const std::vector<double>& sum,
+             const std::vector<double>& size, double terms, double error_factor, int lanes,
+             const ChunkTensor* before) {
   for (int c = 0; c < found.channels; c++)
     for (int lane = 0; lane < lanes; lane++) {
-      double most = 0.0;
+      double max = 0.0;
       for (int i = 0; i < found.cells; i++)
-        most = std::max(most, size[(long(c) * found.cells + i) * kLanes + lane]);
+        max = std::max(max, size[(long(c) * found.cells + i) * kLanes + lane]);
       for (int i = 0; i < found.cells; i++) {
         const long at = (long(c) * found.cells + i) * kLanes + lane;
         const double old = before ? before->at(c, i)[lane] : 0.0;
-        tally.value(found.at(c, i)[lane], sum[at] + old,
-                    widening * sum_bound(terms, most) + 2 * kUnit * std::fabs(old), at);
+        checker.near(found.at(c, i)[lane], sum[at] + old,
+                     error_factor * sum_bound(terms, max) + 2 * kUnit * std::fabs(old), at);
       }
     }
-  tally.holds(found.guarded(), "wrote beside the output");
+  checker.expect(found.guards_intact(), "wrote outside the output");
 }
 
 struct Sums {
@@ -183,39 +186,41 @@ struct Sums {
   std::vector<double> sum, size;
 };
 
-int lanes_in_use(Random& random, Method method) {
-  const int most = method == Method::channels ? kFewLanes : kLanes;
-  return random.coin() ? most : random.integer(1, most);
+int random_lanes(Random& random, Method method) {
+  const int max = method == Method::channels ? kSmallBatch : kLanes;
+  return random.boolean() ? max : random.integer(1, max);
 }
 
-// By channels, what lanes without an image held before must not stay: later passes read them.
-void lanes_without_image(Tally& tally, const Cells& found, Method method, int lanes) {
+// Method::channels must overwrite the old values of lanes without an image: later passes read them.
+void expect_finite_idle_lanes(Checker& checker, const ChunkTensor& found, Method method,
+                              int lanes) {
   if (method != Method::channels) return;
   bool numbers = true;
   for (int c = 0; c < found.channels; c++)
     for (int i = 0; i < found.cells; i++)
       for (int lane = lanes; lane < kLanes; lane++)
         numbers = numbers && std::isfinite(found.at(c, i)[lane]);
-  tally.holds(numbers, "a lane without an image holds no number");
+  checker.expect(numbers, "a lane without an image is not finite");
 }
 
 template <Method method>
-void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void convolve_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, method);
+    const Layer l = random_layer(random, n, method);
     const Activation activation = Activation(random.integer(0, 2));
     const float slope = random.uniform(0.0f, 1.0f);
-    const bool biased = random.coin(), scaled = random.coin(), add = random.coin();
-    const int lanes = lanes_in_use(random, method);
+    const bool biased = random.boolean(), scaled = random.boolean(), add = random.boolean();
+    const int lanes = random_lanes(random, method);
     char more[100];
     std::snprintf(more, sizeof more, ", activation %d, bias %d, scale %d, add %d, %d lanes",
                   int(activation), biased, scaled, add, lanes);
-    begin(tally, l, more);
+    begin(checker, l, more);
 
     const auto rows = forward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
     const auto columns = forward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
-    Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
-    Cells out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)), before(out.channels, out.cells, 0);
+    ChunkTensor in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
+    ChunkTensor out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)),
+        before(out.channels, out.cells, 0);
     const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_h,
                            l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width, in.plane,
                            l.out_height, l.out_width, out.plane, rows.data(), columns.data()};
@@ -230,12 +235,13 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     if (add) out.fill(random, -1.0f, 1.0f);
     before.copy(out);
     k.pack(c, weights.data(), false, packed.data());
-    tally.holds(packed.guarded(), "packed beside the weights");
-    const Finish finish = {biased ? bias.data() : nullptr, activation, slope,
-                           scaled ? scale.data() : nullptr, scaled ? shift.data() : nullptr, add};
-    k.convolve(c, in.data(), packed.data(), finish, lanes, scratch.data(), out.data());
-    if (!add) lanes_without_image(tally, out, method, lanes);
-    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+    checker.expect(packed.guards_intact(), "wrote outside the packed weights");
+    const Epilogue epilogue = {
+        biased ? bias.data() : nullptr,  activation, slope, scaled ? scale.data() : nullptr,
+        scaled ? shift.data() : nullptr, add};
+    k.convolve(c, in.data(), packed.data(), epilogue, lanes, scratch.data(), out.data());
+    if (!add) expect_finite_idle_lanes(checker, out, method, lanes);
+    checker.expect(scratch.guards_intact(), "wrote outside the scratch memory");
 
     Sums sums(long(out.channels) * out.cells);
     products(l, [&](long weight, int from, int from_cell, int to, int to_cell) {
@@ -245,31 +251,33 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
       for (long i = long(o) * out.cells * kLanes; i < long(o + 1) * out.cells * kLanes; i++) {
         if (biased) sums.sum[i] += bias[o];
         if (biased) sums.size[i] += std::fabs(bias[o]);
-        const double below = activation == Activation::relu ? 0.0
-                             : activation == Activation::none ? 1.0 : double(slope);
-        if (sums.sum[i] < 0.0) sums.sum[i] *= below;
+        const double negative_slope = activation == Activation::relu   ? 0.0
+                                      : activation == Activation::none ? 1.0
+                                                                       : double(slope);
+        if (sums.sum[i] < 0.0) sums.sum[i] *= negative_slope;
         if (scaled) sums.sum[i] = scale[o] * sums.sum[i] + shift[o];
         if (scaled) sums.size[i] = std::fabs(scale[o]) * sums.size[i] + std::fabs(shift[o]);
       }
-    compare(tally, out, sums.sum, sums.size, double(l.inputs) * l.kernel(),
-            widening(method, l.out_height, l.out_width), lanes, add ? &before : nullptr);
+    compare(checker, out, sums.sum, sums.size, double(l.inputs) * l.kernel(),
+            error_factor(method, l.out_height, l.out_width), lanes, add ? &before : nullptr);
   }
 }
 
 template <Method method>
-void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void input_gradient_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, method);
-    const bool add = random.coin();
-    const int lanes = lanes_in_use(random, method);
+    const Layer l = random_layer(random, n, method);
+    const bool add = random.boolean();
+    const int lanes = random_lanes(random, method);
     char more[60];
     std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
-    begin(tally, l, more);
+    begin(checker, l, more);
 
     const auto rows = backward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
     const auto columns = backward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
-    Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
-    Cells din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)), before(din.channels, din.cells, 0);
+    ChunkTensor dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
+    ChunkTensor din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)),
+        before(din.channels, din.cells, 0);
     const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w, l.stride_h,
                            l.stride_w, l.stride_h == 1 ? 1 : 0, l.stride_w == 1 ? 1 : 0,
                            l.kernel_h - 1 - l.pad_h, l.kernel_w - 1 - l.pad_w, method, l.out_height,
@@ -282,38 +290,38 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Tally& ta
     if (add) din.fill(random, -1.0f, 1.0f);
     before.copy(din);
     k.pack(c, weights.data(), true, packed.data());
-    tally.holds(packed.guarded(), "packed beside the weights");
-    Finish finish;
-    finish.add = add;
-    k.convolve(c, dout.data(), packed.data(), finish, lanes, scratch.data(), din.data());
-    if (!add) lanes_without_image(tally, din, method, lanes);
-    tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+    checker.expect(packed.guards_intact(), "wrote outside the packed weights");
+    Epilogue epilogue;
+    epilogue.add = add;
+    k.convolve(c, dout.data(), packed.data(), epilogue, lanes, scratch.data(), din.data());
+    if (!add) expect_finite_idle_lanes(checker, din, method, lanes);
+    checker.expect(scratch.guards_intact(), "wrote outside the scratch memory");
 
     Sums sums(long(din.channels) * din.cells);
     products(l, [&](long weight, int to, int to_cell, int from, int from_cell) {
       sums.add(long(to) * din.cells + to_cell, dout.at(from, from_cell), weights[weight]);
     });
-    compare(tally, din, sums.sum, sums.size, double(l.outputs) * l.kernel(),
-            widening(method, l.in_height, l.in_width), lanes, add ? &before : nullptr);
+    compare(checker, din, sums.sum, sums.size, double(l.outputs) * l.kernel(),
+            error_factor(method, l.in_height, l.in_width), lanes, add ? &before : nullptr);
   }
 }
 
 void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Method method,
-                          int lanes, Tally& tally) {
-  const bool add = random.coin();
+                          int lanes, Checker& checker) {
+  const bool add = random.boolean();
   char more[40];
   std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
-  begin(tally, l, more);
+  begin(checker, l, more);
 
   const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
   const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
-  Cells in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
-  Cells dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
+  ChunkTensor in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
+  ChunkTensor dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
   const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
                             l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width,
                             in.plane, l.out_height, l.out_width, dout.plane, rows.data(), columns.data()};
   in.fill(random, -1.0f, 1.0f);
-  // Lanes without an image hold zeros, from the loss's gradient on.
+  // Lanes without an image hold zeros, as in all gradients since the loss's.
   for (int c = 0; c < dout.channels; c++)
     for (int i = 0; i < dout.cells; i++)
       for (int lane = 0; lane < kLanes; lane++)
@@ -335,30 +343,30 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Meth
       size[weight] += std::fabs(double(x[lane]) * d[lane]);
     }
   });
-  // A tap's bound is its kernel's, as above a place's is its channel's.
+  // The bound of a kernel is that of its largest tap, as in `compare`.
   for (long first = 0; first < l.weights(); first += l.kernel()) {
-    const double most = *std::max_element(&size[first], &size[first] + l.kernel());
+    const double max = *std::max_element(&size[first], &size[first] + l.kernel());
     const double count = double(*std::max_element(&terms[first], &terms[first] + l.kernel()));
     for (long i = first; i < first + l.kernel(); i++)
-      tally.value(gradient[i], sum[i],
-                  widening(method, l.out_height, l.out_width) * sum_bound(count, most), i);
+      checker.near(gradient[i], sum[i],
+                   error_factor(method, l.out_height, l.out_width) * sum_bound(count, max), i);
   }
-  tally.holds(gradient.guarded(), "wrote beside the gradient");
-  tally.holds(scratch.guarded(), "wrote beside the scratch memory");
+  checker.expect(gradient.guards_intact(), "wrote outside the gradient");
+  checker.expect(scratch.guards_intact(), "wrote outside the scratch memory");
 }
 
 template <Method method>
-void weight_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void weight_gradient_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
-    const Layer l = layer(random, n, method);
-    const int lanes = random.coin() ? kLanes : random.integer(1, kLanes);
-    weight_gradient_case(k, random, l, method, lanes, tally);
+    const Layer l = random_layer(random, n, method);
+    const int lanes = random.boolean() ? kLanes : random.integer(1, kLanes);
+    weight_gradient_case(k, random, l, method, lanes, checker);
   }
 }
 
-// Linear layers: planes of one cell. All counts of inputs, outputs and lanes; some groups, and some
-// strides that leave a larger plane's first cell.
-void linear_gradient_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+// Linear layers: planes of one cell. All numbers of inputs, outputs and lanes; some groups, and
+// some strides that read only the first cell of a larger plane.
+void linear_gradient_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
     Layer l = {};
     l.groups = random.integer(0, 4) ? 1 : random.integer(2, 3);
@@ -369,14 +377,14 @@ void linear_gradient_tests(const Kernels& k, Random& random, int cases, Tally& t
     l.in_height = strided ? random.integer(1, 3) : 1;
     l.in_width = strided ? random.integer(1, 3) : 1;
     l.stride_h = l.stride_w = strided ? 3 : 1;
-    weight_gradient_case(k, random, l, Method::images, 1 + n % kLanes, tally);
+    weight_gradient_case(k, random, l, Method::direct, 1 + n % kLanes, checker);
   }
 }
 
-void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void channel_sums_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
-    Cells x(random.integer(1, 40), random.integer(1, 289), random.integer(0, 2));
-    tally.begin("%d channels of %d cells", x.channels, x.cells);
+    ChunkTensor x(random.integer(1, 40), random.integer(1, 289), random.integer(0, 2));
+    checker.begin("%d channels of %d cells", x.channels, x.cells);
     x.fill(random, -1.0f, 1.0f);
     Buffer<float> sums(x.channels);
     k.channel_sums(x.data(), x.channels, x.cells, x.plane, sums.data());
@@ -386,9 +394,9 @@ void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tall
         sum += x.at(c, 0)[i];
         size += std::fabs(x.at(c, 0)[i]);
       }
-      tally.value(sums[c], sum, sum_bound(double(x.cells) * kLanes, size), c);
+      checker.near(sums[c], sum, sum_bound(double(x.cells) * kLanes, size), c);
     }
-    tally.holds(sums.guarded(), "wrote beside the sums");
+    checker.expect(sums.guards_intact(), "wrote outside the sums");
   }
 }
 
@@ -396,15 +404,15 @@ void channel_sums_tests(const Kernels& k, Random& random, int cases, Tally& tall
 
 std::vector<Test> convolution_tests() {
   using enum Method;
-  return {{"convolve", 160, convolve_tests<images>},
+  return {{"convolve", 160, convolve_tests<direct>},
           {"convolve, F(2x2)", 120, convolve_tests<winograd2>},
           {"convolve, F(4x4)", 120, convolve_tests<winograd4>},
           {"convolve, channels", 160, convolve_tests<channels>},
-          {"input gradient", 160, input_gradient_tests<images>},
+          {"input gradient", 160, input_gradient_tests<direct>},
           {"input gradient, F(2x2)", 120, input_gradient_tests<winograd2>},
           {"input gradient, F(4x4)", 120, input_gradient_tests<winograd4>},
           {"input gradient, channels", 160, input_gradient_tests<channels>},
-          {"weight gradient", 160, weight_gradient_tests<images>},
+          {"weight gradient", 160, weight_gradient_tests<direct>},
           {"weight gradient, F(2x2)", 120, weight_gradient_tests<winograd2>},
           {"weight gradient, F(4x4)", 120, weight_gradient_tests<winograd4>},
           {"weight gradient, channels", 160, weight_gradient_tests<channels>},

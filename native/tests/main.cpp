@@ -1,8 +1,8 @@
-// Every kernel of every instruction set that the machine has, against plain loops in double.
+// Tests every kernel of every instruction set that the machine has, against plain loops in double.
 //
 //   kernel_tests [--scale N] [--isa NAME] [--seed N]
 //
-// Prints a line a kernel; the exit status is 1 if any of them differed.
+// Prints one line per kernel; the exit status is 1 if any kernel failed.
 
 #include <cstdio>
 #include <cstdlib>
@@ -48,25 +48,25 @@ int main(int argc, char** argv) {
 
   std::vector<Test> tests;
   for (const auto& topic :
-       {convolution_tests(), pointwise_tests(), dropout_tests(), normalisation_tests(),
+       {convolution_tests(), pointwise_tests(), dropout_tests(), normalization_tests(),
         pooling_tests(), norm_pool_tests(), loss_tests(), update_tests(), ceiling_tests()})
     tests.insert(tests.end(), topic.begin(), topic.end());
 
-  bool well = true, any = false;
+  bool passed = true, any = false;
   for (const Kernels* kernels : instruction_sets()) {
     if (!only.empty() && only != kernels->name) continue;
     any = true;
     for (const Test& test : tests) {
-      // The same cases for every instruction set, whatever tests there are beside this one.
+      // Seeded by name: the same cases for every instruction set, whatever other tests there are.
       std::uint64_t hash = seed;
       for (const char* c = test.name; *c; c++) hash = hash * 1099511628211u + std::uint64_t(*c);
       Random random(hash);
-      Tally tally(*kernels, test.name);
-      test.run(*kernels, random, test.cases * scale, tally);
-      well = tally.finish() && well;
+      Checker checker(*kernels, test.name);
+      test.run(*kernels, random, test.cases * scale, checker);
+      passed = checker.report() && passed;
       std::fflush(stdout);
     }
   }
   if (!any) std::fprintf(stderr, "no instruction set of this machine is called %s\n", only.c_str());
-  return well && any ? 0 : 1;
+  return passed && any ? 0 : 1;
 }

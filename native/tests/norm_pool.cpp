@@ -1,15 +1,15 @@
-// Batch norm, dropout and max pooling in one: against the three one after the other, in double.
+// Tests fused batch norm, dropout and max pooling against the three in sequence, in double.
 //
-// Which of a window's values is the largest decides where its gradient goes, so the reference must
-// see the very ties that float32 sees. Inputs, scales and shifts are small multiples of powers of
-// two: their products and sums are exact in both, fused or not.
+// The gradient goes to a window's first maximum, so the reference must have the same ties as
+// float32. Inputs, scales and shifts are small multiples of powers of two: their products and sums
+// are exact in both precisions, fused or not.
 
 #include "check.h"
 
 namespace kilonet::tests {
 namespace {
 
-// A case: one channel, of windows that cover every input once.
+// A random case: one channel, with windows that cover every input once.
 struct Case {
   Case(Random& random, int n) : lanes(1 + n % kLanes) {
     constexpr int kWindows[][2] = {{2, 2}, {3, 2}, {1, 3}, {2, 2}, {2, 1}, {4, 4}, {1, 1}, {3, 3}};
@@ -23,30 +23,31 @@ struct Case {
     p.in_width = p.out_width * width;
     p.in_plane = p.in_height * p.in_width;
     p.out_plane = p.out_height * p.out_width;
-    masked = random.coin();
+    masked = random.boolean();
     keep = masked ? 1.0f / (1.0f - 0.125f * float(random.integer(1, 6))) : 1.0f;
-    // 0 is a scale that makes all values of a window equal.
+    // A scale of 0 makes all values of a window equal.
     scale = 0.125f * float(random.integer(-16, 16));
     shift = 0.125f * float(random.integer(-16, 16));
     mean = random.uniform(-1.0f, 1.0f);
-    coarse = random.coin();
+    coarse = random.boolean();
   }
 
-  void begin(Tally& tally, const char* more) const {
-    tally.begin("kernel %dx%d, %dx%d to %dx%d, %d lanes, masks %d, scale %g, shift %g, coarse %d%s",
-                p.kernel_h, p.kernel_w, p.in_height, p.in_width, p.out_height, p.out_width, lanes,
-                masked, scale, shift, coarse, more);
+  void begin(Checker& checker, const char* more) const {
+    checker.begin(
+        "kernel %dx%d, %dx%d to %dx%d, %d lanes, masks %d, scale %g, shift %g, coarse %d%s",
+        p.kernel_h, p.kernel_w, p.in_height, p.in_width, p.out_height, p.out_width, lanes, masked,
+        scale, shift, coarse, more);
   }
 
   int in_cells() const { return p.in_height * p.in_width; }
   int out_cells() const { return p.out_height * p.out_width; }
-  NormPool parts(const Buffer<std::uint32_t>& bits) const {
+  NormPool arguments(const Buffer<std::uint32_t>& bits) const {
     return {scale, shift, mean, keep, masked ? bits.data() : nullptr};
   }
-  // Few different values make many ties, many make few. Lanes without an image stay not numbers, or
-  // hold some of which nothing may show either: their gradients are still not numbers.
-  void fill(Cells& x, Random& random) const {
-    const int filled = random.coin() ? lanes : kLanes;
+  // `coarse` values give many ties, others few. Lanes without an image stay NaN or hold numbers; in
+  // both cases their gradients are NaN, and they must not affect the results.
+  void fill(ChunkTensor& x, Random& random) const {
+    const int filled = random.boolean() ? lanes : kLanes;
     for (int i = 0; i < x.cells; i++)
       for (int lane = 0; lane < filled; lane++)
         x.at(0, i)[lane] =
@@ -55,33 +56,33 @@ struct Case {
   bool kept(const Buffer<std::uint32_t>& bits, int cell, int lane) const {
     return !masked || (bits[cell] >> lane & 1u);
   }
-  // What the pool sees of a cell.
-  double seen(const Cells& x, const Buffer<std::uint32_t>& bits, int cell, int lane) const {
+  // The pool's input at a cell.
+  double pool_input(const ChunkTensor& x, const Buffer<std::uint32_t>& bits, int cell,
+                    int lane) const {
     return kept(bits, cell, lane) ? double(x.at(0, cell)[lane]) * scale + shift : 0.0;
   }
-  // Calls visit(input cell) for an output's window, a row after the other.
+  // Calls visit(input cell) for the cells of an output's window, row by row.
   template <typename Visit>
   void window(int out, Visit visit) const {
     const int top = out / p.out_width * p.kernel_h, left = out % p.out_width * p.kernel_w;
     for (int y = top; y < top + p.kernel_h; y++)
       for (int x = left; x < left + p.kernel_w; x++) visit(y * p.in_width + x);
   }
-  int first_of_the_largest(const Cells& x, const Buffer<std::uint32_t>& bits, int out,
-                           int lane) const {
+  int argmax(const ChunkTensor& x, const Buffer<std::uint32_t>& bits, int out, int lane) const {
     int best = -1;
     window(out, [&](int i) {
-      if (best < 0 || seen(x, bits, i, lane) > seen(x, bits, best, lane)) best = i;
+      if (best < 0 || pool_input(x, bits, i, lane) > pool_input(x, bits, best, lane)) best = i;
     });
     return best;
   }
 
-  // Calls visit(cell, lane, g) for every input: what comes back to it through pool and dropout.
+  // Calls visit(cell, lane, g) for every input; g is its gradient through the pool and the dropout.
   template <typename Visit>
-  void returned(const Cells& x, const Buffer<std::uint32_t>& bits, const Cells& dy,
-                Visit visit) const {
+  void for_each_gradient(const ChunkTensor& x, const Buffer<std::uint32_t>& bits,
+                         const ChunkTensor& dy, Visit visit) const {
     for (int o = 0; o < out_cells(); o++)
       for (int lane = 0; lane < lanes; lane++) {
-        const int best = first_of_the_largest(x, bits, o, lane);
+        const int best = argmax(x, bits, o, lane);
         window(o, [&](int i) {
           const bool all = i == best && kept(bits, i, lane);
           visit(i, lane, all ? double(dy.at(0, o)[lane]) * keep : 0.0);
@@ -99,12 +100,12 @@ void fill_masks(Buffer<std::uint32_t>& bits, Random& random) {
   for (long i = 0; i < bits.size(); i++) bits[i] = std::uint32_t(random.word());
 }
 
-void forward_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void forward_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
     Case c(random, n);
-    const bool exact = random.coin();
-    c.begin(tally, exact ? "" : ", any values");
-    Cells x(1, c.in_cells(), 0), y(1, c.out_cells(), 0);
+    const bool exact = random.boolean();
+    c.begin(checker, exact ? "" : ", any values");
+    ChunkTensor x(1, c.in_cells(), 0), y(1, c.out_cells(), 0);
     Buffer<std::uint32_t> bits(c.in_cells());
     fill_masks(bits, random);
     c.fill(x, random);
@@ -113,61 +114,62 @@ void forward_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
       c.shift = random.uniform(-3.0f, 3.0f);
       x.fill(random, -2.0f, 2.0f, c.lanes);
     }
-    // A training that has diverged must not look well again after a pool.
+    // A pool must not hide that the training diverged.
     const int broken = random.integer(0, c.in_cells() - 1);
     x.at(0, broken)[0] = NAN;
-    k.norm_pool(c.p, c.parts(bits), x.data(), y.data());
+    k.norm_pool(c.p, c.arguments(bits), x.data(), y.data());
     for (int o = 0; o < c.out_cells(); o++)
       for (int lane = 0; lane < c.lanes; lane++) {
-        double most = -INFINITY, size = 0.0;
+        double max = -INFINITY, size = 0.0;
         c.window(o, [&](int i) {
-          const double v = c.seen(x, bits, i, lane);
-          if (v > most || std::isnan(v)) most = v;
+          const double v = c.pool_input(x, bits, i, lane);
+          if (v > max || std::isnan(v)) max = v;
           size = std::fmax(size, std::fabs(double(x.at(0, i)[lane]) * c.scale) + std::fabs(c.shift));
         });
-        tally.value(y.at(0, o)[lane], most, exact ? 0.0 : 2.0 * kUnit * size, o);
+        checker.near(y.at(0, o)[lane], max, exact ? 0.0 : 2.0 * kUnit * size, o);
       }
-    tally.holds(y.guarded(), "wrote beside the output");
+    checker.expect(y.guards_intact(), "wrote outside the output");
   }
 }
 
-void sums_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void sums_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
     const Case c(random, n);
-    c.begin(tally, "");
-    Cells x(1, c.in_cells(), 0), dy(1, c.out_cells(), 0);
+    c.begin(checker, "");
+    ChunkTensor x(1, c.in_cells(), 0), dy(1, c.out_cells(), 0);
     Buffer<std::uint32_t> bits(c.in_cells());
     fill_masks(bits, random);
     c.fill(x, random);
     dy.fill(random, -1.0f, 1.0f, c.lanes);
     double sum, sum_x;
-    k.norm_pool_sums(c.p, c.parts(bits), x.data(), dy.data(), c.lanes, &sum, &sum_x);
+    k.norm_pool_sums(c.p, c.arguments(bits), x.data(), dy.data(), c.lanes, &sum, &sum_x);
     double expected = 0.0, expected_x = 0.0, size = 0.0, size_x = 0.0;
-    c.returned(x, bits, dy, [&](int cell, int lane, double g) {
+    c.for_each_gradient(x, bits, dy, [&](int cell, int lane, double g) {
       const double d = double(x.at(0, cell)[lane]) - c.mean;
       expected += g;
       expected_x += g * d;
       size += std::fabs(g);
       size_x += std::fabs(g) * (std::fabs(x.at(0, cell)[lane]) + std::fabs(c.mean));
     });
-    tally.value(sum, expected, sum_bound(c.out_cells(), size));
-    tally.value(sum_x, expected_x, sum_bound(c.out_cells(), size_x));
+    checker.near(sum, expected, sum_bound(c.out_cells(), size));
+    checker.near(sum_x, expected_x, sum_bound(c.out_cells(), size_x));
   }
 }
 
-void backward_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
+void backward_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
   for (int n = 0; n < cases; n++) {
     const Case c(random, n);
     const NormGradient g = {c.mean, random.uniform(-3.0f, 3.0f), random.uniform(-1.0f, 1.0f),
                             random.uniform(-1.0f, 1.0f)};
     const Activation activation = Activation(random.integer(0, 2));
     const float slope = random.uniform(0.01f, 1.0f);
-    const bool add = random.coin(), in_place = !add && random.coin();
+    const bool add = random.boolean(), in_place = !add && random.boolean();
     char more[60];
     std::snprintf(more, sizeof more, ", activation %d, add %d, in place %d", int(activation), add,
                   in_place);
-    c.begin(tally, more);
-    Cells x(1, c.in_cells(), 0), dy(1, c.out_cells(), 0), dx(1, x.cells, 0), before(1, x.cells, 0);
+    c.begin(checker, more);
+    ChunkTensor x(1, c.in_cells(), 0), dy(1, c.out_cells(), 0), dx(1, x.cells, 0),
+        before(1, x.cells, 0);
     Buffer<std::uint32_t> bits(c.in_cells());
     fill_masks(bits, random);
     c.fill(x, random);
@@ -175,24 +177,24 @@ void backward_tests(const Kernels& k, Random& random, int cases, Tally& tally) {
     if (add) dx.fill(random, -1.0f, 1.0f);
     if (in_place) dx.copy(x);
     before.copy(dx);
-    k.norm_pool_backward(c.p, c.parts(bits), g, activation, slope,
+    k.norm_pool_backward(c.p, c.arguments(bits), g, activation, slope,
                          in_place ? dx.data() : x.data(), dy.data(), dx.data(), c.lanes, add);
-    const double below = activation == Activation::relu         ? 0.0
-                         : activation == Activation::leaky_relu ? double(slope)
-                                                                : 1.0;
-    c.returned(x, bits, dy, [&](int cell, int lane, double back) {
+    const double negative_slope = activation == Activation::relu         ? 0.0
+                                  : activation == Activation::leaky_relu ? double(slope)
+                                                                         : 1.0;
+    c.for_each_gradient(x, bits, dy, [&](int cell, int lane, double back) {
       const double old = add ? before.at(0, cell)[lane] : 0.0, value = x.at(0, cell)[lane];
-      const double factor = value > 0.0 ? 1.0 : below;
+      const double factor = value > 0.0 ? 1.0 : negative_slope;
       const double expected = factor * (g.scale * back - g.constant - g.slope * (value - g.mean));
       const double size = std::fabs(g.scale * back) + std::fabs(g.constant) +
                           std::fabs(g.slope) * (std::fabs(value) + std::fabs(g.mean));
-      tally.value(dx.at(0, cell)[lane], old + expected,
-                  kUnit * (6.0 * size + 2.0 * std::fabs(old)), cell);
+      checker.near(dx.at(0, cell)[lane], old + expected,
+                   kUnit * (6.0 * size + 2.0 * std::fabs(old)), cell);
     });
     for (int i = 0; i < x.cells; i++)
       for (int lane = c.lanes; lane < kLanes; lane++)  // no image, so no gradient
-        tally.value(dx.at(0, i)[lane], add ? before.at(0, i)[lane] : 0.0, 0.0, i);
-    tally.holds(dx.guarded(), "wrote beside the gradient");
+        checker.near(dx.at(0, i)[lane], add ? before.at(0, i)[lane] : 0.0, 0.0, i);
+    checker.expect(dx.guards_intact(), "wrote outside the gradient");
   }
 }
 

@@ -1,5 +1,5 @@
-// A plan stepped by several threads, and several plans at once: what ThreadSanitizer is to look at.
-// Prints a line; the exit status is 1 if any bit depended on the threads.
+// Tests that a plan gives the same bits on any number of threads, and that several plans may run at
+// once. ThreadSanitizer runs this program. It prints one line; the exit status is 1 if bits differ.
 
 #include <cstdio>
 #include <cstring>
@@ -18,10 +18,10 @@ using kilonet::Plan;
 constexpr int kImages = 139;  // nine chunks, the last ragged
 constexpr int kClasses = 5;
 
-// A network with every kind of operation, images augmented by two transforms; weights and labels from
-// a small generator.
-struct Trained {
-  explicit Trained(int threads) : plan(kilonet::baseline_kernels(), threads, 1, 9, 9) {
+// A network with every kind of operation, and two augmentation transforms; weights and labels come
+// from a small generator.
+struct TrainedNetwork {
+  explicit TrainedNetwork(int threads) : plan(kilonet::baseline_kernels(), threads, 1, 9, 9) {
     const kilonet::Size image = {9, 9, 1};
     plan.input().append(kilonet::make_rotation(image, {-20.0, 20.0}, {true, 0}));
     plan.input().append(kilonet::make_crop(image, 1, 0));
@@ -38,7 +38,7 @@ struct Trained {
     x = pool(Node::Kind::average_pool, x, 3, 1);
     x = pool(Node::Kind::max_pool, x, 4, 1);
     x = simple(Node::Kind::dropout, x);
-    // By Winograd's algorithm, then batch norm, dropout and pool in one.
+    // A Winograd convolution, then batch norm, dropout and pool fused.
     x = conv(x, 6, 3, 1, 4);
     x = activation(x, Activation::relu);
     x = norm(x);
@@ -73,7 +73,7 @@ struct Trained {
     }
   }
 
-  bool same(const Trained& other) const {
+  bool same(const TrainedNetwork& other) const {
     return weights == other.weights && buffers == other.buffers && logits == other.logits;
   }
 
@@ -102,7 +102,7 @@ struct Trained {
     Node n = node(Node::Kind::conv, input);
     n.kernel_h = n.kernel_w = kernel;
     n.pad_h = n.pad_w = pad;
-    n.trained = true;
+    n.trainable = true;
     n.weight = parameters;
     parameters += long(outputs) * plan.tensor(input).channels * kernel * kernel;
     n.bias = parameters;
@@ -112,7 +112,7 @@ struct Trained {
   int norm(int input) {
     const kilonet::Tensor in = plan.tensor(input);
     Node n = node(Node::Kind::norm, input);
-    n.trained = true;
+    n.trainable = true;
     n.eps = 1e-5f;
     n.momentum = 0.1f;
     n.weight = parameters;
@@ -143,15 +143,15 @@ struct Trained {
 
 int main() {
   constexpr int kSteps = 20;
-  Trained one(1);
+  TrainedNetwork one(1);
   one.train(kSteps);
   bool same = true;
   for (int threads : {2, 3, 5}) {
-    Trained other(threads);
+    TrainedNetwork other(threads);
     other.train(kSteps);
     same = same && other.same(one);
   }
-  Trained first(2), second(2), third(3);
+  TrainedNetwork first(2), second(2), third(3);
   std::thread a([&] { first.train(kSteps); }), b([&] { second.train(kSteps); });
   third.train(kSteps);
   a.join();

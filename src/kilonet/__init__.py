@@ -1,18 +1,17 @@
 """kilonet: a workbench for image classifiers of a few thousand parameters.
 
-    import kilonet as kn
+import kilonet as kn
 
-    lines = ["conv 8", "maxpool 2", "conv 16", "gap", "pointwise 10 bare"]
-    net = kn.Net(input=(1, 28, 28), layers=lines)
-    print(kn.summarise(net))                        # layers, parameters, receptive fields
-    with kn.Live() as live:
-        record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=live)
-    print(record.log_table)                         # in a notebook, record shows itself
+lines = ["conv 8", "maxpool 2", "conv 16", "gap", "pointwise 10 bare"]
+net = kn.Net(input=(1, 28, 28), layers=lines)
+print(kn.summarize(net))                        # layers, parameters, receptive fields
+with kn.RunProgress() as progress:
+record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=progress)
+print(record.log_table)                         # in a notebook, record displays as a table
 
-    with kn.Climb(kn.load_study("mnist-8k")) as climb:
-        kn.run_study(climb.study, observer=climb)   # the ladder, and its report.md
-
-What is stated is in :mod:`kilonet.spec`; studies, analysis and reports have rooms of their own.
+study = kn.load_study("mnist-8k")
+with kn.StudyProgress(study) as progress:
+kn.run_study(study, observer=progress)      # trains every stage, writes the reports
 """
 
 from importlib import import_module as _import_module
@@ -23,43 +22,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kilonet.data import Dataset, describe, load_dataset
     from kilonet.errors import KilonetError
-    from kilonet.record import RunRecord
-    from kilonet.report.climb import Climb
-    from kilonet.report.live import Live
-    from kilonet.run import train
+    from kilonet.report.terminal.run_progress import RunProgress
+    from kilonet.report.terminal.study_progress import StudyProgress
     from kilonet.spec import (
         Budget,
         Data,
         Net,
         Run,
+        Stage,
         Study,
-        StudyStep,
         Train,
         load_net,
         load_run,
         load_study,
     )
-    from kilonet.store import RunFolder
+    from kilonet.storage.record import RunRecord
+    from kilonet.storage.run_folder import RunFolder
     from kilonet.study import StudyResult, run_study
-    from kilonet.summary import Summary, summarise
+    from kilonet.summary import Summary, summarize
     from kilonet.table import Table
+    from kilonet.training.loop import train
 
 __version__ = _version("kilonet")
 
 __all__ = [
     "Budget",
-    "Climb",
     "Data",
     "Dataset",
     "KilonetError",
-    "Live",
     "Net",
     "Run",
     "RunFolder",
+    "RunProgress",
     "RunRecord",
+    "Stage",
     "Study",
+    "StudyProgress",
     "StudyResult",
-    "StudyStep",
     "Summary",
     "Table",
     "Train",
@@ -70,35 +69,35 @@ __all__ = [
     "load_run",
     "load_study",
     "run_study",
-    "summarise",
+    "summarize",
     "train",
 ]
 
 
-# Where each name comes from. It is imported once it is asked for: a process that trains needs none
-# of what shows results, and saves 0.05 s and 5 MiB.
+# Where each name comes from. It is imported when it is first used: a process that only trains does
+# not load the report, which saves 0.05 s and 5 MiB.
 _ROOMS = {
     "kilonet.data": ("Dataset", "describe", "load_dataset"),
     "kilonet.errors": ("KilonetError",),
-    "kilonet.record": ("RunRecord",),
-    "kilonet.report.climb": ("Climb",),
-    "kilonet.report.live": ("Live",),
-    "kilonet.run": ("train",),
+    "kilonet.storage.record": ("RunRecord",),
+    "kilonet.report.terminal.study_progress": ("StudyProgress",),
+    "kilonet.report.terminal.run_progress": ("RunProgress",),
+    "kilonet.training.loop": ("train",),
     "kilonet.spec": (
         "Budget",
         "Data",
         "Net",
         "Run",
         "Study",
-        "StudyStep",
+        "Stage",
         "Train",
         "load_net",
         "load_run",
         "load_study",
     ),
-    "kilonet.store": ("RunFolder",),
+    "kilonet.storage.run_folder": ("RunFolder",),
     "kilonet.study": ("StudyResult", "run_study"),
-    "kilonet.summary": ("Summary", "summarise"),
+    "kilonet.summary": ("Summary", "summarize"),
     "kilonet.table": ("Table",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

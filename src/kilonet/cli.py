@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from kilonet.environment import package_version
 from kilonet.errors import StudyError, UsageError
+from kilonet.storage.environment import package_version
 
 if TYPE_CHECKING:
     from kilonet.spec import Run
@@ -26,11 +26,14 @@ app = typer.Typer(
 _Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="Change a value, e.g. train.epochs=5. May be repeated."
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change a value, for example train.epochs=5. Repeatable.",
     ),
 ]
 _Engine = Annotated[
-    str, typer.Option(metavar="NAME", help="auto (native, else torch), native or torch.")
+    str,
+    typer.Option(metavar="NAME", help="auto (native if possible, else torch), native or torch."),
 ]
 _Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. A GPU needs torch.")
@@ -38,7 +41,7 @@ _Device = Annotated[
 _Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Threads of the engine. Default: all.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 
 
 def _version(asked: bool) -> None:
@@ -57,13 +60,14 @@ def _root(
 ) -> None:
     """A workbench for image classifiers of a few thousand parameters.
 
-    Begin with 'kilonet study': it climbs the bundled ladder on MNIST and writes a report.
+    Start with 'kilonet study': it runs the bundled study on MNIST and writes a report.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 @app.command(
+    short_help="Train all stages of a study, and report.",
     epilog="Example: kilonet study mnist-8k --set seeds=3 --out ladder",
 )
 def study(
@@ -85,26 +89,25 @@ def study(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Runs at once, at most. Default: one a thread."),
+        typer.Option(min=1, metavar="N", help="Most runs at a time. Default: one per thread."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for another process's study in the folder.")
+        bool, typer.Option("--wait", help="If another process uses the folder, wait for it.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Train every step of a ladder with every seed, and report.
+    """Train all stages of a study with all seeds, and report.
 
-    Steps that are finished are not trained again; stopped ones go on where they stopped, and failed
-    ones are tried again.
+    Finished runs are skipped, stopped runs resume, and failed runs are tried again.
     """
-    from kilonet.report.climb import Climb
+    from kilonet.report.terminal.study_progress import StudyProgress
     from kilonet.spec import load_study
     from kilonet.study import IncompleteStudyError, run_study
 
     spec = load_study(name, settings=settings or [])
     console = _console(as_json)
     failures: list[object] = []
-    with Climb(spec, console) as climb:
+    with StudyProgress(spec, console) as progress:
         try:
             result = run_study(
                 spec,
@@ -114,15 +117,15 @@ def study(
                 threads=threads,
                 jobs=jobs,
                 wait=wait,
-                observer=climb,
+                observer=progress,
             )
         except IncompleteStudyError as error:
             failures, result = list(error.failures), error.result
-        summary = climb.conclude(result)
-    if climb.unreported is not None:
-        failures.append(climb.unreported)
+        data = progress.finish(result)
+    if progress.report_error is not None:
+        failures.append(progress.report_error)
     if as_json:
-        _print_json({**summary, "failures": [str(failure) for failure in failures]})
+        _print_json({**data, "failures": [str(failure) for failure in failures]})
     if failures:
         raise StudyError(failures)
 
@@ -143,19 +146,17 @@ def train(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder for the run. Default: one under kilonet-runs, named by what is trained.",
+            help="Folder for the run. Default: in kilonet-runs, named by a hash of the spec.",
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an unfinished run.")] = False,
     find_lr: Annotated[
         bool,
-        typer.Option("--find-lr", help="Train nothing; sweep the learning rate and suggest one."),
+        typer.Option("--find-lr", help="Do not train; sweep the learning rate and suggest one."),
     ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where --find-lr draws its curve, as PNG."),
+        typer.Option(metavar="FILE", help="The PNG file for the curve of --find-lr."),
     ] = None,
     engine: _Engine = "auto",
     device: _Device = "auto",
@@ -163,20 +164,20 @@ def train(
     as_json: _Json = False,
 ) -> None:
     """Train one network and print its log table."""
-    from kilonet import run as training
-    from kilonet.report.live import Live
-    from kilonet.report.records import run_json
+    from kilonet import training
+    from kilonet.report.json.records import run_json
+    from kilonet.report.terminal.run_progress import RunProgress
     from kilonet.spec import is_folder, load_run
-    from kilonet.store import RunFolder
+    from kilonet.storage.run_folder import RunFolder
 
-    if is_folder(name) and RunFolder(name).exists():
-        RunFolder(name).run()  # says what is wrong with a damaged one, not with its spec alone
+    if is_folder(name):
+        RunFolder(name).spec()  # an error names what is damaged in the folder, not the spec alone
     spec = load_run(name, settings=settings or [])
     if find_lr:
         if out is not None or resume:
             raise UsageError(
-                "--find-lr keeps no run: leave out --out and --resume; "
-                "--picture says where its curve goes"
+                "--find-lr writes no run: leave out --out and --resume; --picture names the file "
+                "of its curve"
             )
         _find_lr(
             spec,
@@ -188,11 +189,11 @@ def train(
         )
         return
     if picture is not None:
-        raise UsageError("--picture: only --find-lr draws one")
+        raise UsageError("--picture: only with --find-lr")
     if out is None and not settings and is_folder(name):
         out = Path(name)
     console = _console(as_json)
-    with Live(console) as live:
+    with RunProgress(console) as progress:
         record = training.train(
             spec,
             folder=out,
@@ -200,14 +201,14 @@ def train(
             device=device,
             threads=threads,
             resume=resume,
-            observer=live,
+            observer=progress,
         )
     if as_json:
         _print_json(run_json(record))
         return
     width, log = _width(console), record.log_table
-    _say(console, str(log) if width is None else log.to_text(width=width))
-    _say(console, f"Run folder: {record.path}")
+    _print(console, str(log) if width is None else log.to_text(width=width))
+    _print(console, f"Run folder: {record.path}")
 
 
 @app.command(
@@ -215,22 +216,22 @@ def train(
     epilog="Example: kilonet report kilonet-studies/mnist-8k",
 )
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, or a run's.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study or a run.")],
     as_json: _Json = False,
 ) -> None:
     """Rebuild report.md and report.html of a study or a run from its records."""
     from kilonet.report.rebuild import rebuild
 
-    rebuilt = rebuild(folder)
+    files, data = rebuild(folder)
     if as_json:
-        _print_json(rebuilt.data)
+        _print_json(data)
         return
-    for file in rebuilt.files:
+    for file in files:
         typer.echo(f"Report: {file}")
 
 
 @app.command(
-    short_help="Set studies or runs side by side.",
+    short_help="Compare studies or runs.",
     epilog="Example: kilonet compare kilonet-studies/mnist-8k other-ladder",
 )
 def compare(
@@ -239,35 +240,39 @@ def compare(
     ],
     as_json: _Json = False,
 ) -> None:
-    """Set studies or runs side by side: accuracy, paired differences, settings that differ.
+    """Compare studies or runs: accuracies, paired differences, settings that differ.
 
-    Each is held against the first; pairs are runs of the same seed on the same test images.
+    Each is compared with the first; pairs are runs of the same seed on the same test images.
     """
-    from kilonet.report import comparison
+    from kilonet.report.comparison import compare_folders
+    from kilonet.report.json.comparison import comparison_json
+    from kilonet.report.terminal.comparison import comparison_text
 
-    found = comparison.compare_folders(folders)
+    comparison = compare_folders(folders)
     if as_json:
-        _print_json(comparison.to_json(found))
+        _print_json(comparison_json(comparison))
         return
     console = _console(as_json)
-    _say(console, comparison.to_text(found, width=_width(console)))
+    _print(console, comparison_text(comparison, width=_width(console)))
 
 
 def _find_lr(
     run: Run, picture: Path, *, engine: str, device: str, threads: int | None, as_json: bool
 ) -> None:
-    from kilonet.range_test import find_lr
-    from kilonet.report.range_test import RangeProgress, range_figure, range_json, range_text
+    from kilonet.report.figures.range_test import range_figure
+    from kilonet.report.json.range_test import range_json
+    from kilonet.report.terminal.range_test import range_progress, range_text
+    from kilonet.training.range_test import find_lr
 
     console = _console(as_json)
-    with RangeProgress(console) as bar:
-        found = find_lr(run, engine=engine, device=device, threads=threads, progress=bar.step)
+    with range_progress(console) as progress:
+        found = find_lr(run, engine=engine, device=device, threads=threads, progress=progress)
     range_figure(found, picture)
     if as_json:
         _print_json(range_json(found, picture=picture))
         return
-    _say(console, range_text(found, width=_width(console)))
-    _say(console, f"Curve: {picture}")
+    _print(console, range_text(found, width=_width(console)))
+    _print(console, f"Curve: {picture}")
 
 
 @app.command(epilog="Example: kilonet summary interim --json")
@@ -281,34 +286,37 @@ def summary(
     budget: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Most parameters, else the study's; exit code 1 when over."
+            min=1,
+            metavar="N",
+            help="Most parameters; exit code 1 above. Default: the study's budget.",
         ),
     ] = None,
     as_json: _Json = False,
 ) -> None:
     """Print a network's layers and receptive fields."""
     from kilonet.spec import load_net_and_budget
-    from kilonet.summary import check_budget, summarise
+    from kilonet.summary import check_budget, summarize
 
     net, limit = load_net_and_budget(name)
-    found = summarise(net)
+    found = summarize(net)
     if as_json:
         _print_json(found.to_json())
     else:
         console = _console(as_json)
         width = _width(console)
-        _say(console, str(found) if width is None else found.to_text(width=width))
+        _print(console, str(found) if width is None else found.to_text(width=width))
     check_budget(net, parameters=budget or limit.parameters, where=name)
 
 
 @app.command(epilog="Example: kilonet data mnist --picture digits.png")
 def data(
     name: Annotated[
-        str, typer.Argument(metavar="NAME|PATH", help="mnist, an IDX folder or an NPZ file.")
+        str,
+        typer.Argument(metavar="NAME|PATH", help="mnist, a folder of IDX files or an NPZ file."),
     ],
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write samples of each class, as PNG."),
+        typer.Option(metavar="FILE", help="The PNG file for samples of each class."),
     ] = None,
     as_json: _Json = False,
 ) -> None:
@@ -327,7 +335,7 @@ def data(
 
 
 @app.command(
-    short_help="Time the native engine beside PyTorch and JAX.",
+    short_help="Time the native engine, PyTorch and JAX.",
     epilog="Example: kilonet bench --quick --json",
 )
 def bench(
@@ -335,59 +343,62 @@ def bench(
         str,
         typer.Option(
             metavar="NAME|PATH",
-            help="A bundled network, a TOML file or a run's folder; it is trained on MNIST.",
+            help="A bundled network, a TOML file or a run's folder, to train on MNIST.",
         ),
     ] = "interim",
     threads: _Threads = None,
-    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Turns of each contender.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Repetitions of each measurement.")
+    ] = 5,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Steps alone: no evaluation, epochs or memory.")
+        bool, typer.Option("--quick", help="Only steps: no evaluation, epochs or memory.")
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Print where a step's time goes, layer by layer.")
+        bool, typer.Option("--profile", help="Print the times of a step by layer.")
     ] = False,
     figure: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to draw the roofline of the kernels, as PNG."),
+        typer.Option(metavar="FILE", help="The PNG file for the roofline of the kernels."),
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Time the native engine beside PyTorch, JAX and the machine's own ceiling.
+    """Time the native engine, PyTorch and JAX, and compare with the machine's ceiling.
 
-    Contenders are checked first, then take turns. It takes minutes; PyTorch and JAX are optional.
+    Results are checked before they are timed; measurements alternate. It takes minutes. PyTorch and
+    JAX are optional.
     """
     from kilonet import bench as benchmark
-    from kilonet.report.bench import BenchLive, bench_text, profile_text
-    from kilonet.report.roofline import roofline
+    from kilonet.bench.tables import bench_progress, bench_text, profile_table
+    from kilonet.report.figures.roofline import roofline
 
     console = _console(as_json)
-    with BenchLive(console) as live:
+    with bench_progress(console) as progress:
         result = benchmark.bench(
-            net, threads=threads, repeats=repeats, quick=quick, progress=live.say
+            net, threads=threads, repeats=repeats, quick=quick, progress=progress
         )
     if figure is not None:
         roofline(result, figure)
     if as_json:
         _print_json(result.to_json())
         return
-    _say(console, bench_text(result))
+    _print(console, bench_text(result))
     if profile:
-        _say(console, f"\n{profile_text(result)}")
+        _print(console, f"\n{profile_table(result.profile, threads=result.step.threads)}")
     if figure is not None:
-        _say(console, f"Roofline: {figure}")
+        _print(console, f"Roofline: {figure}")
 
 
 def _console(as_json: bool) -> Console:
-    """Where people read: standard error when standard output is for a program."""
+    """The console for people: standard error if standard output is JSON."""
     return Console(stderr=as_json, highlight=False)
 
 
 def _width(console: Console) -> int | None:
-    """Columns of the screen; None in a file or a pipe, where lines may be as long as they are."""
+    """Columns of the terminal; None in a file or a pipe, which have no width."""
     return console.width if console.is_terminal else None
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

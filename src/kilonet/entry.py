@@ -1,4 +1,4 @@
-"""From the shell to a command and back: streams, signals, exit codes, errors in one line."""
+"""The entry point of the command line: streams, signals, exit codes, one-line errors."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from kilonet.cli import app
 from kilonet.errors import KilonetError, StudyError, is_out_of_memory
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C: what shells expect, 128 + SIGINT."""
+"""The exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 _STOPPED = {
-    "study": "stopped; finished epochs are kept, and the same command goes on",
-    "train": "stopped; finished epochs are kept, and the same command with --resume goes on",
+    "study": "stopped; finished epochs are kept, and the same command resumes",
+    "train": "stopped; finished epochs are kept; add --resume to the same command to continue",
 }
 
 
 def main() -> None:
     """Run the command line: exit code 0 (done), 1 (could not), 2 (wrong use) or 130 (Ctrl-C).
 
-    SIGTERM and SIGHUP, of a scheduler or a terminal that closes, end it as Ctrl-C does; the code
-    tells which, 128 + its number.
+    SIGTERM (from a scheduler) and SIGHUP (from a terminal that closes) end it as Ctrl-C does, with
+    the exit code 128 + the signal's number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by whoever began this: no file is to take its place
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  for as long as we live
+        if getattr(sys, name) is None:  # closed by the parent; no other file may take its number
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a console without × or → still gets the rest
-    seen: list[int] = []
+            stream.reconfigure(errors="replace")  # for a console without × or →
+    received: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
-        seen.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores one
+        # A signal that the parent ignores, as `nohup` does with SIGHUP, stays ignored.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, interrupt)
     code = run_command(sys.argv[1:])
     if code == INTERRUPTED:
-        # A second one has nothing left to end.
-        for number in (signal.SIGINT, *seen):
+        # Another one would interrupt the exit.
+        for number in (signal.SIGINT, *received):
             signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + seen[0] if code == INTERRUPTED and seen else code)
+    sys.exit(128 + received[0] if code == INTERRUPTED and received else code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -67,12 +68,12 @@ def run_command(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         message = error.format_message().rstrip(".")
         hint = f"; see '{context.command_path} --help'" if context is not None else ""
-        # "Did you mean …?" says what to do already.
+        # "Did you mean …?" already says what to do.
         return _fail(message + ("" if message.endswith("?") else hint), 2)
-    except KeyboardInterrupt:  # a second one, while the first was seen to
+    except KeyboardInterrupt:  # a second one, while the first is handled
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader went away, as `head` does; there is nobody left to tell.
+        # The reader has ended, as `head` does; nobody reads a message.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -83,7 +84,7 @@ def run_command(arguments: list[str]) -> int:
         full = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
         if not isinstance(error, OSError) or error.errno not in full:
             raise
-        # Files have errors of their own; this is what is printed.
+        # Errors of files are StorageErrors; this one is of standard output.
         return _fail(f"standard output: cannot be written: {error.strerror}", 1)
     if code == INTERRUPTED:
         return _fail(_STOPPED.get(arguments[0], "stopped"), INTERRUPTED)
@@ -91,7 +92,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    with suppress(OSError):  # a terminal that is gone, a full disk: the code tells it too
+    with suppress(OSError):  # a closed terminal, a full disk: the exit code remains
         print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
     return code
 

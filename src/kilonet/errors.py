@@ -1,20 +1,20 @@
-"""Every error that kilonet raises on purpose, and the exit code each gives the command line.
+"""The exceptions of kilonet, and their exit codes on the command line.
 
 ::
 
-    KilonetError            exit 1   could not do it
-    ├── SpecError           exit 2   what the user stated is wrong: a key, a value, a file of them
-    │   └── NetError                 a network that cannot be: the layer, its text, the shapes
-    ├── UsageError          exit 2   the call itself is wrong: an unknown name, clashing options
-    ├── BudgetError         exit 1   the network is over the parameters it may have
-    ├── DataError           exit 1   a data set that cannot be read, or does not fit the network
-    ├── EngineError         exit 1   no engine can train this here
-    │   └── DivergenceError          the loss is no longer a number
-    ├── StoreError          exit 1   a run folder that cannot be read or written
-    └── StudyError          exit 1   runs of a study that failed; the others are finished
+    KilonetError            exit 1   the base class
+    ├── SpecError           exit 2   an invalid spec: a key, a value, a file
+    │   └── NetError                 a network that cannot be built
+    ├── UsageError          exit 2   a wrong call: an unknown name, contradictory options
+    ├── BudgetError         exit 1   a network or a training over the study's budget
+    ├── DataError           exit 1   a data set that cannot be read or does not fit the network
+    ├── EngineError         exit 1   no engine can train the network here
+    │   └── DivergenceError          the loss is no longer finite
+    ├── StorageError        exit 1   a run folder that cannot be read or written
+    └── StudyError          exit 1   runs of a study failed; the others are finished
 
-A message is one line: what is wrong, where, and what to do. Anything else that escapes is a
-bug in kilonet and keeps its traceback.
+A message is one line: what is wrong, where, and what to do. Any other exception is a bug in kilonet
+and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
 
 
 class KilonetError(Exception):
-    """The root: catch this to catch all that kilonet raises on purpose."""
+    """Base class of kilonet's exceptions."""
 
     exit_code: ClassVar[int] = 1
 
 
 class SpecError(KilonetError):
-    """What the user stated is wrong: an unknown key, a value out of range, a malformed file."""
+    """An invalid spec: an unknown key, a value out of range, a malformed file."""
 
     exit_code: ClassVar[int] = 2
 
 
 class NetError(SpecError):
-    """A network that cannot be built; names the layer's number, its text and the shapes."""
+    """A network that cannot be built; names the layer's number, text and shapes."""
 
 
 class UsageError(KilonetError):
-    """The call is wrong: a name that is not known, options that contradict each other."""
+    """A wrong call: an unknown name, or options that contradict each other."""
 
     exit_code: ClassVar[int] = 2
 
 
 class BudgetError(KilonetError):
-    """The network has more parameters than the study's budget allows."""
+    """A network or a training exceeds the study's budget."""
 
 
 class DataError(KilonetError):
-    """A data set that cannot be read, is damaged, or does not fit the network."""
+    """A data set cannot be read, is damaged, or does not fit the network."""
 
 
 class EngineError(KilonetError):
@@ -65,15 +65,15 @@ class DivergenceError(EngineError):
     """The training diverged: its loss is no longer a finite number."""
 
 
-class StoreError(KilonetError):
-    """A run folder that cannot be read, written, or resumed."""
+class StorageError(KilonetError):
+    """A run folder cannot be read, written or resumed."""
 
 
 class StudyError(KilonetError):
     """Runs of a study failed; the others are finished.
 
     Attributes:
-        failures: each prints as its own line.
+        failures: ``str`` of each is a line.
     """
 
     def __init__(self, failures: Iterable[object]) -> None:
@@ -82,17 +82,18 @@ class StudyError(KilonetError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, as Python, the system or the linker of a library tells it."""
+    """Whether an exception means that memory ran out: Python's, the system's or the linker's."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    told = str(error) if isinstance(error, ImportError | OSError) else ""
-    return "failed to map segment" in told or "Cannot allocate memory" in told
+    # The dynamic linker's errors have no code, only text.
+    text = str(error) if isinstance(error, ImportError | OSError) else ""
+    return "failed to map segment" in text or "Cannot allocate memory" in text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error line for an unknown ``word``: the nearest known one, else all of them."""
+    """The end of a message about an unknown ``word``: the nearest known one, else all."""
     known = sorted(known)
     nearest = difflib.get_close_matches(word, known, n=1)
     if nearest:

@@ -1,8 +1,8 @@
 """Random numbers as pure functions of (seed, purpose, epoch, index).
 
-Nothing in kilonet draws from a shared stream. A draw names what it is for, and the counter-based
-generator Philox4x32-10 turns that name into bits, so the order of work, the number of threads and
-a restart change nothing. Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
+There is no shared stream. The counter-based generator Philox4x32-10 computes each draw from its
+seed, purpose, epoch and index, so the order of work, the number of threads and a restart change
+nothing. Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 as 1, 2, 3", SC 2011; the bits equal those of the authors' Random123.
 
 The layout of the counter, which the native engine shares:
@@ -11,8 +11,8 @@ The layout of the counter, which the native engine shares:
 word    holds
 ======  ==========================================================
 0       index: the image, or the element of a tensor
-1       epoch, or step where the draw is made once a step
-2       block: which draw of several (a transform, a layer, a name)
+1       epoch, or the step for draws that are made every step
+2       block: one of several draws (a transform, a layer, a name)
 3       purpose
 ======  ==========================================================
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-# Their words stay in a core's cache: a quarter of the time of 60,000 at once.
+# These fit a core's cache: a quarter of the time of 60,000 at once.
 _COUNTERS_AT_ONCE = 2**14
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
 
 MAX_SEED = 2**63 - 1
-"""Seeds are 0 to this: what a TOML integer holds."""
+"""The largest seed, and the largest TOML integer."""
 
 
 class Purpose(IntEnum):
-    """What a draw is for: the last word of the counter, so that no two purposes share bits."""
+    """The purpose of a draw: the last word of the counter, so that purposes share no bits."""
 
     INITIAL_WEIGHTS = 1
     SHUFFLE = 2
@@ -70,7 +70,7 @@ def philox4x32(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint32]:
 
 
 def _philox(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint64]:
-    # Words are kept in uint64 so that a product of two 32-bit words is whole.
+    # In uint64, which holds the product of two 32-bit words.
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
     k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
     for _ in range(_ROUNDS):
@@ -93,9 +93,9 @@ def random_words(
     Args:
         index: (...) integers, 0 to 2³² − 1.
         seed: 0 to ``MAX_SEED``.
-        purpose: what the draw is for.
-        epoch: the epoch, or the step where draws are made once a step.
-        block: which of several draws for the same index.
+        purpose: of the draw.
+        epoch: the epoch, or the step for draws that are made every step.
+        block: one of several draws for the same index.
 
     Returns:
         (..., 4) uint32.
@@ -121,7 +121,7 @@ def permutation(count: int, *, seed: int, purpose: Purpose, epoch: int = 0) -> N
     """A random order of 0 … count − 1: (count,) int64, sorted by 64 random bits each."""
     words = random_words(np.arange(count), seed=seed, purpose=purpose, epoch=epoch)
     keys = words[:, 0].astype(np.uint64) << _WORD | words[:, 1]
-    # NumPy's unstable sort is some five times quicker, and the same where no two keys are equal.
+    # NumPy's unstable sort is five times as fast, and gives the same unless two keys are equal.
     order = np.argsort(keys)
     ordered = keys[order]
     if (ordered[1:] == ordered[:-1]).any():

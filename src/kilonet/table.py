@@ -1,4 +1,4 @@
-"""One table, shown three ways: plain text as the notebook's PrettyTable, Markdown, HTML."""
+"""A table as plain text in PrettyTable's layout, as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from textwrap import wrap
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells as they will be read; ``print`` shows text, a notebook shows HTML.
+    """A table of text cells; ``print`` shows text, a notebook shows HTML.
 
     Attributes:
         columns: the headings.
         rows: each as long as ``columns``.
-        left: indices of the columns that are text and so set left; numbers stand right.
-        title: a line above, or "".
+        left: indices of the left-aligned columns, which have text; others are right-aligned.
+        title: a line above the table, or "".
     """
 
     columns: tuple[str, ...]
@@ -33,9 +33,10 @@ class Table:
         return self._text(tuple([heading] for heading in self.columns))
 
     def to_text(self, *, width: int) -> str:
-        """As ``str``; where that is wider than ``width``, with headings on two lines.
+        """As ``str``; if that is wider than ``width``, with headings on two lines.
 
-        If it then fits only without spaces and a frame, without them. Cells are never broken.
+        If it is then still too wide, and fits without padding and frame, without them. Cells are
+        never broken.
         """
         text = str(self)
         if _width(text) <= width:
@@ -46,14 +47,14 @@ class Table:
         return tight if self.rows and _width(tight) <= width < _width(text) else text
 
     def _text(self, headings: tuple[list[str], ...], *, tight: bool = False) -> str:
-        """As PrettyTable sets it: headings centred, each a list of lines."""
+        """In PrettyTable's layout, with centered headings, each a list of lines."""
         left, middle, right = ("", "|", "") if tight else ("| ", " | ", " |")
         heights = range(max(map(len, headings)))
         head = [tuple(h[i] if i < len(h) else "" for h in headings) for i in heights]
         widths = [max(map(len, cells)) for cells in zip(*head, *self.rows, strict=True)]
         crossings = ["+" * len(side.strip()) for side in (left, middle, right)]
-        beside = 0 if tight else 2
-        rule = crossings[1].join("-" * (width + beside) for width in widths)
+        padding = 0 if tight else 2
+        rule = crossings[1].join("-" * (width + padding) for width in widths)
         rule = crossings[0] + rule + crossings[2]
 
         def line(cells: tuple[str, ...], *, heading: bool = False) -> str:
@@ -72,7 +73,7 @@ class Table:
         return "\n".join([*title, rule, *top, rule, *map(line, self.rows), rule])
 
     def to_markdown(self) -> str:
-        """A GitHub-flavoured Markdown table; the title, if any, is the caller's to place."""
+        """A GitHub-flavored Markdown table, without the title."""
 
         def line(cells: list[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -81,7 +82,7 @@ class Table:
         return "\n".join(line(list(cells)) for cells in (self.columns, marks, *self.rows))
 
     def to_html(self) -> str:
-        """A ``<table>`` with scoped headings; every cell escaped."""
+        """A ``<table>`` with scoped headings and escaped cells."""
 
         def cell(tag: str, text: str, i: int) -> str:
             side = "left" if i in self.left else "right"
@@ -105,7 +106,7 @@ def _width(text: str) -> int:
 
 
 def _in_two_lines(heading: str, cells: Sequence[str]) -> list[str]:
-    """The heading broken at a space, no narrower than its column's cells need."""
+    """The heading broken at a space, not narrower than its column's cells."""
     widths = range(max(map(len, cells), default=1), len(heading) + 1)
     broken = (wrap(heading, width, break_long_words=False) for width in widths)
     return next((lines for lines in broken if len(lines) <= 2), [heading])

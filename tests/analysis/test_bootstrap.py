@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kilonet.analysis.bootstrap import studentised_bootstrap
+from kilonet.analysis.bootstrap import studentized_bootstrap
 
 SEEDS = [99.23, 99.31, 99.18, 99.27, 99.25]
 UNEVEN = [99.20, 99.21, 99.22, 99.19, 99.20, 99.21, 99.18, 99.22, 99.20, 98.60]
@@ -27,18 +27,18 @@ def test_ends_are_those_of_other_draws(values: list[float]) -> None:
     t = (resamples.mean(axis=1) - x.mean()) / errors
     expected = x.mean() - np.quantile(t, [0.975, 0.025]) * sd / math.sqrt(n)
     width = expected[1] - expected[0]
-    assert studentised_bootstrap(values) == pytest.approx(expected, abs=0.04 * width)
+    assert studentized_bootstrap(values) == pytest.approx(expected, abs=0.04 * width)
 
 
 def test_it_leaves_the_range_of_three_values() -> None:
-    low, high = studentised_bootstrap(SEEDS[:3])
+    low, high = studentized_bootstrap(SEEDS[:3])
     assert low < min(SEEDS[:3])
     assert high > max(SEEDS[:3])
 
 
 def test_other_levels() -> None:
-    low, high = studentised_bootstrap(SEEDS, confidence=0.99)
-    inner_low, inner_high = studentised_bootstrap(SEEDS, confidence=0.9)
+    low, high = studentized_bootstrap(SEEDS, confidence=0.99)
+    inner_low, inner_high = studentized_bootstrap(SEEDS, confidence=0.9)
     assert low < inner_low < inner_high < high
 
 
@@ -53,15 +53,15 @@ def test_it_moves_and_stretches_with_the_values(values, scale, shift, random) ->
     assume(len(set(values)) > 1)
     shuffled = list(values)
     random.shuffle(shuffled)
-    assert studentised_bootstrap(shuffled) == studentised_bootstrap(values)
-    low, high = studentised_bootstrap(values)
-    found = studentised_bootstrap([scale * value + shift for value in values])
+    assert studentized_bootstrap(shuffled) == studentized_bootstrap(values)
+    low, high = studentized_bootstrap(values)
+    found = studentized_bootstrap([scale * value + shift for value in values])
     tolerance = 1e-6 * (scale * (high - low) + 1)
     assert found == pytest.approx((scale * low + shift, scale * high + shift), abs=tolerance)
 
 
 def test_what_cannot_be_drawn_from() -> None:
     with pytest.raises(ValueError, match="at least 3"):
-        studentised_bootstrap([99.1, 99.2])
+        studentized_bootstrap([99.1, 99.2])
     with pytest.raises(ValueError, match="no spread"):
-        studentised_bootstrap([99.1] * 4)
+        studentized_bootstrap([99.1] * 4)

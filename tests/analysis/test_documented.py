@@ -1,13 +1,16 @@
-"""docs/statistics.md names every statistic of the JSON, and its examples are what the code says."""
+"""The documents name every threshold and statistic, and their examples are what the code says."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from kilonet.analysis import analyse, compare, correct, describe
+import kilonet.analysis
+from kilonet.analysis import analyze, compare, correct, describe
 from kilonet.analysis.bootstrap import RESAMPLES
+from kilonet.analysis.descriptive import AGREE_WITHIN
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     POWER,
@@ -15,11 +18,11 @@ from kilonet.analysis.power import (
     detectable_difference,
     seeds_needed,
 )
-from kilonet.analysis.statistics import AGREE_WITHIN
-from kilonet.report.records import study_json
+from kilonet.report.json.records import study_json
 from ladders import TEST_IMAGES, seeded_result
 
-PAGE = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "statistics.md").read_text("utf-8")
 FLAT = " ".join(PAGE.split())
 
 
@@ -28,14 +31,14 @@ def row(start: str) -> list[float]:
     return [float(cell) for cell in line.split("|")[2:-1]]
 
 
-FIRST, LAST = row("rung 1, batch"), row("rung 4, step")
+FIRST, LAST = row("stage 1, batch"), row("stage 4, step")
 
 
 def test_every_statistic_is_named() -> None:
     result = seeded_result(seeds=3)
-    data = study_json(result, analyse(result, test_images=TEST_IMAGES))
-    step = data["steps"][3]
-    told_elsewhere = {
+    data = study_json(result, analyze(result, test_images=TEST_IMAGES))
+    stage = data["stages"][3]
+    elsewhere = {
         "number",
         "name",
         "target",
@@ -44,15 +47,16 @@ def test_every_statistic_is_named() -> None:
         "seeds",
         "findings",
         "next",
+        "suggestions",
         "best_train_accuracy",
         "mean_last_five",
     }
-    differences = step["effect"]["final"].keys() - {"pairs"}
-    for key in {*step, *differences, *step["best"], *data["sensitivity"]} - told_elsewhere:
+    differences = stage["effect"]["final"].keys() - {"pairs"}
+    for key in {*stage, *differences, *stage["best"], *data["sensitivity"]} - elsewhere:
         assert f"`{key}`" in PAGE, key
 
 
-def test_the_examples_of_one_rung() -> None:
+def test_the_examples_of_one_stage() -> None:
     found = describe(LAST)
     assert f"mean {found.mean:.3f}, standard deviation {found.sd:.3f}" in FLAT
     assert found.ci95 is not None
@@ -64,7 +68,7 @@ def test_the_examples_of_one_rung() -> None:
     assert f"{RESAMPLES:,} draws" in FLAT
 
 
-def test_the_examples_of_two_rungs() -> None:
+def test_the_examples_of_two_stages() -> None:
     found = compare(dict(enumerate(FIRST)), dict(enumerate(LAST)))
     shown = ", ".join(f"{d:+.2f}" for d in found.differences[:-1])
     assert f"{shown} and {found.differences[-1]:+.2f}" in FLAT
@@ -76,7 +80,7 @@ def test_the_examples_of_two_rungs() -> None:
 
 def test_how_many_seeds() -> None:
     # The bundled study's pooled spread, to the digits that the page has.
-    assert "0.098 points over its three steps at a binomial error of 0.082" in FLAT
+    assert "0.098 points over its three changes at a binomial error of 0.082" in FLAT
     assert pytest.approx(0.098 / 0.082, abs=0.01) == PAIRED_SD_IN_BINOMIAL_ERRORS
     seen = detectable_difference(sd=0.0979, n=5, level=0.01)
     assert (
@@ -84,3 +88,12 @@ def test_how_many_seeds() -> None:
         in FLAT
     )
     assert f"points would take {seeds_needed(WANTED, sd=0.0979, level=0.01)}:" in FLAT
+
+
+def test_every_threshold_is_documented() -> None:
+    page = (DOCS / "analysis.md").read_text("utf-8")
+    of_statistics = {"bootstrap", "descriptive", "differences", "power", "conclusions", "words"}
+    for file in Path(str(kilonet.analysis.__file__)).parent.glob("*.py"):
+        names = re.findall(r"^([A-Z][A-Z_]+) = ", file.read_text("utf-8"), re.MULTILINE)
+        for name in () if file.stem in of_statistics else names:
+            assert f"`{name}`" in page, f"{file.name}: {name}"

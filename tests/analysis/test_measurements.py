@@ -7,16 +7,16 @@ import pytest
 from scipy.stats import linregress
 
 from kilonet.analysis import measure
-from kilonet.record import EpochRow
 from kilonet.spec import load_study
+from kilonet.storage.record import EpochRow
 from ladders import DROPOUT, TEST_IMAGES, made_record, made_rows, typed_rows
 
-RUNG = load_study("mnist-8k").rungs[0]
+STAGE = load_study("mnist-8k").stages[0]
 
 
 def measured(*runs: tuple[EpochRow, ...], images: int = TEST_IMAGES):
-    records = [made_record(RUNG, rows, seed=seed) for seed, rows in enumerate(runs, start=1)]
-    return measure(records, test_images=images)
+    records = [made_record(STAGE, rows, seed=seed) for seed, rows in enumerate(runs, start=1)]
+    return measure(records, images=images)
 
 
 def residual_sd(values: np.ndarray) -> float:
@@ -31,34 +31,34 @@ def test_the_notebooks_table() -> None:
     train = np.array([row.train_accuracy for row in rows])
     found = measured(rows)
     assert (found.seeds, found.epochs, found.window) == (1, 15, 5)
-    assert found.test == pytest.approx(test[-5:].mean())
-    assert found.train == pytest.approx(train[-5:].mean())
+    assert found.accuracy == pytest.approx(test[-5:].mean())
+    assert found.train_accuracy == pytest.approx(train[-5:].mean())
     assert found.gap == pytest.approx((train - test)[-5:].mean())
-    assert (found.low, found.high) == (99.07, 99.26)
+    assert found.range == pytest.approx(99.26 - 99.07)
     assert found.movement == pytest.approx(residual_sd(test[-5:]))
-    assert found.second_half_gap == pytest.approx((train - test)[-10:].mean())
-    assert found.second_half_movement == pytest.approx(residual_sd(test[-10:]))
-    assert found.test_change is not None
-    assert found.test_change.value == pytest.approx(test[-5:].mean() - test[-10:-5].mean())
+    assert found.both_gap == pytest.approx((train - test)[-10:].mean())
+    assert found.both_movement == pytest.approx(residual_sd(test[-10:]))
+    assert found.accuracy_change is not None
+    assert found.accuracy_change.value == pytest.approx(test[-5:].mean() - test[-10:-5].mean())
     error = np.sqrt((test[-5:].var(ddof=1) + test[-10:-5].var(ddof=1)) / 5)
-    assert found.test_change.error == pytest.approx(error)
-    assert found.gap_share == pytest.approx(found.gap / (100 - found.test))
+    assert found.accuracy_change.error == pytest.approx(error)
+    assert found.gap_share == pytest.approx(found.gap / (100 - found.accuracy))
 
 
 def test_seeds_are_averaged_and_their_spread_is_no_movement() -> None:
-    # Two runs that lie still, 1 point apart: nothing moves.
+    # Two runs that stay level, 1 point apart: nothing moves.
     found = measured(made_rows([98.0] * 10), made_rows([99.0] * 10))
-    assert found.test == pytest.approx(98.5)
+    assert found.accuracy == pytest.approx(98.5)
     assert found.movement == 0.0
-    assert found.test_change is not None
-    assert (found.test_change.value, found.test_change.error) == (0.0, 0.0)
+    assert found.accuracy_change is not None
+    assert (found.accuracy_change.value, found.accuracy_change.error) == (0.0, 0.0)
 
 
 def test_a_straight_climb_is_no_movement() -> None:
     found = measured(made_rows([98.0 + 0.1 * epoch for epoch in range(10)]))
     assert found.movement == pytest.approx(0.0, abs=1e-6)
-    assert found.test_change is not None
-    assert found.test_change.value == pytest.approx(0.5)
+    assert found.accuracy_change is not None
+    assert found.accuracy_change.value == pytest.approx(0.5)
 
 
 def test_the_rise_of_the_last_window() -> None:
@@ -88,9 +88,9 @@ def test_the_largest_fall_of_the_last_window() -> None:
     assert measured(made_rows([98.0])).fall == 0.0
 
 
-@pytest.mark.parametrize(("epochs", "second_half"), [(1, 1), (3, 3), (5, 5), (6, 6), (15, 10)])
-def test_the_second_part_of_the_training(epochs: int, second_half: int) -> None:
-    assert measured(made_rows([98.0] * epochs)).second_half == second_half
+@pytest.mark.parametrize(("epochs", "both_windows"), [(1, 1), (3, 3), (5, 5), (6, 6), (15, 10)])
+def test_both_windows(epochs: int, both_windows: int) -> None:
+    assert measured(made_rows([98.0] * epochs)).both_windows == both_windows
 
 
 def test_losses_are_the_mean_of_the_seeds() -> None:
@@ -100,14 +100,14 @@ def test_losses_are_the_mean_of_the_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "window", "told"), [(1, 1, False), (2, 2, False), (3, 3, False), (6, 3, True)]
+    ("epochs", "window", "compared"), [(1, 1, False), (2, 2, False), (3, 3, False), (6, 3, True)]
 )
-def test_short_runs(epochs: int, window: int, told: bool) -> None:
+def test_short_runs(epochs: int, window: int, compared: bool) -> None:
     found = measured(made_rows([98.0] * epochs))
     assert found.window == window
     assert (found.movement is not None) == (window >= 3)
-    assert (found.test_change is not None) == told
-    assert (found.gap_change is not None) == told
+    assert (found.accuracy_change is not None) == compared
+    assert (found.gap_change is not None) == compared
     assert (found.rise is not None) == (window >= 3)
 
 
@@ -115,7 +115,7 @@ def test_short_runs(epochs: int, window: int, told: bool) -> None:
 def test_windows_never_overlap(epochs: int) -> None:
     found = measured(made_rows([98.0] * epochs))
     assert 1 <= found.window <= 5
-    assert found.test_change is None or 2 * found.window <= epochs
+    assert found.accuracy_change is None or 2 * found.window <= epochs
 
 
 def test_what_is_material() -> None:
@@ -126,6 +126,6 @@ def test_what_is_material() -> None:
 
 def test_nothing_to_measure() -> None:
     with pytest.raises(ValueError, match="nothing to measure"):
-        measure([], test_images=10)
+        measure([], images=10)
     with pytest.raises(ValueError, match="nothing to measure"):
         measured(())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 
 import pytest
 
-from kilonet.analysis import RungAnalysis, Suggestion, analyse
-from kilonet.record import EpochRow
-from kilonet.spec import Run, Rung, Study, load_study
+from kilonet.analysis import Kind, StageAnalysis, Suggestion, Verdict, analyze
+from kilonet.spec import ResolvedStage, Run, Study, load_study
+from kilonet.storage.record import EpochRow
 from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
 
 STUDY = load_study("mnist-8k")
@@ -28,7 +29,7 @@ HISTORIES = {
 
 RUNS = {
     "bare": {"net.block": ["conv", "relu"]},
-    "first rung": {"net.block": ["conv", "relu", "batchnorm"]},
+    "first stage": {"net.block": ["conv", "relu", "batchnorm"]},
     "dropout": {"net.block": ["conv", "relu", "batchnorm", "dropout 0.01"]},
     "everything": {
         "net.block": ["conv", "relu", "batchnorm", "dropout 0.1"],
@@ -58,29 +59,29 @@ BUDGETS = {
 def study_with(run: dict[str, object], budget: dict[str, int]) -> Study:
     data = STUDY.to_dict()
     data["budget"] = budget
-    data["step"] = [{"name": "The rung", "change": run}]
+    data["stage"] = [{"name": "The stage", "change": run}]
     return Study.from_dict(data)
 
 
-def analysed(study: Study, rows: tuple[EpochRow, ...]) -> RungAnalysis:
-    return analyse(made_result(study, [[rows]]), test_images=TEST_IMAGES).rungs[0]
+def analyzed(study: Study, rows: tuple[EpochRow, ...]) -> StageAnalysis:
+    return analyze(made_result(study, [[rows]]), test_images=TEST_IMAGES).stages[0]
 
 
-def cases() -> Iterator[tuple[Study, Rung, RungAnalysis]]:
+def cases() -> Iterator[tuple[Study, ResolvedStage, StageAnalysis]]:
     for run in RUNS.values():
         for budget in BUDGETS.values():
             study = study_with(run, budget)
             for rows in HISTORIES.values():
-                yield study, study.rungs[0], analysed(study, rows)
+                yield study, study.stages[0], analyzed(study, rows)
 
 
 @pytest.fixture(scope="module")
-def all_cases() -> list[tuple[Study, Rung, RungAnalysis]]:
+def all_cases() -> list[tuple[Study, ResolvedStage, StageAnalysis]]:
     return list(cases())
 
 
-def titles(rung: RungAnalysis) -> list[str]:
-    return [suggestion.title for suggestion in rung.next_steps]
+def titles(stage: StageAnalysis) -> list[str]:
+    return [suggestion.title for suggestion in stage.suggestions]
 
 
 def pasted(suggestion: Suggestion) -> dict[str, object]:
@@ -90,38 +91,38 @@ def pasted(suggestion: Suggestion) -> dict[str, object]:
 
 
 def test_every_line_applies_changes_the_run_and_keeps_the_budget(
-    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+    all_cases: list[tuple[Study, ResolvedStage, StageAnalysis]],
 ) -> None:
     seen = 0
-    for study, rung, analysis in all_cases:
-        for suggestion in analysis.next_steps:
-            changed = rung.run.replace(pasted(suggestion))
-            assert changed == rung.run.replace(suggestion.change)
+    for study, stage, analysis in all_cases:
+        for suggestion in analysis.suggestions:
+            changed = stage.run.replace(pasted(suggestion))
+            assert changed == stage.run.replace(suggestion.change)
             assert (changed.net.nodes, changed.data, changed.train) != (
-                rung.run.net.nodes,
-                rung.run.data,
-                rung.run.train,
+                stage.run.net.nodes,
+                stage.run.data,
+                stage.run.train,
             )
             parameters = sum(map(prod, changed.net.parameters.values()))
             assert parameters <= (study.budget.parameters or parameters)
             assert changed.train.epochs <= (study.budget.epochs or changed.train.epochs)
-            assert changed.net.classes == rung.run.net.classes
+            assert changed.net.num_classes == stage.run.net.num_classes
             seen += 1
     assert seen > 200
 
 
-def test_each_line_works_as_a_rung_of_the_study(
-    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+def test_each_line_works_as_a_stage_of_the_study(
+    all_cases: list[tuple[Study, ResolvedStage, StageAnalysis]],
 ) -> None:
     for study, _, analysis in all_cases[::5]:
-        for suggestion in analysis.next_steps:
+        for suggestion in analysis.suggestions:
             data = study.to_dict()
-            data["step"].append({"name": suggestion.title, "change": pasted(suggestion)})
-            assert len(Study.from_dict(data).rungs) == 2
+            data["stage"].append({"name": suggestion.title, "change": pasted(suggestion)})
+            assert len(Study.from_dict(data).stages) == 2
 
 
-def test_what_a_rung_has_is_not_suggested_again(
-    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+def test_what_a_stage_has_is_not_suggested_again(
+    all_cases: list[tuple[Study, ResolvedStage, StageAnalysis]],
 ) -> None:
     def kinds(run: Run) -> set[str]:
         words = {str(member).split()[0] for member in run.net.block if member is not None}
@@ -131,77 +132,71 @@ def test_what_a_rung_has_is_not_suggested_again(
         words |= {"smoothing"} if run.train.label_smoothing else set()
         return words | {run.train.schedule.name}
 
-    for _, rung, analysis in all_cases:
-        for suggestion in analysis.next_steps:
-            changed = rung.run.replace(suggestion.change)
-            more, less = kinds(changed) - kinds(rung.run), kinds(rung.run) - kinds(changed)
-            resized = changed.net.layers != rung.run.net.layers
-            longer = changed.train.epochs > rung.run.train.epochs
+    for _, stage, analysis in all_cases:
+        for suggestion in analysis.suggestions:
+            changed = stage.run.replace(suggestion.change)
+            more, less = kinds(changed) - kinds(stage.run), kinds(stage.run) - kinds(changed)
+            resized = changed.net.layers != stage.run.net.layers
+            longer = changed.train.epochs > stage.run.train.epochs
             assert more or less or resized or longer, suggestion
 
 
-def test_each_suggestion_comes_once(all_cases: list[tuple[Study, Rung, RungAnalysis]]) -> None:
+def test_each_suggestion_comes_once(
+    all_cases: list[tuple[Study, ResolvedStage, StageAnalysis]],
+) -> None:
     for _, _, analysis in all_cases:
-        lines = [suggestion.line for suggestion in analysis.next_steps]
+        lines = [suggestion.line for suggestion in analysis.suggestions]
         assert len(lines) == len(set(lines))
-        assert all(suggestion.reason for suggestion in analysis.next_steps)
+        assert all(suggestion.reason for suggestion in analysis.suggestions)
 
 
 @pytest.mark.parametrize(
     ("history", "p"), [("over-fits a little", 0.01), ("over-fits strongly", 0.05)]
 )
 def test_overfitting_asks_for_dropout_first(history: str, p: float) -> None:
-    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
-    first = analysed(study, HISTORIES[history]).next_steps[0]
+    study = study_with(RUNS["first stage"], BUDGETS["the notebook's"])
+    first = analyzed(study, HISTORIES[history]).suggestions[0]
     assert first.change == {"net.block": ["conv", "relu", "batchnorm", f"dropout {p}"]}
-
-
-def test_strong_overfitting_asks_for_smooth_labels_too() -> None:
-    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
-    for history, offered in (("over-fits a little", False), ("over-fits strongly", True)):
-        steps = analysed(study, HISTORIES[history]).next_steps
-        changes = [step.change for step in steps if step.title == "Label smoothing"]
-        assert changes == ([{"train.label_smoothing": 0.1}] if offered else [])
 
 
 def test_then_for_augmentation() -> None:
     study = study_with(RUNS["dropout"], BUDGETS["the notebook's"])
-    first, second, *_ = analysed(study, HISTORIES["over-fits a little"]).next_steps
+    first, second, *_ = analyzed(study, HISTORIES["over-fits a little"]).suggestions
     assert first.change == {"data.augment": [{"name": "rotation", "degrees": 7}]}
     assert second.change == {"data.augment": [{"name": "crop", "padding": 2}]}
 
 
 def test_augmentation_is_added_to_what_there_is() -> None:
     run = {**RUNS["dropout"], "data.augment": [{"name": "rotation", "degrees": 3, "fill": 1}]}
-    first = analysed(study_with(run, {}), HISTORIES["over-fits a little"]).next_steps[0]
+    first = analyzed(study_with(run, {}), HISTORIES["over-fits a little"]).suggestions[0]
     names = [
-        entry.name for entry in study_with(run, {}).rungs[0].run.replace(first.change).data.augment
+        entry.name for entry in study_with(run, {}).stages[0].run.replace(first.change).data.augment
     ]
     assert names == ["rotation", "crop"]
     assert "resample" not in first.line
 
 
 def test_underfitting_takes_the_brakes_off_and_widens() -> None:
-    rung = analysed(study_with(RUNS["dropout"], BUDGETS["ample"]), HISTORIES["underfits"])
-    assert titles(rung)[:2] == ["Without dropout", "2 times as wide"]
-    assert not any("dropout in every" in title for title in titles(rung))
-    bare = analysed(study_with(RUNS["bare"], BUDGETS["ample"]), HISTORIES["underfits"])
-    assert titles(bare)[0] == "Batch normalisation in every block"
+    stage = analyzed(study_with(RUNS["dropout"], BUDGETS["ample"]), HISTORIES["underfits"])
+    assert titles(stage)[:2] == ["Without dropout", "2 times as wide"]
+    assert not any("dropout in every" in title for title in titles(stage))
+    bare = analyzed(study_with(RUNS["bare"], BUDGETS["ample"]), HISTORIES["underfits"])
+    assert titles(bare)[0] == "Batch normalization in every block"
 
 
-def test_what_underfits_is_not_regularised() -> None:
-    study = study_with(RUNS["first rung"], BUDGETS["ample"])
-    rung = analysed(study, made_rows([60.0] * 15, train=80.0))
-    verdicts = {found.kind: found.verdict for found in rung.findings}
-    assert (verdicts["fit"], verdicts["gap"]) == ("underfits", "overfits")
-    assert not any("dropout" in title or "Rotate" in title for title in titles(rung))
+def test_what_underfits_is_not_regularized() -> None:
+    study = study_with(RUNS["first stage"], BUDGETS["ample"])
+    stage = analyzed(study, made_rows([60.0] * 15, train=80.0))
+    verdicts = {found.kind: found.verdict for found in stage.findings}
+    assert (verdicts[Kind.FIT], verdicts[Kind.GAP]) == (Verdict.UNDERFITS, Verdict.OVERFITS)
+    assert not any("dropout" in title or "Rotate" in title for title in titles(stage))
 
 
 def test_nothing_wider_than_the_budget() -> None:
-    rung = analysed(study_with(RUNS["dropout"], BUDGETS["the notebook's"]), HISTORIES["underfits"])
-    assert not any("as wide" in title for title in titles(rung))
+    stage = analyzed(study_with(RUNS["dropout"], BUDGETS["the notebook's"]), HISTORIES["underfits"])
+    assert not any("as wide" in title for title in titles(stage))
     # 1.25 times as wide needs 8,000 · 1.25² and a little: the largest factor that fits is taken.
-    some = analysed(study_with(RUNS["dropout"], {"parameters": 13_000}), HISTORIES["underfits"])
+    some = analyzed(study_with(RUNS["dropout"], {"parameters": 13_000}), HISTORIES["underfits"])
     assert "1.25 times as wide" in titles(some)
 
 
@@ -216,8 +211,8 @@ def test_nothing_wider_than_the_budget() -> None:
 )
 def test_the_classifier_is_never_widened(layers: list[str], wider: list[str]) -> None:
     study = study_with({"net.layers": layers}, BUDGETS["none"])
-    rung = analysed(study, HISTORIES["underfits"])
-    change = next(s.change for s in rung.next_steps if s.title == "2 times as wide")
+    stage = analyzed(study, HISTORIES["underfits"])
+    change = next(s.change for s in stage.suggestions if s.title == "2 times as wide")
     expected = [old if new == "=" else new for old, new in zip(layers, wider, strict=True)]
     assert change == {"net.layers": expected}
 
@@ -225,29 +220,29 @@ def test_the_classifier_is_never_widened(layers: list[str], wider: list[str]) ->
 @pytest.mark.parametrize(("classes", "offered"), [(10, True), (12, False)])
 def test_what_changes_the_classes_is_never_suggested(classes: int, offered: bool) -> None:
     data = STUDY.to_dict()
-    data["step"] = [
+    data["stage"] = [
         {"name": "First", "change": {"net.layers": [f"conv {classes} bare", "gap"]}},
         {"name": "Other", "change": {"net.layers": ["conv 4", "conv 10 bare", "gap"]}},
     ]
     good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
     bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
     result = made_result(Study.from_dict(data), [good, bad])
-    rung = analyse(result, test_images=TEST_IMAGES).rungs[1]
-    assert ("Take this step back" in titles(rung)) == offered
+    stage = analyze(result, test_images=TEST_IMAGES).stages[1]
+    assert ("Take this change back" in titles(stage)) == offered
 
 
 def test_a_faster_start_is_the_last_resort(
-    all_cases: list[tuple[Study, Rung, RungAnalysis]],
+    all_cases: list[tuple[Study, ResolvedStage, StageAnalysis]],
 ) -> None:
-    for study, rung, analysis in all_cases:
+    for study, stage, analysis in all_cases:
         assert "One-cycle schedule" not in titles(analysis)[:-1]
-        trend = next(found.verdict for found in analysis.findings if found.kind == "trend")
+        trend = next(found.verdict for found in analysis.findings if found.kind is Kind.TREND)
         limit = study.budget.epochs
-        if trend == "improving" and (limit is None or rung.run.train.epochs < limit):
+        if trend is Verdict.IMPROVING and (limit is None or stage.run.train.epochs < limit):
             assert "One-cycle schedule" not in titles(analysis)
-    spent = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
+    spent = study_with(RUNS["first stage"], BUDGETS["the notebook's"])
     for history in ("improves", "no gap"):
-        assert titles(analysed(spent, HISTORIES[history]))[-1] == "One-cycle schedule"
+        assert titles(analyzed(spent, HISTORIES[history]))[-1] == "One-cycle schedule"
 
 
 @pytest.mark.parametrize(
@@ -260,102 +255,124 @@ def test_a_faster_start_is_the_last_resort(
     ],
 )
 def test_a_faster_start_is_no_wild_one(optimizer: dict[str, object], peak: float) -> None:
-    study = study_with({**RUNS["first rung"], "train.optimizer": optimizer}, {})
-    last = analysed(study, HISTORIES["no gap"]).next_steps[-1]
+    study = study_with({**RUNS["first stage"], "train.optimizer": optimizer}, {})
+    last = analyzed(study, HISTORIES["no gap"]).suggestions[-1]
     assert last.title == "One-cycle schedule"
     assert last.change["train.schedule"]["max_lr"] == pytest.approx(peak)
 
 
 def test_improving_asks_for_epochs_where_there_are_any() -> None:
     rows = HISTORIES["improves"]
-    spent = analysed(study_with(RUNS["first rung"], BUDGETS["the notebook's"]), rows)
+    spent = analyzed(study_with(RUNS["first stage"], BUDGETS["the notebook's"]), rows)
     assert not any(title.startswith("Train for") for title in titles(spent))
-    ample = analysed(study_with(RUNS["first rung"], BUDGETS["ample"]), rows)
+    ample = analyzed(study_with(RUNS["first stage"], BUDGETS["ample"]), rows)
     # It underfits and improves: going on comes before any other change.
     assert titles(ample)[0] == "Train for 23 epochs"
-    nearly = analysed(study_with(RUNS["first rung"], {"epochs": 17}), rows)
+    nearly = analyzed(study_with(RUNS["first stage"], {"epochs": 17}), rows)
     assert "Train for 17 epochs" in titles(nearly)
 
 
 def test_fluctuation_asks_for_a_scheduler() -> None:
-    study = study_with(RUNS["first rung"], BUDGETS["the notebook's"])
-    rung = analysed(study, HISTORIES["fluctuates"])
-    assert rung.next_steps[0].change == {
+    study = study_with(RUNS["first stage"], BUDGETS["the notebook's"])
+    stage = analyzed(study, HISTORIES["fluctuates"])
+    assert stage.suggestions[0].change == {
         "train.schedule": {"name": "step", "step_size": 10, "gamma": 0.1}
     }
-    scheduled = study_with({**RUNS["first rung"], "train.schedule": "cosine"}, {})
-    assert titles(analysed(scheduled, HISTORIES["fluctuates"]))[0] == "Average the weights"
+    scheduled = study_with({**RUNS["first stage"], "train.schedule": "cosine"}, {})
+    assert titles(analyzed(scheduled, HISTORIES["fluctuates"]))[0] == "Average the weights"
 
 
 def test_nothing_to_do_once_the_target_is_reached() -> None:
-    study = study_with(RUNS["first rung"], {})
-    assert analysed(study, made_rows([99.5] * 15, train=99.9)).next_steps == ()
+    study = study_with(RUNS["first stage"], {})
+    assert analyzed(study, made_rows([99.5] * 15, train=99.9)).suggestions == ()
 
 
-def test_a_step_that_hurt_is_taken_back() -> None:
+def test_a_change_that_is_worse_is_taken_back() -> None:
     data = STUDY.to_dict()
-    data["step"] = [
+    data["stage"] = [
         {"name": "First", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
         {"name": "Too fast", "change": {"train.optimizer.lr": 1.0, "data.augment": []}},
     ]
     study = Study.from_dict(data)
     good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
     bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
-    rung = analyse(made_result(study, [good, bad]), test_images=TEST_IMAGES).rungs[1]
-    back = rung.next_steps[0]
-    assert back.title == "Take this step back"
+    stage = analyze(made_result(study, [good, bad]), test_images=TEST_IMAGES).stages[1]
+    back = stage.suggestions[0]
+    assert back.title == "Take this change back"
     assert "0.99 points" in back.reason
-    restored = study.rungs[1].run.replace(pasted(back))
-    assert restored == study.rungs[0].run
-
-
-@pytest.mark.parametrize(("level", "offered"), [(98.6, True), (98.9, False)])
-def test_a_regulariser_that_a_network_underfits_with_is_taken_back(
-    level: float, offered: bool
-) -> None:
-    """One seed shows no effect; but the network underfitted before, and still does, or does not."""
-    study = Study.from_dict(
-        study_with(RUNS["first rung"], {}).to_dict()
-        | {"step": [{"name": name, "change": RUNS[name]} for name in ("first rung", "dropout")]}
-    )
-    before, after = made_rows([98.6] * 10, train=98.7), made_rows([level] * 10, train=level)
-    rung = analyse(made_result(study, [[before], [after]]), test_images=TEST_IMAGES).rungs[1]
-    assert any(found.verdict == "added to what underfits" for found in rung.findings)
-    assert ("Take this step back" in titles(rung)[:1]) == offered
-    if offered:
-        back = rung.next_steps[0]
-        assert back.change == RUNS["first rung"]
-        assert back.reason == "it added a regulariser to a network that underfitted and still does"
-        # The same change by another name comes once.
-        assert "Without dropout" not in titles(rung)
+    restored = study.stages[1].run.replace(pasted(back))
+    assert restored == study.stages[0].run
 
 
 @pytest.mark.parametrize(
     ("change", "back"),
     [
-        # What was left out before can be left out again, if TOML has a word for it …
+        # What was left out before can be left out again, if TOML can state it …
         (
             {"train.average": {"name": "ema"}, "data.validation": 0.1},
             {"train.average": "none", "data.validation": 0},
         ),
-        # … and where it has none, half a step is not offered as the whole.
+        # … and where it has none, half a change is not offered as the whole.
         ({"data.mean": [0.9], "data.validation": 0.1}, None),
     ],
 )
-def test_a_step_is_taken_back_whole_or_not_at_all(
+def test_a_change_is_taken_back_whole_or_not_at_all(
     change: dict[str, object], back: dict[str, object] | None
 ) -> None:
-    base = study_with(RUNS["first rung"], {}).to_dict() | {"seeds": 3}
+    base = study_with(RUNS["first stage"], {}).to_dict() | {"seeds": 3}
     base["data"].pop("mean", None)
-    steps = [base["step"][0], {"name": "Second", "target": "", "change": change}]
-    study = Study.from_dict(base | {"step": steps})
+    stages = [base["stage"][0], {"name": "Second", "target": "", "change": change}]
+    study = Study.from_dict(base | {"stage": stages})
     good = [made_rows([99.0 + seed / 100] * 10) for seed in range(3)]
     bad = [made_rows([98.0 + seed / 50] * 10) for seed in range(3)]
-    rung = analyse(made_result(study, [good, bad]), test_images=TEST_IMAGES).rungs[1]
-    offered = [step.change for step in rung.next_steps if step.title == "Take this step back"]
+    stage = analyze(made_result(study, [good, bad]), test_images=TEST_IMAGES).stages[1]
+    back_title = "Take this change back"
+    offered = [each.change for each in stage.suggestions if each.title == back_title]
     assert offered == ([] if back is None else [back])
 
 
 def test_one_seed_takes_nothing_back() -> None:
-    for rung in analyse(notebook_result(), test_images=TEST_IMAGES).rungs:
-        assert "Take this step back" not in titles(rung)
+    for stage in analyze(notebook_result(), test_images=TEST_IMAGES).stages:
+        assert "Take this change back" not in titles(stage)
+
+
+def ladder(*changes: dict[str, object]) -> Study:
+    data = STUDY.to_dict()
+    data["stage"] = [{"name": f"{i}", "change": change} for i, change in enumerate(changes, 1)]
+    return Study.from_dict(data)
+
+
+def last_stage(study: Study, *histories: list[tuple[EpochRow, ...]]) -> StageAnalysis:
+    return analyze(made_result(study, histories), test_images=TEST_IMAGES).stages[-1]
+
+
+def seeds(level: float, *, train: float, spread: float = 0.01) -> list[tuple[EpochRow, ...]]:
+    return [made_rows([level + spread * seed] * 15, train=train) for seed in range(3)]
+
+
+def test_what_the_ladder_has_measured_or_plans_is_not_suggested() -> None:
+    """Dropout was tried and taken back, and the network still over-fits a little."""
+    plain, dropout = RUNS["first stage"], RUNS["dropout"]
+    good, bad = seeds(99.0, train=99.3), seeds(98.8, train=99.0, spread=0.02)
+    first = "A little dropout in every block"
+    assert titles(last_stage(ladder(plain), good))[0] == first
+    # As the next stage, as one that has run, and as a later one.
+    assert first not in titles(last_stage(ladder(plain, dropout), good))
+    assert first not in titles(last_stage(ladder(plain, dropout, plain), good, bad, good))
+    rotation = {"data.augment": [{"name": "rotation", "degrees": 7}]}
+    again = ladder(plain, rotation, {"data.augment": [], **dropout})
+    assert first not in titles(last_stage(again, good))
+    assert titles(last_stage(again, good))[0].startswith("Shift")
+
+
+def test_an_effect_against_another_stage_takes_nothing_back() -> None:
+    """Of an unfinished study, stage 3 is compared with stage 1: its change is not all of that."""
+    study = ladder(RUNS["first stage"], {"train.label_smoothing": 0.1}, RUNS["dropout"])
+    good, bad = seeds(99.0, train=99.1), seeds(98.8, train=98.9, spread=0.02)
+    whole = made_result(study, [good, good, bad])
+    part = replace(whole, stages=(whole.stages[0], whole.stages[2]))
+    for result, against, offered in ((whole, 2, True), (part, 1, False)):
+        last = analyze(result, test_images=TEST_IMAGES).stages[-1]
+        assert last.effect is not None
+        assert (last.effect.against, last.effect.final.verdict) == (against, Verdict.WORSE)
+        assert ("Take this change back" in titles(last)) == offered

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kilonet.bench.measure import LOGITS_TOLERANCE, log_softmax, stalled
+from kilonet.bench.measure import LOGITS_TOLERANCE, log_softmax, loss_problem
 from kilonet.bench.native import EngineSteps
-from kilonet.data import Dataset
-from kilonet.run import Images
+from kilonet.data import Dataset, RunData
 from kilonet.spec import load_run
 
 pytest.importorskip("jax")
@@ -38,13 +37,13 @@ def test_equal_weights_give_equal_logits_and_steps_train(mnist: Dataset, net: di
 
     run = load_run("interim")
     run = run if net is None else run.replace({"net": net})
-    images = Images.of(run, mnist)
+    images = RunData.of(run, mnist)
     native = EngineSteps(run, images, engine="native", threads=1)
     for _ in range(3):
         native.step()
-    contender = JaxSteps(run, images)
-    contender.load_weights(native.engine.weights())
+    jax_steps = JaxSteps(run, images)
+    jax_steps.load_weights(native.engine.weights())
     digits = images.test_images[:200]
-    expected, found = log_softmax(native.logits(digits)), log_softmax(contender.logits(digits))
+    expected, found = log_softmax(native.logits(digits)), log_softmax(jax_steps.logits(digits))
     assert np.linalg.norm(found - expected) <= LOGITS_TOLERANCE * np.linalg.norm(expected)
-    assert stalled([contender.step() for _ in range(16)]) is None
+    assert loss_problem([jax_steps.step() for _ in range(16)]) is None

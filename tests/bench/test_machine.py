@@ -1,4 +1,4 @@
-"""The machine's ceilings: each call does the work that it says, on every instruction set."""
+"""The machine's limits: each call does the work that it counts, on every instruction set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_flop_and_bytes_that_are_counted_were_done(isa: str, threads: int) -
     rounds, count, sweeps = 100_000, 1 << 16, 20
     began = time.perf_counter()
     rate = machine.multiply_adds(rounds)
-    # The clock inside stops before the one outside.
+    # The clock inside runs for less time than the one outside.
     assert rate * (time.perf_counter() - began) >= threads * rounds * 12 * 2 * WIDTHS[isa]
     began = time.perf_counter()
     rate = machine.bandwidth(count, sweeps)

@@ -1,4 +1,4 @@
-"""A bench run: what is checked before it is timed, and what happens where something is missing."""
+"""The benchmark: verification before timing, and missing frameworks."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def without_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_frameworks")
 def test_without_pytorch(small_net: str) -> None:
-    told: list[str] = []
-    result = bench(small_net, threads=1, repeats=1, quick=True, progress=told.append)
+    lines: list[str] = []
+    result = bench(small_net, threads=1, repeats=1, quick=True, progress=lines.append)
     assert result.skipped == ["PyTorch: not installed", "JAX: not installed"]
     assert list(result.step.timings) == [NATIVE]
     assert len(result.steps) == 1
@@ -48,28 +48,28 @@ def test_without_pytorch(small_net: str) -> None:
         ("linear1", "input gradient"),
         ("linear1", "weight gradient"),
     }
-    assert "timing steps" in told
+    assert "timing steps" in lines
 
 
-def test_what_fails_its_check_gets_no_time(small_net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kilonet.bench import torch as contenders
+def test_what_fails_its_check_is_not_timed(small_net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kilonet.bench import torch as bench_torch
 
-    class Wrong(contenders.TorchSteps):
+    class Wrong(bench_torch.TorchSteps):
         def logits(self, images):
             return super().logits(images) * 1.001
 
-    class Stalled(contenders.TorchSteps):
+    class Constant(bench_torch.TorchSteps):
         def step(self):
             return 2.0
 
-    class Broken(contenders.TorchSteps):
+    class Broken(bench_torch.TorchSteps):
         def __init__(self, *arguments, **options):
             raise RuntimeError("no\ncompiler")
 
-    kinds = {"eager": contenders.TorchSteps, "a": Wrong, "b": Stalled, "c": Broken}
-    monkeypatch.setattr(contenders, "VARIANTS", tuple(kinds))
+    kinds = {"eager": bench_torch.TorchSteps, "a": Wrong, "b": Constant, "c": Broken}
+    monkeypatch.setattr(bench_torch, "VARIANTS", tuple(kinds))
     monkeypatch.setattr(
-        contenders,
+        bench_torch,
         "TorchSteps",
         lambda run, images, *, variant: kinds[variant](run, images, variant=variant),
     )
@@ -89,16 +89,16 @@ def test_agreement_and_learning() -> None:
     # log(e^(1 - 2) + 1) = log 1.3679 by hand.
     assert expected[0] == pytest.approx([-1.3132617, -0.3132617])
     assert measure.log_softmax(expected.astype(np.float32)) == pytest.approx(expected, abs=1e-6)
-    assert measure.disagreement(expected, expected) is None
-    assert "differ" in (measure.disagreement(expected, expected * 1.0001) or "")
-    assert "(2, 1)" in (measure.disagreement(expected, expected[:, :1]) or "")
-    assert measure.stalled([2.3, 2.0, 1.5, 1.0]) is None
-    assert measure.stalled([2.3, 1.0, 1.0, 2.4]) is not None
-    assert measure.stalled([2.3, 1.0, 1.0, float("nan")]) is not None
+    assert measure.logits_problem(expected, expected) is None
+    assert "differ" in (measure.logits_problem(expected, expected * 1.0001) or "")
+    assert "(2, 1)" in (measure.logits_problem(expected, expected[:, :1]) or "")
+    assert measure.loss_problem([2.3, 2.0, 1.5, 1.0]) is None
+    assert measure.loss_problem([2.3, 1.0, 1.0, 2.4]) is not None
+    assert measure.loss_problem([2.3, 1.0, 1.0, float("nan")]) is not None
 
 
 def test_a_network_that_does_not_take_mnist(tmp_path: Path) -> None:
-    path = tmp_path / "colour.toml"
+    path = tmp_path / "color.toml"
     path.write_text(SMALL.replace("[1, 28, 28]", "[3, 28, 28]"))
     with pytest.raises(DataError, match="3"):
         bench(str(path), threads=1, repeats=1, quick=True)

@@ -1,4 +1,4 @@
-"""Peak memory, of this process and of one that trains."""
+"""Peak memory of a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kilonet.bench.memory import peak_memory
 from kilonet.errors import EngineError
 from kilonet.spec import Run, load_run, to_toml
 
-# In a process of its own: this one's peak may be far above what it holds now.
+# In its own process, as this one's peak may be far above its present memory.
 FILL = """
 import numpy as np
 from kilonet.bench.memory import own_peak
@@ -41,7 +41,7 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path) -> None:
 def test_a_training_run_is_measured_on_its_own(tmp_path: Path, small_run: Run) -> None:
     file = tmp_path / "run.toml"
     file.write_text(to_toml(small_run))
-    # More than the child needs; as its parent's it must not be counted.
+    # The parent's memory, more than the child needs, must not be counted.
     filled = np.ones(600_000_000, dtype=np.uint8)
     peak = peak_memory("native", run_file=file, threads=1)
     assert len(filled)

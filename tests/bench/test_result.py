@@ -14,14 +14,14 @@ def timing(*seconds: float) -> Timing:
 
 
 def made(*, torch: bool) -> BenchResult:
-    rivals = {
+    baselines = {
         "PyTorch eager": timing(0.030, 0.040, 0.026),
         "PyTorch compile": timing(0.5, 0.5, 0.5),
     }
     timings = {NATIVE: timing(0.002, 0.004, 0.002), "JAX jit": timing(0.001, 0.001, 0.001)}
     epoch = {NATIVE: timing(2.0, 1.0)}
     if torch:
-        timings |= rivals
+        timings |= baselines
         epoch[NOTEBOOK] = timing(20.0, 30.0)
     return BenchResult(
         net="interim",
@@ -33,12 +33,12 @@ def made(*, torch: bool) -> BenchResult:
             Comparison(
                 threads=2,
                 timings=timings,
-                rivals=tuple(rivals) if torch else (),
+                baselines=tuple(baselines) if torch else (),
                 ceiling=600.0,
                 flop=6e8,
             )
         ],
-        epoch=Comparison(threads=2, timings=epoch, rivals=(NOTEBOOK,) if torch else ()),
+        epoch=Comparison(threads=2, timings=epoch, baselines=(NOTEBOOK,) if torch else ()),
         memory=Memory(
             native=Peak(bytes=100_000_000, worker_bytes=0),
             notebook=Peak(bytes=500_000_000, worker_bytes=200_000_000) if torch else None,
@@ -54,8 +54,8 @@ def test_json_has_the_designs_keys() -> None:
     assert step["native_ms"] == pytest.approx(2.0)
     assert step["torch_ms"] == pytest.approx(30.0)
     assert step["torch_variant"] == "PyTorch eager"
-    assert step["contenders"]["PyTorch eager"]["turns"] == 3
-    # Turn by turn: 15, 10 and 13.
+    assert step["implementations"]["PyTorch eager"]["rounds"] == 3
+    # By round: 15, 10 and 13.
     assert (step["ratio_low"], step["ratio"], step["ratio_high"]) == pytest.approx((10, 13, 15))
     # 0.6 GFLOP in 2 ms are 300 GFLOP/s of 600.
     assert step["share_of_ceiling"] == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""Turns, medians and ratios, against arithmetic by hand."""
+"""Rounds, medians and ratios, against arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ def test_medians_and_quartiles() -> None:
     assert Timing(rounds=((1.0,), (4.0,))).quartiles == (1.0, 4.0)
 
 
-def test_a_ratio_is_taken_turn_by_turn() -> None:
-    # The second turn was slow for both; the ratio of the overall medians would be 2.5.
+def test_a_ratio_is_of_each_round() -> None:
+    # The second round was slow for both; the ratio of the overall medians would be 2.5.
     own = Timing(rounds=((1.0,), (10.0,), (2.0, 2.0, 90.0)))
     other = Timing(rounds=((3.0,), (50.0,), (8.0,)))
     ratio = own.ratio_of(other)
     assert (ratio.low, ratio.median, ratio.high) == (3.0, 4.0, 5.0)
 
 
-def test_ratios_need_the_same_turns() -> None:
+def test_ratios_need_the_same_rounds() -> None:
     with pytest.raises(ValueError, match="zip"):
         Timing(rounds=((1.0,),)).ratio_of(Timing(rounds=((1.0,), (2.0,))))
 
 
-def test_contenders_take_turns() -> None:
+def test_calls_alternate() -> None:
     calls: list[str] = []
-    contenders = {name: (lambda name=name: calls.append(name)) for name in "ab"}
-    timings = interleave(contenders, repeats=2)
+    named = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    timings = interleave(named, repeats=2)
     assert calls == ["a", "b", "a", "b"]
-    assert [len(turn) for turn in timings["a"].rounds] == [1, 1]
+    assert [len(one) for one in timings["a"].rounds] == [1, 1]
     assert all(seconds > 0 for seconds in timings["b"].calls)
 
 
-def test_a_turn_of_short_calls_has_one_that_is_not_timed() -> None:
+def test_a_round_of_short_calls_begins_with_an_untimed_one() -> None:
     calls: list[int] = []
-    told: list[str] = []
+    ended: list[str] = []
     timings = interleave(
-        {"a": lambda: calls.append(1)}, repeats=3, turn_seconds=1e-4, after_turn=told.append
+        {"a": lambda: calls.append(1)}, repeats=3, round_seconds=1e-4, after_round=ended.append
     )
     assert len(calls) == len(timings["a"].calls) + 3
-    assert told == ["a", "a", "a"]
+    assert ended == ["a", "a", "a"]
 
 
-def test_after_long_calls_nothing_is_left_untimed() -> None:
+def test_long_calls_have_no_untimed_one_after_the_first() -> None:
     calls: list[int] = []
 
     def long() -> None:
         calls.append(1)
         time.sleep(2e-3)
 
-    timings = interleave({"a": long}, repeats=3, turn_seconds=1e-3)
+    timings = interleave({"a": long}, repeats=3, round_seconds=1e-3)
     assert len(timings["a"].calls) == 3
     assert len(calls) == 4

@@ -1,4 +1,4 @@
-"""PyTorch's side of the benchmark is the notebook's network, and it trains it."""
+"""The benchmark's PyTorch implementation: the notebook's network and training."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from kilonet.bench.measure import LOGITS_TOLERANCE, log_softmax, stalled
+from kilonet.bench.measure import LOGITS_TOLERANCE, log_softmax, loss_problem
 from kilonet.bench.native import EngineSteps
 from kilonet.bench.torch import Digits, TorchSteps, notebook_net, plain_model
-from kilonet.data import Dataset
-from kilonet.run import Images
+from kilonet.data import Dataset, RunData
 from kilonet.spec import Net, load_run
 
 
 @pytest.fixture(scope="module")
-def images(mnist: Dataset) -> Images:
-    return Images.of(load_run("interim"), mnist)
+def images(mnist: Dataset) -> RunData:
+    return RunData.of(load_run("interim"), mnist)
 
 
 def test_the_notebooks_network_has_the_bundled_ones_parameters() -> None:
@@ -27,7 +26,7 @@ def test_the_notebooks_network_has_the_bundled_ones_parameters() -> None:
 
 
 @pytest.mark.parametrize("variant", ["eager", "channels_last"])
-def test_equal_weights_give_equal_logits(images: Images, variant: str) -> None:
+def test_equal_weights_give_equal_logits(images: RunData, variant: str) -> None:
     run = load_run("interim")
     native = EngineSteps(run, images, engine="native", threads=1)
     plain = TorchSteps(run, images, variant=variant)
@@ -40,10 +39,10 @@ def test_equal_weights_give_equal_logits(images: Images, variant: str) -> None:
     assert np.argmax(expected, axis=1).tolist() == plain.evaluation(digits)().tolist()
 
 
-def test_steps_train(images: Images) -> None:
+def test_steps_train(images: RunData) -> None:
     run = load_run("interim").replace({"train.batch_size": 32})
     plain = TorchSteps(run, images, variant="eager")
-    assert stalled([float(plain.step()) for _ in range(16)]) is None
+    assert loss_problem([float(plain.step()) for _ in range(16)]) is None
 
 
 def test_other_networks_are_built_from_their_spec() -> None:
@@ -53,14 +52,14 @@ def test_other_networks_are_built_from_their_spec() -> None:
     assert torch.allclose(model(torch.randn(3, 1, 28, 28)).exp().sum(dim=1), torch.ones(3))
 
 
-def test_weights_of_another_network_are_refused(images: Images) -> None:
+def test_weights_of_another_network_are_refused(images: RunData) -> None:
     run = load_run("interim")
     plain = TorchSteps(run, images, variant="eager")
     with pytest.raises(ValueError, match="shape"):
         plain.load_weights({name: np.zeros(3) for name in plain._plain.state_dict()})
 
 
-def test_digits_are_rotated_for_training_alone(images: Images) -> None:
+def test_digits_are_rotated_for_training_alone(images: RunData) -> None:
     torch.manual_seed(0)
     train, test = Digits(images, train=True), Digits(images, train=False)
     assert (len(train), len(test)) == (60_000, 10_000)

@@ -1,4 +1,4 @@
-"""The report's intervals and verdicts hold what they promise: shown by simulation."""
+"""The coverage of the report's intervals and the error rate of its verdicts, by simulation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from file_modules import load
 from kilonet.analysis.power import power
 
-# Not under its own name: there is a package coverage.
+# Not by its own name: there is a package coverage.
 simulation = load("benchmarks/coverage.py", name="interval_coverage")
 
 MILD = [population for population in simulation.POPULATIONS if population.mild]
@@ -39,7 +39,7 @@ def test_truth_is_what_is_drawn() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("population", MILD, ids=lambda population: population.name)
 @pytest.mark.parametrize("seeds", simulation.SEEDS)
-def test_intervals_hold_the_truth(population, seeds: int) -> None:
+def test_intervals_contain_the_mean(population, seeds: int) -> None:
     found = simulation.coverage(population, seeds=seeds)
     assert 0.93 <= found.student <= 0.97
     assert 0.93 <= found.bootstrap <= 0.97
@@ -60,12 +60,12 @@ def test_a_long_tail_of_bad_seeds_costs_a_little(seeds: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", simulation.SEEDS)
-def test_ladders_without_effect_get_few_wrong_words(seeds: int) -> None:
+def test_ladders_without_effect_get_few_wrong_verdicts(seeds: int) -> None:
     found = simulation.ladders(seeds)
     # 5 % and three standard errors of a share of 2,000.
     assert found.corrected <= 0.05 + 3 * 0.0049
-    assert found.alone > 0.15
-    # The step is worth one standard deviation of the differences; 4 standard errors are 0.045.
+    assert found.uncorrected > 0.15
+    # The effect is one standard deviation of the differences; 4 standard errors are 0.045.
     assert found.t_test == pytest.approx(power(1.0, sd=1.0, n=seeds), abs=0.045)
     if found.sign_flip is not None:
         assert found.sign_flip == pytest.approx(found.t_test, abs=0.045)

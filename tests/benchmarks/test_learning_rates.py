@@ -12,21 +12,26 @@ import numpy as np
 import pytest
 
 from file_modules import load
+from kilonet.analysis import Verdict
 from kilonet.data import Dataset
-from kilonet.range_test import Suggestion
-from kilonet.record import RunRecord
 from kilonet.spec import graph, load_run, load_study
+from kilonet.storage.provenance import Provenance
+from kilonet.storage.record import RunRecord
+from kilonet.training.range_test import Suggestion
 from ladders import ENVIRONMENT, made_record, made_rows
 
 benchmark = load("benchmarks/learning_rates.py")
 finder = load("benchmarks/range_test.py", name="range_test_beside_rivals")
 
-RUNG = load_study("mnist-8k").rungs[0]
+STAGE = load_study("mnist-8k").stages[0]
 
 
 def made(test: list[float], *, train: list[float] | float = 99.0) -> RunRecord:
     environment = {**ENVIRONMENT, "data": {**ENVIRONMENT["data"], "test_images": 10_000}}
-    return replace(made_record(RUNG, made_rows(test, train=train)), environment=environment)
+    return replace(
+        made_record(STAGE, made_rows(test, train=train)),
+        provenance=Provenance.from_json(environment),
+    )
 
 
 def setting(name: str, networks: dict[str, Any]) -> Any:
@@ -46,10 +51,10 @@ def setting(name: str, networks: dict[str, Any]) -> Any:
 STILL = made([99.0] * 10)
 
 
-def trials(*accuracies: float, said: str = "") -> list:
+def trials(*accuracies: float, verdict: Verdict | None = None) -> list:
     return [
         benchmark.Trial(
-            record=STILL if accuracy else None, lr=10.0**i, accuracy=accuracy, verdict=said
+            record=STILL if accuracy else None, lr=10.0**i, accuracy=accuracy, verdict=verdict
         )
         for i, accuracy in enumerate(accuracies)
     ]
@@ -84,47 +89,49 @@ class TestTruth:
     def test_guessing(self, accuracy: float, guesses: bool) -> None:
         [_, high] = benchmark.truths(trials(96.0, accuracy), images=10_000)
         assert high.guesses is guesses
-        assert high.right == ({"too high", "stuck"} if guesses else {"too high"})
+        assert high.right == {Verdict.DIVERGING} | ({Verdict.STUCK} if guesses else set())
 
-    def test_right_of_a_good_rate_is_nothing(self) -> None:
-        assert benchmark.truths(trials(96.0), images=10_000)[0].right == {""}
-
-
-class TestVerdict:
-    def test_it_is_the_analysiss(self) -> None:
-        assert benchmark.verdict(STILL, target=99.4) == ""
-        assert benchmark.verdict(made([99.0, 97.0, *[99.0] * 8]), target=99.4) == "too high"
-
-    def test_the_target_decides_what_underfits(self) -> None:
-        climb = [90.0 + i / 2 for i in range(10)]
-        record = made(climb, train=climb)
-        rows = [replace(row, train_loss=2 - row.epoch / 10) for row in record.rows]
-        climbing = replace(record, rows=tuple(rows))
-        assert benchmark.verdict(climbing, target=99.4) == "too low"
-        assert benchmark.verdict(climbing, target=94.0) == ""
-
-    def test_a_run_is_told_by_its_last_epochs(self) -> None:
-        run = RUNG.run
-        found = benchmark.trial(run, made([90.0] * 12 + [96.0, 97.0, 98.0]), target=99.4)
-        assert (found.accuracy, found.lr) == (pytest.approx(97.0), 0.01)
-        ended = benchmark.trial(run, None, target=99.4)
-        assert (ended.verdict, ended.error) == ("no number", 100)
+    def test_no_verdict_is_right_of_a_good_rate(self) -> None:
+        assert benchmark.truths(trials(96.0), images=10_000)[0].right == set()
 
 
-def test_what_is_said_is_counted_by_what_is_true() -> None:
-    said = ["too low", "", "too high", "", "stuck", "too low", "no number"]
+def test_the_verdict_is_the_analysis() -> None:
+    assert benchmark.verdict(STILL) is None
+    assert benchmark.verdict(made([99.0] * 10, train=[98.0, 90.0] * 5)) is Verdict.DIVERGING
+
+
+def test_a_run_is_measured_by_its_last_epochs() -> None:
+    run = STAGE.run
+    found = benchmark.trial(run, made([90.0] * 12 + [96.0, 97.0, 98.0]))
+    assert (found.accuracy, found.lr) == (pytest.approx(97.0), 0.01)
+    ended = benchmark.trial(run, None)
+    assert (ended.verdict, ended.error) == (None, 100)
+
+
+def test_verdicts_are_counted_by_what_is_true() -> None:
+    verdicts = [
+        None,
+        Verdict.STUCK,
+        Verdict.DIVERGING,
+        None,
+        Verdict.STUCK,
+        Verdict.DIVERGING,
+        None,
+    ]
     grid = [
-        replace(trial, verdict=word)
-        for trial, word in zip(trials(85.0, 93.0, 96.0, 95.9, 10.0, 60.0, 0.0), said, strict=True)
+        replace(trial, verdict=verdict)
+        for trial, verdict in zip(
+            trials(85.0, 10.0, 96.0, 95.9, 10.0, 60.0, 0.0), verdicts, strict=True
+        )
     ]
     table = benchmark.summary_table(grid, benchmark.truths(grid, images=10_000))
     counted = {name: tuple(map(int, counts)) for name, *counts in table.rows}
     assert counted == {
-        "good": (2, 1, 1, 0),
-        "too low, clearly": (1, 1, 0, 0),
-        "too low, a little": (1, 0, 0, 1),
-        "too low, guessing": (0, 0, 0, 0),
-        "too high, clearly": (1, 0, 1, 0),
+        "good": (2, 0, 1, 1),
+        "too low, clearly": (1, 0, 0, 1),
+        "too low, a little": (0, 0, 0, 0),
+        "too low, guessing": (1, 1, 0, 0),
+        "too high, clearly": (1, 1, 0, 0),
         "too high, a little": (0, 0, 0, 0),
         "too high, guessing": (1, 1, 0, 0),
         "bad between good ones": (0, 0, 0, 0),
@@ -132,7 +139,7 @@ def test_what_is_said_is_counted_by_what_is_true() -> None:
 
 
 def test_no_network_is_the_one_that_was_fitted_on() -> None:
-    fitted = {load_run("interim").net.content_hash, RUNG.run.net.content_hash}
+    fitted = {load_run("interim").net.content_hash, STAGE.run.net.content_hash}
     settings = [setting(name, networks) for name, networks in benchmark.SETS.items()]
     nets = [s.run_at(place, 0.1).net for s in settings for place in s.places]
     assert len({net.content_hash for net in nets} | fitted) == len(nets) + 2
@@ -142,8 +149,8 @@ def test_no_network_is_the_one_that_was_fitted_on() -> None:
 def test_what_they_were_fitted_to_is_the_bundled_network_with_and_without_batch_norm() -> None:
     fitted = setting("fitted", benchmark.fitted_networks())
     normed, bare = (fitted.run_at(place, 0.01) for place in fitted.places)
-    assert normed.net == RUNG.run.net
-    assert normed.train == RUNG.run.train
+    assert normed.net == STAGE.run.net
+    assert normed.train == STAGE.run.train
     operations = [type(node.op).__name__ for node in graph.walk(bare.net.nodes)]
     assert "BatchNorm" not in operations
     assert bare.net.num_parameters < normed.net.num_parameters

@@ -1,4 +1,4 @@
-"""The benchmarks' own networks are what they claim to be, and both sides train them."""
+"""The networks and figures of the benchmarks versus_torch and scaling."""
 
 from __future__ import annotations
 

@@ -91,12 +91,12 @@ def test_a_quarter_turn_by_hand():
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 40),
     width=st.integers(1, 40),
-    colour=st.booleans(),
+    color=st.booleans(),
     stretch=st.sampled_from([0.1, 1.0, 3.0, 100.0, 1e4, 1e6]),
     straight=st.booleans(),
 )
-def test_any_matrix(resample, seed, height, width, colour, stretch, straight):
-    images = random_images(seed, 8, height, width, *[3] * colour)
+def test_any_matrix(resample, seed, height, width, color, stretch, straight):
+    images = random_images(seed, 8, height, width, *[3] * color)
     # Scaled up, the corners leave the range of 16.16 fixed point; straight, it is pure scaling.
     spread = [stretch, stretch, stretch * 20] * 2
     matrices = np.random.default_rng(seed).normal(size=(8, 6)) * spread
@@ -155,15 +155,15 @@ def composed(*, angle, translate, scale, shear, height, width):
     )
     along_y = np.array([[1, 0, 0], [-math.tan(slant_y), 1, 0], [0, 0, 1]])
     along_x = np.array([[1, -math.tan(slant_x), 0], [0, 1, 0], [0, 0, 1]])
-    centre = width * 0.5, height * 0.5
+    center = width * 0.5, height * 0.5
     return (
         move(*translate)
-        @ move(*centre)
+        @ move(*center)
         @ rotation
         @ np.diag([scale, scale, 1.0])
         @ along_y
         @ along_x
-        @ move(-centre[0], -centre[1])
+        @ move(-center[0], -center[1])
     )
 
 
@@ -200,7 +200,7 @@ def test_affine_matrices_are_inverse_to_the_composed_map(
         ({"translate": (0, -1)}, [[4, 5, 6], [7, 8, 9], [0, 0, 0]]),
         ({"degrees": 90.0}, [[7, 4, 1], [8, 5, 2], [9, 6, 3]]),
         ({"scale": 3.0}, [[5, 5, 5], [5, 5, 5], [5, 5, 5]]),
-        # The row above the centre moves right by its distance, 1: x' = x − tan 45° · y.
+        # The row above the center moves right by its distance, 1: x' = x − tan 45° · y.
         ({"shear": (45.0, 0.0)}, [[0, 1, 2], [4, 5, 6], [8, 9, 0]]),
         ({"shear": (0.0, 45.0)}, [[0, 2, 6], [1, 5, 9], [4, 8, 0]]),
     ],

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 
 from kilonet.data import augment as module
-from kilonet.data.augment import augment, normalise
+from kilonet.data.augment import augment, normalize
 from kilonet.errors import DataError, SpecError
 from kilonet.randomness import Purpose, random_uniform
 from kilonet.spec.data import Affine, ColorJitter, Crop, Data, Erasing, Rotation
@@ -47,7 +47,7 @@ def augmented(images, index, *augmentations, seed=11, epoch=2):
     return augment(images, index, augmentations=augmentations, seed=seed, epoch=epoch)
 
 
-@pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "rgb"])
+@pytest.mark.parametrize("color", [(), (3,)], ids=["gray", "rgb"])
 class TestPurity:
     @settings(max_examples=40, deadline=None)
     @given(
@@ -56,15 +56,15 @@ class TestPurity:
         chosen=st.lists(st.integers(0, 11), min_size=1, max_size=12),
         augmentations=st.lists(st.sampled_from(EVERY), min_size=1, max_size=4),
     )
-    def test_an_image_does_not_see_its_batch(self, colour, seed, epoch, chosen, augmentations):
-        images, index = random_images(0, 12, 14, 11, *colour), random_index(0, 12)
+    def test_an_image_does_not_see_its_batch(self, color, seed, epoch, chosen, augmentations):
+        images, index = random_images(0, 12, 14, 11, *color), random_index(0, 12)
         stated = {"augmentations": augmentations, "seed": seed, "epoch": epoch}
         whole = augment(images, index, **stated)
         assert np.array_equal(augment(images[chosen], index[chosen], **stated), whole[chosen])
 
     @pytest.mark.parametrize("augmentation", EVERY, ids=lambda spec: spec.name)
-    def test_seed_epoch_index_and_place_all_count(self, colour, augmentation):
-        images = np.repeat(random_images(1, 1, 20, 20, *colour), 40, axis=0)
+    def test_seed_epoch_index_and_place_all_count(self, color, augmentation):
+        images = np.repeat(random_images(1, 1, 20, 20, *color), 40, axis=0)
         index = np.arange(40)
         base = augmented(images, index, augmentation)
         assert np.array_equal(base, augmented(images, index, augmentation))
@@ -75,22 +75,22 @@ class TestPurity:
         assert np.array_equal(augmented(images, index, nothing), images)
         assert not np.array_equal(base, augmented(images, index, nothing, augmentation))
 
-    def test_parts_of_a_large_batch_join(self, colour, monkeypatch):
-        images, index = random_images(2, 30, 12, 12, *colour), random_index(2, 30)
+    def test_parts_of_a_large_batch_join(self, color, monkeypatch):
+        images, index = random_images(2, 30, 12, 12, *color), random_index(2, 30)
         whole = augmented(images, index, *EVERY)
         monkeypatch.setattr(module, "_VALUES_AT_ONCE", 7 * images[0].size)
         assert np.array_equal(augmented(images, index, *EVERY), whole)
 
-    def test_the_images_given_stay_as_they_are(self, colour):
-        images, index = random_images(3, 10, 12, 12, *colour), random_index(3, 10)
+    def test_the_images_given_stay_as_they_are(self, color):
+        images, index = random_images(3, 10, 12, 12, *color), random_index(3, 10)
         before = images.copy()
         images.flags.writeable = False
         augmented(images, index, *EVERY)
         assert np.array_equal(images, before)
         assert not np.shares_memory(augmented(images, index), images)
 
-    def test_no_images(self, colour):
-        nothing = np.empty((0, 8, 8, *colour), dtype=np.uint8)
+    def test_no_images(self, color):
+        nothing = np.empty((0, 8, 8, *color), dtype=np.uint8)
         assert augmented(nothing, np.empty(0, dtype=np.int64), *EVERY).shape == nothing.shape
 
 
@@ -120,7 +120,7 @@ class TestRotation:
             augmented(images, index, Rotation(degrees=7), epoch=epoch)
         angles = np.array(angles)
         assert stats.kstest(angles, stats.uniform(-7, 14).cdf).pvalue > 0.01
-        # Neither neighbours in the data set nor one image's epochs go together.
+        # Neither neighbors in the data set nor one image's epochs go together.
         assert abs(stats.pearsonr(angles[:-1], angles[1:]).statistic) < 0.03
         assert abs(stats.pearsonr(angles[:10_000], angles[10_000:]).statistic) < 0.03
 
@@ -167,18 +167,18 @@ class TestAffine:
         images, index = random_images(7, 30, 21, 21), random_index(7, 30)
         clockwise = augmented(images, index, Affine(degrees=(90, 90)))
         assert np.array_equal(clockwise, np.rot90(images, -1, axes=(1, 2)))
-        anticlockwise = augmented(images, index, Rotation(degrees=(90, 90)))
-        assert np.array_equal(anticlockwise, np.rot90(images, axes=(1, 2)))
+        counterclockwise = augmented(images, index, Rotation(degrees=(90, 90)))
+        assert np.array_equal(counterclockwise, np.rot90(images, axes=(1, 2)))
 
 
-@pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "rgb"])
-def test_crop(colour):
-    images, index = random_images(8, 300, 6, 9, *colour), random_index(8, 300)
+@pytest.mark.parametrize("color", [(), (3,)], ids=["gray", "rgb"])
+def test_crop(color):
+    images, index = random_images(8, 300, 6, 9, *color), random_index(8, 300)
     result = augmented(images, index, Crop(padding=2, fill=77))
     corners = set()
     for image, position, got in zip(images, index, result, strict=True):
         top, left = (math.floor(5 * uniform) for uniform in draw(position, 0)[:2])
-        padded = Image.new("RGB" if colour else "L", (13, 10), (77,) * 3 if colour else 77)
+        padded = Image.new("RGB" if color else "L", (13, 10), (77,) * 3 if color else 77)
         padded.paste(Image.fromarray(image), (2, 2))
         assert np.array_equal(got, np.asarray(padded.crop((left, top, left + 9, top + 6))))
         corners.add((top, left))
@@ -207,7 +207,7 @@ def pillow_jittered(image, position, jitter):
     return np.asarray(image)
 
 
-@pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "rgb"])
+@pytest.mark.parametrize("color", [(), (3,)], ids=["gray", "rgb"])
 @pytest.mark.parametrize(
     "jitter",
     [
@@ -219,8 +219,8 @@ def pillow_jittered(image, position, jitter):
     ],
     ids=["all", "brightness", "contrast-hue", "saturation-brightness", "none"],
 )
-def test_color_jitter_equals_pillow(jitter, colour):
-    images, index = random_images(9, 100, 7, 8, *colour), random_index(9, 100)
+def test_color_jitter_equals_pillow(jitter, color):
+    images, index = random_images(9, 100, 7, 8, *color), random_index(9, 100)
     result = augmented(images, index, jitter)
     for image, position, got in zip(images, index, result, strict=True):
         assert np.array_equal(got, pillow_jittered(Image.fromarray(image), position, jitter))
@@ -243,7 +243,7 @@ def erased_rectangle(position, erasing, *, height, width):
     return None
 
 
-@pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "rgb"])
+@pytest.mark.parametrize("color", [(), (3,)], ids=["gray", "rgb"])
 @pytest.mark.parametrize(
     ("erasing", "share"),
     [
@@ -257,8 +257,8 @@ def erased_rectangle(position, erasing, *, height, width):
     ],
     ids=["default", "always", "never", "large", "impossible"],
 )
-def test_erasing(erasing, share, colour):
-    images, index = random_images(10, 200, 12, 15, *colour), random_index(10, 200)
+def test_erasing(erasing, share, color):
+    images, index = random_images(10, 200, 12, 15, *color), random_index(10, 200)
     result = augmented(images, index, erasing)
     touched = 0
     for image, position, got in zip(images, index, result, strict=True):
@@ -272,7 +272,7 @@ def test_erasing(erasing, share, colour):
     assert touched / 200 == pytest.approx(share, abs=0.1 if 0 < share < 1 else 0)
 
 
-class TestNormalise:
+class TestNormalize:
     @pytest.mark.parametrize(
         ("shape", "mean", "std"),
         [
@@ -290,19 +290,19 @@ class TestNormalise:
         expected = scaled.sub(torch.tensor(mean)[:, None, None]).div(
             torch.tensor(std)[:, None, None]
         )
-        result = normalise(images, mean=mean, std=std)
+        result = normalize(images, mean=mean, std=std)
         assert result.dtype == np.float32
         assert result.flags.c_contiguous
         assert np.array_equal(result.view(np.uint32), expected.numpy().view(np.uint32))
 
     def test_by_hand(self):
         images = np.array([[[0, 255]]], dtype=np.uint8)
-        assert normalise(images, mean=(0.5,), std=(0.25,)).tolist() == [[[[-2.0, 2.0]]]]
+        assert normalize(images, mean=(0.5,), std=(0.25,)).tolist() == [[[[-2.0, 2.0]]]]
 
     @pytest.mark.parametrize(("mean", "std"), [((0.1, 0.2, 0.3), (1.0,)), ((0.1,), (1.0, 2.0))])
     def test_a_value_a_channel_or_one(self, mean, std):
         with pytest.raises(SpecError, match="for images of 1 channel; give 1") as caught:
-            normalise(np.zeros((1, 4, 4), dtype=np.uint8), mean=mean, std=std)
+            normalize(np.zeros((1, 4, 4), dtype=np.uint8), mean=mean, std=std)
         assert "\n" not in str(caught.value)
 
 

@@ -33,10 +33,10 @@ def random_images(seed, *shape):
     ),
     height=st.integers(1, 20),
     width=st.integers(1, 20),
-    colour=st.booleans(),
+    color=st.booleans(),
 )
-def test_enhance(adjust, enhance, seed, factors, height, width, colour):
-    images = random_images(seed, len(factors), height, width, *[3] * colour)
+def test_enhance(adjust, enhance, seed, factors, height, width, color):
+    images = random_images(seed, len(factors), height, width, *[3] * color)
     expected = [
         np.asarray(enhance(Image.fromarray(image)).enhance(factor))
         for image, factor in zip(images, factors, strict=True)
@@ -45,11 +45,11 @@ def test_enhance(adjust, enhance, seed, factors, height, width, colour):
 
 
 @pytest.mark.parametrize(("adjust", "enhance"), ENHANCE)
-def test_enhance_every_grey(adjust, enhance):
-    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+def test_enhance_every_gray(adjust, enhance):
+    gray = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     for factor in np.linspace(0, 3, 61):
-        expected = enhance(Image.fromarray(grey[0])).enhance(factor)
-        assert np.array_equal(adjust(grey, np.array([factor]))[0], np.asarray(expected))
+        expected = enhance(Image.fromarray(gray[0])).enhance(factor)
+        assert np.array_equal(adjust(gray, np.array([factor]))[0], np.asarray(expected))
 
 
 def hue_adjusted(image, turn):
@@ -73,7 +73,7 @@ def test_hue(seed, turns):
     assert np.array_equal(adjust_hue(images, np.array(turns)), np.stack(expected))
 
 
-def colours(*, red):
+def colors(*, red):
     """Every green and blue of one red: (256, 256, 3)."""
     green, blue = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
     return np.stack([np.full_like(green, red), green, blue], axis=-1).astype(np.uint8)
@@ -86,24 +86,24 @@ def colours(*, red):
         pytest.param(range(256), id="all", marks=pytest.mark.slow),
     ],
 )
-def test_hue_of_every_colour(reds):
+def test_hue_of_every_color(reds):
     for red in reds:
         turn = ((red * 37) % 256 - 128) / 256
-        image = colours(red=red)
+        image = colors(red=red)
         assert np.array_equal(
             adjust_hue(image[None], np.array([turn]))[0], hue_adjusted(image, turn)
         )
 
 
-def test_grey_images_have_no_hue_and_no_saturation():
-    grey = random_images(0, 3, 8, 8)
-    assert np.array_equal(adjust_hue(grey, np.full(3, 0.3)), grey)
-    assert np.array_equal(adjust_saturation(grey, np.full(3, 0.3)), grey)
+def test_gray_images_have_no_hue_and_no_saturation():
+    gray = random_images(0, 3, 8, 8)
+    assert np.array_equal(adjust_hue(gray, np.full(3, 0.3)), gray)
+    assert np.array_equal(adjust_saturation(gray, np.full(3, 0.3)), gray)
 
 
 def test_by_hand():
     image = np.array([[[[100, 0, 0], [0, 0, 0]]]], dtype=np.uint8)
-    # Half of 100; luma of (100, 0, 0) is 0.299 · 100, the mean grey 15; a third of a turn to green.
+    # Half of 100; luma of (100, 0, 0) is 0.299 · 100, the mean gray 15; a third of a turn to green.
     assert adjust_brightness(image, np.array([0.5]))[0, 0, 0].tolist() == [50, 0, 0]
     assert adjust_saturation(image, np.array([0.0]))[0, 0, 0].tolist() == [30, 30, 30]
     assert adjust_contrast(image, np.array([0.0]))[0, 0].tolist() == [[15] * 3] * 2

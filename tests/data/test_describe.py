@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kilonet.data.dataset import Dataset
-from kilonet.data.describe import describe, normalisation, pixel_statistics
+from kilonet.data.describe import describe, normalization, pixel_statistics
 from kilonet.errors import DataError
 
 
@@ -39,17 +39,17 @@ def test_statistics_by_hand():
     assert std == (0.5, 0.4, 0.0)
 
 
-def test_normalisation_rounds_to_four_decimals():
+def test_normalization_rounds_to_four_decimals():
     images = np.array([[[0, 0, 255]]], np.uint8)
     # mean 1/3, variance 1/3 · 2/3, deviation √2/3 = 0.47140…
-    assert normalisation(dataset_of(images)) == ((0.3333,), (0.4714,))
+    assert normalization(dataset_of(images)) == ((0.3333,), (0.4714,))
 
 
-def test_a_constant_channel_cannot_be_normalised():
+def test_a_constant_channel_cannot_be_normalized():
     images = np.zeros((2, 2, 2, 3), np.uint8)
     images[0, ..., 0] = images[0, ..., 2] = 9
-    with pytest.raises(DataError, match="d: channel 1 is the same in all training pixels"):
-        normalisation(dataset_of(images))
+    with pytest.raises(DataError, match="d: channel 1 has the same value in all training pixels"):
+        normalization(dataset_of(images))
 
 
 @pytest.fixture
@@ -79,15 +79,15 @@ def test_json(summary, arrays):
 def test_tables(summary):
     overview, balance, pixels, checksums = summary.tables()
     assert ("training images", "12 × 5 × 4") in overview.rows
-    assert ("licence", "not stated") in overview.rows
+    assert ("license", "not stated") in overview.rows
     assert balance.rows[0] == ("ant", "4", "33.33 %", "5", "83.33 %")
     assert balance.rows[-1] == ("all", "12", "", "6", "")
-    assert pixels.rows == (("grey", f"{summary.mean[0]:.4f}", f"{summary.std[0]:.4f}"),)
+    assert pixels.rows == (("gray", f"{summary.mean[0]:.4f}", f"{summary.std[0]:.4f}"),)
     assert checksums.rows[-1][-1] == summary.fingerprint
     assert str(summary).count("+\n\n") == 3
     assert summary._repr_html_().count("<table>") == 4
 
 
 def test_class_names_that_repeat_are_refused(arrays):
-    with pytest.raises(DataError, match="class names must differ: ant, ant, cat"):
+    with pytest.raises(DataError, match="class names are not unique: ant, ant, cat"):
         Dataset(name="small", classes=("ant", "ant", "cat"), **arrays)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import kilonet.data.mnist as module
-from kilonet.atomic import replacing
-from kilonet.data import describe, load_dataset, normalisation
+from kilonet.data import describe, load_dataset, normalization
 from kilonet.data.mnist import cache_folder, load_mnist
 from kilonet.errors import DataError
+from kilonet.storage.atomic import replacing
 
 ORIGINAL_MD5 = {
     ("train", "images_md5"): "6bbc9ace898e44ae57da46a324031adb",
@@ -77,8 +77,8 @@ def test_it_is_mnist_byte_for_byte(filled):
     assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert dataset.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     # The notebook's figures.
-    assert normalisation(dataset) == ((0.1307,), (0.3081,))
-    assert "CC BY-SA 3.0" in dataset.licence
+    assert normalization(dataset) == ((0.1307,), (0.3081,))
+    assert "CC BY-SA 3.0" in dataset.license
 
 
 def test_the_known_fingerprint_is_the_fingerprint(filled):
@@ -155,42 +155,50 @@ def test_a_rebuilt_cache_leaves_a_mapped_one_whole(filled, content):
     assert dataset.train_images.tobytes() == content[1][16 : 16 + 47_040_000]
 
 
-def test_processes_that_start_at_once(cache, content):
-    program = (
-        "import sys, hashlib; sys.stdin.readline()\n"
-        "from kilonet.data import load_dataset\n"
-        "dataset = load_dataset('mnist')\n"
-        "print(hashlib.sha256(dataset.train_images).hexdigest())"
+WITHOUT_UNPACKING = """
+import hashlib, os, pathlib, signal, sys
+from kilonet.data import load_dataset, mnist
+mnist._unpack = pathlib.Path(sys.argv[1]).read_bytes
+"""
+
+
+def test_processes_that_start_at_once(cache, filled, tmp_path):
+    content = filled.rename(tmp_path / "content")
+    program = WITHOUT_UNPACKING + (
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(hashlib.sha256(load_dataset('mnist').train_images).hexdigest())"
     )
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", program, str(content)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
-    for process in processes:  # all are up: now let all go
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
     digests = {process.communicate(timeout=120)[0].strip() for process in processes}
-    assert [process.returncode for process in processes] == [0] * 4
+    assert [process.returncode for process in processes] == [0] * 3
     assert len(digests) == 1
     (path,) = cache.iterdir()
-    assert path.read_bytes() == content[1]
+    assert path.read_bytes() == content.read_bytes()
 
 
-def test_a_process_killed_while_writing(cache, content):
-    program = (
-        "import os, signal\n"
-        "from kilonet.data import load_dataset\n"
-        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "load_dataset('mnist')"
+def test_a_process_killed_while_writing(cache, filled, unpackings, tmp_path):
+    content = filled.rename(tmp_path / "content")
+    program = WITHOUT_UNPACKING + (
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\nload_dataset('mnist')"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        [sys.executable, "-c", program, str(content)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert killed.returncode == -9
     (aside,) = cache.iterdir()
@@ -199,11 +207,11 @@ def test_a_process_killed_while_writing(cache, content):
     dataset = load_mnist()
     assert isinstance(memory_of(dataset.train_images), mmap.mmap)
     (path,) = cache.iterdir()
-    assert path.name == content[0]
+    assert path.name == filled.name
 
 
 @pytest.mark.parametrize("packed", [b"", b"no xz at all", b"the start of it"])
-def test_a_damaged_package_is_told(cache, monkeypatch, tmp_path, packed):
+def test_a_damaged_package_is_an_error(cache, monkeypatch, tmp_path, packed):
     if packed == b"the start of it":
         packed = module.resources.files("kilonet.data").joinpath("mnist.idx.xz").read_bytes()[:5000]
     (tmp_path / "mnist.idx.xz").write_bytes(packed)
@@ -216,9 +224,9 @@ def test_a_damaged_package_is_told(cache, monkeypatch, tmp_path, packed):
 def test_the_embedded_file_is_within_its_limit():
     packed = module.resources.files("kilonet.data").joinpath("mnist.idx.xz")
     assert len(packed.read_bytes()) <= 10_000_000
-    licence = module.resources.files("kilonet.data").joinpath("MNIST-LICENCE.md").read_text("utf-8")
+    terms = module.resources.files("kilonet.data").joinpath("MNIST-LICENSE.md").read_text("utf-8")
     for word in ("LeCun", "Cortes", "Burges", "ShareAlike 3.0", "What was changed"):
-        assert word in licence
+        assert word in terms
 
 
 def test_cache_folder(monkeypatch, tmp_path):

@@ -28,18 +28,18 @@ def pillow_resized(images, size):
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=SIDE,
     width=SIDE,
     size=st.tuples(SIDE, SIDE),
-    colour=st.booleans(),
+    color=st.booleans(),
 )
-def test_any_size(seed, height, width, size, colour):
+def test_any_size(seed, height, width, size, color):
     # Before 13, Pillow resized rows first even where columns first is cheaper.
     assume(PILLOW >= 13 or height - size[0] <= max(0, 2 * (width - size[1])))
-    images = random_images(seed, 2, height, width, *[3] * colour)
+    images = random_images(seed, 2, height, width, *[3] * color)
     assert np.array_equal(resize(images, size=size), pillow_resized(images, size))
 
 

@@ -22,7 +22,7 @@ def dataset():
 
 
 def tiles(path, *, columns, rows):
-    """The colour in the middle of each tile, counted from the right edge of the sheet."""
+    """The color in the middle of each tile, counted from the right edge of the sheet."""
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
         width, _ = sheet.size

@@ -80,25 +80,25 @@ def test_the_seed_alone_decides():
 
 
 def test_every_image_has_the_same_chance():
-    # 2,000 seeds, 10 of 100: each image is drawn 200 times, standard deviation 13.4.
+    # 800 seeds, 10 of 100: each image is drawn 80 times on average, standard deviation 8.5.
     drawn = np.zeros(100)
-    for seed in range(2000):
+    for seed in range(800):
         drawn[validation_split(MIXED, amount=10, seed=seed)[1]] += 1
-    assert np.abs(drawn - 200).max() < 5 * 13.4
+    assert np.abs(drawn - 80).max() < 5 * 8.5
 
 
 @pytest.mark.parametrize(
     ("amount", "message"),
     [
-        (0, "0 of 100 images: at least 1"),
-        (-5, "-5 of 100 images: at least 1"),
-        (0.001, r"0.001 of 100 images \(0\): at least 1"),
-        (0.0, "must lie between 0 and 1"),
-        (1.0, "a count is written without a decimal point"),
-        (500.0, "must lie between 0 and 1"),
-        (float("nan"), "must lie between 0 and 1"),
-        (98, "98 of 100 images leaves no training image for every class; at most 97"),
-        (0.99, r"0.99 of 100 images \(99\) leaves no training image for every class; at most 97"),
+        (0, "0 of 100 images: must have at least 1"),
+        (-5, "-5 of 100 images: must have at least 1"),
+        (0.001, r"0.001 of 100 images \(0\): must have at least 1"),
+        (0.0, "must be between 0 and 1"),
+        (1.0, "write a count without a decimal point"),
+        (500.0, "must be between 0 and 1"),
+        (float("nan"), "must be between 0 and 1"),
+        (98, "98 of 100 images leaves a class without training images; .* at most 97"),
+        (0.99, r"0.99 of 100 images \(99\) leaves a class without training images; .* at most 97"),
         (101, "at most 97"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Networks with a twin each, typed by hand in PyTorch: what the parity suite measures by."""
+"""Networks with a twin written by hand in PyTorch: the references of the parity suite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kilonet.data import load_dataset
-from kilonet.engine import Batch, Engine, create_engine
+from kilonet.data.batch import Batch
+from kilonet.engine import Engine, create_engine
 from kilonet.spec import Net, Run, load_run
 
 torch = pytest.importorskip("torch")
@@ -21,7 +22,7 @@ MEAN, STD = 0.1307, 0.3081
 
 
 class Notebook(nn.Module):
-    """The founding notebook's network as it stands there."""
+    """The founding notebook's network, as in the notebook."""
 
     def __init__(self, dropout: float = 0.01) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class Case:
         return self is CASES["notebook"]
 
     def images(self, count: int, *, seed: int = 0) -> Any:
-        """Digits where they fit: in noise, values crowd about the kinks of ReLU and pooling."""
+        """Digits if they fit: with noise many values are near the kinks of ReLU and pooling."""
         channels, height, width = self.run.net.input
         if (channels, height, width) == (1, 28, 28):
             chosen = np.random.default_rng(seed).integers(0, 60_000, count)
@@ -132,7 +133,7 @@ class Case:
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
     def batch(self, count: int, *, step: int = 0) -> Batch:
-        labels = np.random.default_rng(100 + step).integers(0, self.run.net.classes, count)
+        labels = np.random.default_rng(100 + step).integers(0, self.run.net.num_classes, count)
         return Batch(
             images=self.images(count, seed=step),
             labels=labels,
@@ -142,7 +143,7 @@ class Case:
         )
 
     def float64_twin(self, engine: Engine) -> Any:
-        """The network as it was typed, in float64, with the engine's weights."""
+        """The twin in float64, with the engine's weights."""
         from float64_twin import Twin
 
         return Twin(self.run, engine.weights(), mean=MEAN, std=STD, module=self.twin())
@@ -221,7 +222,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tensors this small gain nothing from threads, and lose much where the cores are busy."""
+    """Threads do not speed up such small tensors, and cost much on busy cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -250,20 +251,19 @@ def notebook_class() -> type[Notebook]:
 
 
 @pytest.fixture
-def normalisation() -> dict[str, Any]:
+def normalization() -> dict[str, Any]:
     return {"mean": (MEAN,), "std": (STD,)}
 
 
 @dataclass(frozen=True)
 class Tested:
-    """An engine under the parity suite, and how closely it must follow a whole training.
+    """An engine under the parity suite, and its tolerances for several steps of training.
 
-    A pass is measured in float64. Over several steps float32 has kinks to pass (a ReLU's zero, two
-    values near a maximum): on the other side of one a gradient is another by up to a percent, and
-    what follows drifts apart. PyTorch's own float32 drifts from float64 by some 1e-3 of the loss in
-    ten steps of the bundled network; so its engine is held to the same layers typed by hand, in
-    float32, to which it should be equal. The native engine is held to float64 itself: it comes
-    within 1e-7, and to let it be as far off as PyTorch would test nothing.
+    Over several steps float32 passes kinks (a ReLU's zero, two values near a maximum), where a
+    gradient changes by up to a percent, and training drifts. PyTorch's float32 drifts from float64
+    by about 1e-3 of the loss in ten steps of the bundled network; so the torch engine is compared
+    with the same layers in float32. The native engine is compared with float64: it is within 1e-7,
+    so PyTorch's drift as tolerance would test nothing.
     """
 
     name: str
@@ -282,7 +282,7 @@ ENGINES = {
 
 
 def instruction_sets() -> list[str]:
-    """What native may compute with here; nothing where it was not built."""
+    """The machine's instruction sets; none if the native engine was not built."""
     try:
         from kilonet.engine import _native
     except ImportError:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kilonet.engine.arrays import checked_arrays
-from kilonet.errors import StoreError
+from kilonet.errors import StorageError
 
 LIKE = {"w": np.zeros((2, 3), np.float32), "n": np.zeros((), np.int64)}
 
@@ -34,14 +34,14 @@ def test_copies_in_the_engines_order_type_and_layout() -> None:
     ],
 )
 def test_what_cannot_be_taken(change: dict[str, Any], problem: str) -> None:
-    with pytest.raises(StoreError, match=problem) as caught:
+    with pytest.raises(StorageError, match=problem) as caught:
         checked_arrays({**LIKE, **change}, like=LIKE, where="file", exact=False)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_and_inexact() -> None:
-    with pytest.raises(StoreError, match="array 'n' is missing"):
+    with pytest.raises(StorageError, match="array 'n' is missing"):
         checked_arrays({"w": LIKE["w"]}, like=LIKE, where="file", exact=True)
     wide = {**LIKE, "w": np.zeros((2, 3))}
-    with pytest.raises(StoreError, match="array 'w' is float64, not float32"):
+    with pytest.raises(StorageError, match="array 'w' is float64, not float32"):
         checked_arrays(wide, like=LIKE, where="file", exact=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kilonet.engine import Engine, create_engine
-from kilonet.errors import DataError, EngineError, StoreError
+from kilonet.errors import DataError, EngineError, StorageError
 from kilonet.spec import Net, Run
 from small_runs import NET, OPTIMIZERS, assert_same, batch, run_of
 
@@ -65,7 +65,7 @@ def twin_of(weights: dict[str, Any]) -> Any:
     [(name, False) for name in OPTIMIZERS] + [(name, True) for name in OPTIMIZERS if name != "sgd"],
 )
 def test_twenty_steps_are_torch_optims(engine_of: Make, name: str, cycle: bool) -> None:
-    """Equal gradients, the engine's, into PyTorch's own optimiser and average set up by hand.
+    """Equal gradients, the engine's, into PyTorch's own optimizer and average set up by hand.
 
     With a cycle the momentum changes each step, as the one-cycle schedule's does.
     """
@@ -110,7 +110,7 @@ def test_twenty_steps_are_torch_optims(engine_of: Make, name: str, cycle: bool) 
 
 
 def test_rates_are_set_each_step(engine_of: Make) -> None:
-    """A rate of zero moves nothing; momentum None means the optimiser's own again."""
+    """A rate of zero moves nothing; momentum None means the optimizer's own again."""
     engine = engine_of(run_of(optimizer=OPTIMIZERS["nesterov"]))
     before = engine.weights()
     engine.step(batch(0), 0.0)
@@ -254,7 +254,7 @@ def broken_states() -> dict[str, Any]:
     buffer = "optimizer/convblock1.0.weight/momentum_buffer"
     return {
         "missing weight": (drop(weight), weight),
-        "missing optimiser": (drop(buffer), buffer),
+        "missing optimizer": (drop(buffer), buffer),
         "foreign": (put("weights/conv9.weight", np.zeros(3)), "weights/conv9.weight"),
         "shape": (put(weight, np.zeros((6, 1, 3), np.float32)), weight),
         "buffer shape": (put(buffer, np.zeros(54, np.float32)), buffer),
@@ -269,7 +269,7 @@ def test_a_state_that_is_not_this_runs(engine_of: Make, kind: str) -> None:
     engine = engine_of(run)
     before = engine.state()
     change, name = broken_states()[kind]
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StorageError) as caught:
         engine.load_state(change(engine_of(run.replace({"train.seed": 9})).state()))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -279,10 +279,10 @@ def test_a_state_that_is_not_this_runs(engine_of: Make, kind: str) -> None:
 def test_weights_that_are_not_this_networks(engine_of: Make) -> None:
     engine = engine_of(run_of())
     weights = engine.weights()
-    with pytest.raises(StoreError, match=r"'convblock1\.2\.running_var' is missing"):
+    with pytest.raises(StorageError, match=r"'convblock1\.2\.running_var' is missing"):
         engine.load_weights({n: a for n, a in weights.items() if n != "convblock1.2.running_var"})
     count = "convblock1.2.num_batches_tracked"
-    with pytest.raises(StoreError, match=rf"'{count}' is float32, not int64"):
+    with pytest.raises(StorageError, match=rf"'{count}' is float32, not int64"):
         engine.load_weights({**weights, count: np.float32(3)})
 
 
@@ -343,7 +343,7 @@ def test_memory_layouts(engine_of: Make) -> None:
     assert engine.evaluate(data.images, data.labels) == other.evaluate(odd.images, odd.labels)
 
 
-def test_colour_images(engine_of: Make) -> None:
+def test_color_images(engine_of: Make) -> None:
     """Channels last in memory: turning the image and the kernels' channels changes nothing."""
     net = Net(input=(3, 8, 8), layers=["conv 4", "gap"])
     engine = engine_of(Run(net=net))

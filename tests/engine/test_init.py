@@ -86,7 +86,7 @@ def test_element_takes_its_word_of_the_counter() -> None:
 
 
 def test_other_layers_change_nothing() -> None:
-    """Rungs compare in pairs: batch norm switched on, or a layer behind, leaves the draws alone."""
+    """Stages compare in pairs: batch norm or a layer behind leaves the draws as they are."""
     run = load_run("interim")
     plain = initial_weights(run.net.replace({"block": ["conv", "relu"]}), seed=2)
     normed = initial_weights(run.net, seed=2)

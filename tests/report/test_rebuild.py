@@ -9,24 +9,24 @@ from pathlib import Path
 import pytest
 
 from kilonet.entry import run_command
-from kilonet.errors import StoreError
+from kilonet.errors import StorageError
 from kilonet.report.rebuild import rebuild
-from kilonet.run import train
 from kilonet.spec import Run, Study
 from kilonet.study import read_study, run_study
+from kilonet.training.loop import train
 from ladders import plain
 
 
 @pytest.fixture(scope="module")
 def finished(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of two rungs and two seeds, an epoch each."""
+    """A study of two stages and two seeds, an epoch each."""
     study = Study.from_dict(
         {
             **small_run.replace({"train.epochs": 1}).to_dict(),
-            "name": "two-rungs",
+            "name": "two-stages",
             "target": 50.0,
             "seeds": 2,
-            "step": [
+            "stage": [
                 {"name": "Plain", "change": {"data.augment": []}},
                 {"name": "Smooth", "change": {"train.label_smoothing": 0.1}},
             ],
@@ -43,35 +43,33 @@ def study(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_a_study(study: Path) -> None:
-    rebuilt = rebuild(study)
-    assert [file.name for file in rebuilt.files] == ["report.md", "report.html"]
-    assert all(file.is_file() for file in rebuilt.files)
-    assert rebuilt.data["study"] == "two-rungs"
-    assert [step["name"] for step in rebuilt.data["steps"]] == ["Plain", "Smooth"]
-    before = [file.read_bytes() for file in rebuilt.files]
-    again = rebuild(study)
-    assert [file.read_bytes() for file in again.files] == before
+    files, data = rebuild(study)
+    assert [file.name for file in files] == ["report.md", "report.html"]
+    assert data["study"] == "two-stages"
+    assert [stage["name"] for stage in data["stages"]] == ["Plain", "Smooth"]
+    before = [file.read_bytes() for file in files]
+    rebuild(study)
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_a_study_that_is_half_done(study: Path) -> None:
-    last = read_study(study).rungs[1].records[1]
+    last = read_study(study).stages[1].records[1]
     shutil.rmtree(last.path)
-    with pytest.raises(StoreError, match="not finished"):
+    with pytest.raises(StorageError, match="not finished"):
         read_study(study)
-    rebuilt = rebuild(study)
-    assert [step["name"] for step in rebuilt.data["steps"]] == ["Plain"]
-    text = rebuilt.files[1].read_text("utf-8")
-    assert "Not every seed is finished, and so left out: rung 2 (Smooth)." in text
+    files, data = rebuild(study)
+    assert [stage["name"] for stage in data["stages"]] == ["Plain"]
+    assert "stage 2 (Smooth)" in files[1].read_text("utf-8")
     shutil.rmtree(study / "runs")
-    with pytest.raises(StoreError, match="no rung is finished yet"):
+    with pytest.raises(StorageError, match="no stage is finished yet"):
         rebuild(study)
 
 
 def test_a_run(study: Path) -> None:
-    record = read_study(study).rungs[0].records[0]
-    rebuilt = rebuild(record.path)
-    assert rebuilt.data["final_test_accuracy"] == pytest.approx(record.final_test_accuracy)
-    text = rebuilt.files[0].read_text("utf-8")
+    record = read_study(study).stages[0].records[0]
+    files, data = rebuild(record.path)
+    assert data["final_test_accuracy"] == pytest.approx(record.final_test_accuracy)
+    text = files[0].read_text("utf-8")
     assert text.startswith(f"# {record.path.name}\n")
     assert record.log_table.to_markdown() in text
     assert "arget" not in text
@@ -84,7 +82,7 @@ def test_the_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out == f"Report: {study / 'report.md'}\nReport: {study / 'report.html'}\n"
     assert run_command(["report", str(study), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == plain(rebuild(study).data)
+    assert json.loads(capsys.readouterr().out) == plain(rebuild(study)[1])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_a_bad_folder_is_one_line(
 
 
 def test_a_run_without_an_epoch(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = read_study(study).rungs[0].records[0].path
+    folder = read_study(study).stages[0].records[0].path
     for file in folder.iterdir():
         if file.name not in {"run.toml", "environment.json"}:
             file.unlink()

@@ -1,22 +1,30 @@
-"""What is said about a ladder, a rung and its seeds, whatever it is shown on."""
+"""The tables that all formats share: the ladder, a stage's Result, its seeds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from kilonet.analysis import analyse
+from kilonet.analysis import StageAnalysis, analyze
+from kilonet.formatting import EQUAL
 from kilonet.report import tables
+from kilonet.report.tables import ResultLine
 from kilonet.spec import load_study
+from kilonet.study import StageResult
 from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+
+
+def lines_of(ran: StageResult, stage: StageAnalysis) -> dict[str, ResultLine]:
+    lines = tables.result_lines(ran, stage, budget=None, has_target=True)
+    return {line.label: line for line in lines}
 
 
 def test_the_notebooks_ladder() -> None:
     result = notebook_result()
-    table = tables.ladder(result, analyse(result, test_images=TEST_IMAGES))
-    assert table.columns[1:6] == ("Rung", "Params", "Final test accuracy", "Best*", "Reached")
+    table = tables.ladder(result, analyze(result, test_images=TEST_IMAGES))
+    assert table.columns[1:6] == ("Stage", "Params", "Final test accuracy", "Best*", "Reached")
     assert table.rows == (
-        ("1", "Batch normalisation", "7,864", "99.27%", "99.31%", "0 of 1", "", ""),
+        ("1", "Batch normalization", "7,864", "99.27%", "99.31%", "0 of 1", "", ""),
         ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.01 (one seed)", ""),
         (
             "3",
@@ -29,19 +37,18 @@ def test_the_notebooks_ladder() -> None:
             "+0.05 (one seed)",
         ),
     )
-    assert table.columns[6:] == ("Against the rung before", "Since the first rung")
-    assert "chosen on the test set, so optimistic" in tables.LADDER_NOTE
+    assert table.columns[6:] == ("Against the stage before", "Since the first stage")
 
 
 def test_a_ladder_of_seeds_has_intervals_and_words() -> None:
     result = seeded_result(seeds=3)
-    analysis = analyse(result, test_images=TEST_IMAGES)
+    analysis = analyze(result, test_images=TEST_IMAGES)
     row = tables.ladder(result, analysis).rows[3]
-    low, high = analysis.rungs[3].final.ci95 or (0.0, 0.0)
-    assert row[3] == f"{analysis.rungs[3].final.mean:.2f}% [{low:.2f}, {high:.2f}]"
+    low, high = analysis.stages[3].final.ci95 or (0.0, 0.0)
+    assert row[3] == f"{analysis.stages[3].final.mean:.2f}% [{low:.2f}, {high:.2f}]"
     assert row[5] == "3 of 3"
     # The interval beside a word is the one that decides it.
-    for column, effect in ((6, analysis.rungs[3].effect), (7, analysis.rungs[3].effect_on_first)):
+    for column, effect in ((6, analysis.stages[3].effect), (7, analysis.stages[3].effect_on_first)):
         assert effect is not None
         assert effect.final.interval is not None
         assert effect.final.interval != effect.final.ci95
@@ -52,127 +59,93 @@ def test_a_ladder_of_seeds_has_intervals_and_words() -> None:
 
 def test_a_ladder_of_two_has_one_comparison() -> None:
     whole = seeded_result(seeds=3)
-    part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:2])
-    table = tables.ladder(part, analyse(part, test_images=TEST_IMAGES))
-    assert table.columns[-1] == "Against the rung before"
+    part = type(whole)(study=whole.study, path=whole.path, stages=whole.stages[:2])
+    table = tables.ladder(part, analyze(part, test_images=TEST_IMAGES))
+    assert table.columns[-1] == "Against the stage before"
     assert {len(row) for row in table.rows} == {7}
 
 
-def test_a_lone_rung_has_no_comparison() -> None:
+def test_a_lone_stage_has_no_comparison() -> None:
     whole = seeded_result(seeds=3)
-    part = type(whole)(study=whole.study, path=whole.path, rungs=whole.rungs[:1])
-    table = tables.ladder(part, analyse(part, test_images=TEST_IMAGES))
+    part = type(whole)(study=whole.study, path=whole.path, stages=whole.stages[:1])
+    table = tables.ladder(part, analyze(part, test_images=TEST_IMAGES))
     assert table.columns[-1] == "Reached"
     assert {len(row) for row in table.rows} == {6}
 
 
-def test_an_effect_past_a_rung_that_is_left_out_names_its_rung() -> None:
+def test_an_effect_past_a_stage_that_is_left_out_names_its_stage() -> None:
     whole = seeded_result(seeds=3)
-    rungs = (whole.rungs[0], *whole.rungs[2:])
-    part = type(whole)(study=whole.study, path=whole.path, rungs=rungs)
-    first, third, fourth = tables.ladder(part, analyse(part, test_images=TEST_IMAGES)).rows
+    stages = (whole.stages[0], *whole.stages[2:])
+    part = type(whole)(study=whole.study, path=whole.path, stages=stages)
+    first, third, fourth = tables.ladder(part, analyze(part, test_images=TEST_IMAGES)).rows
     assert first[6] == ""
-    assert third[6].endswith(" (against rung 1)")
+    assert third[6].endswith(" (against stage 1)")
     assert "(against" not in fourth[6]
 
 
 def test_seeds_that_agree_have_no_range() -> None:
     study = load_study("mnist-8k")
     result = made_result(study, [[made_rows([99.0, 99.1, 99.2])] * 3])
-    rung = analyse(result, test_images=TEST_IMAGES).rungs[0]
-    lines = {line.label: line for line in tables.result_lines(result.rungs[0], rung)}
-    assert lines["Best train accuracy"].note == "mean; equal in every seed"
-    assert lines["Best test accuracy"].note.startswith("mean; equal in every seed; chosen on")
+    stage = analyze(result, test_images=TEST_IMAGES).stages[0]
+    lines = lines_of(result.stages[0], stage)
+    for label in ("Best train accuracy", "Best test accuracy", "Final test accuracy"):
+        assert EQUAL in lines[label].note
+        assert "[" not in lines[label].note
 
 
 def test_the_accuracy_to_choose_by_is_shown_where_there_is_one() -> None:
     whole = seeded_result(seeds=2)
-    ran = whole.rungs[0]
-    assert all(
-        "validation" not in line.label
-        for line in tables.result_lines(ran, analyse(whole, test_images=TEST_IMAGES).rungs[0])
-    )
+    ran, stage = whole.stages[0], analyze(whole, test_images=TEST_IMAGES).stages[0]
+    assert tables.validation_lines(ran.records) == []
     held_out = [
         replace(record, rows=tuple(replace(row, validation_accuracy=value) for row in record.rows))
         for record, value in zip(ran.records, (98.0, 99.0), strict=True)
     ]
-    ran = replace(ran, records=tuple(held_out))
-    lines = tables.result_lines(ran, analyse(whole, test_images=TEST_IMAGES).rungs[0])
-    [line] = [line for line in lines if line.label == "Final validation accuracy"]
+    line = lines_of(replace(ran, records=tuple(held_out)), stage)["Final validation accuracy"]
     assert line.value == "98.50%"
-    assert "mean of 2 seeds" in line.note
-    assert "to choose by" in line.note
 
 
-def test_the_mean_log_of_seeds() -> None:
-    study = load_study("mnist-8k")
-    runs = [made_rows([90.0, 98.0, 99.0]), made_rows([92.0, 98.5, 99.5])]
-    result = made_result(study, [runs])
-    table = tables.mean_log(result.rungs[0].records)
-    assert [row[0] for row in table.rows] == ["0", "1", "2"]
-    assert [row[2] for row in table.rows] == ["91.00%", "98.25%", "99.25%"]
-    alone = result.rungs[0].records[:1]
-    assert tables.mean_log(alone) == alone[0].log_table
-
-
-def test_a_rungs_result() -> None:
+def test_a_stages_result() -> None:
     result = notebook_result()
-    rung = analyse(result, test_images=TEST_IMAGES).rungs[2]
-    lines = tables.result_lines(result.rungs[2], rung, budget=8000)
-    assert [(line.label, line.value, line.note) for line in lines] == [
-        ("Parameters", "7,864", "at most 8,000"),
-        ("Best train accuracy", "99.24%", ""),
-        ("Best test accuracy", "99.35%", "epoch 11; chosen on the test set, so optimistic"),
-        ("Final test accuracy", "99.32%", "one seed, so no interval"),
-        (
-            "99.40% in each of the last three epochs",
-            "no",
-            "99.19% no, 99.28% no, 99.32% no",
-        ),
-        # √(0.9932 · 0.0068 / 10,000) = 0.00082.
-        (
-            "The test set's own error",
-            "0.08 points",
-            "binomial standard error of 10,000 images",
-        ),
-    ]
+    stage = analyze(result, test_images=TEST_IMAGES).stages[2]
+    lines = tables.result_lines(result.stages[2], stage, budget=8000, has_target=True)
+    # The standard error: √(0.9932 · 0.0068 / 10,000) = 0.00082.
+    assert [line.value for line in lines] == [
+        "7,864", "99.24%", "99.35%", "99.32%", "no", "0.08 points",
+    ]  # fmt: skip
+    assert lines[0].note == "at most 8,000"
+    assert "epoch 11" in lines[2].note
+    assert tables.OPTIMISTIC in lines[2].note
+    assert lines[4].note == "99.19% no, 99.28% no, 99.32% no"
+    # Outside a study nothing is compared with a target.
+    alone = tables.result_lines(result.stages[2], stage, budget=None, has_target=False)
+    assert [line.value for line in alone] == ["7,864", "99.24%", "99.35%", "99.32%", "0.08 points"]
 
 
-def test_a_rungs_result_over_seeds() -> None:
+def test_a_stages_result_over_seeds() -> None:
     result = seeded_result(seeds=3)
-    rung = analyse(result, test_images=TEST_IMAGES).rungs[3]
-    lines = {line.label: line for line in tables.result_lines(result.rungs[3], rung)}
+    stage = analyze(result, test_images=TEST_IMAGES).stages[3]
+    lines = lines_of(result.stages[3], stage)
     assert lines["Parameters"].note == ""
-    assert lines["99.40% in each of the last three epochs"].value == "3 of 3 seeds"
-    assert lines["99.40% in each of the last three epochs"].note == (
-        "epoch by epoch 3 of 3, 3 of 3, 3 of 3"
-    )
-    low, high = rung.final.bootstrap95 or (0.0, 0.0)
-    final = lines["Final test accuracy"].note
-    assert f"over 3 seeds, by bootstrap [{low:.2f}, {high:.2f}]; standard deviation 0.01" in final
-    assert final.endswith("from 99.43% to 99.45%")
-    assert lines["Best test accuracy"].note.startswith("mean; 95% interval [")
-    assert lines["Best test accuracy"].note.endswith("chosen on the test set, so optimistic")
-
-
-def test_equal_seeds_leave_the_spread_unknown() -> None:
-    rows = made_rows([99.0] * 5)
-    result = made_result(load_study("mnist-8k"), [[rows, rows]])
-    analysis = analyse(result, test_images=TEST_IMAGES)
-    lines = {r.label: r for r in tables.result_lines(result.rungs[0], analysis.rungs[0])}
-    assert lines["Final test accuracy"].note == "equal in every seed, so that the spread is unknown"
-    assert tables.ladder(result, analysis).rows[0][3] == "99.00% (equal in every seed)"
+    reached = lines["99.40% in each of the last three epochs"]
+    assert reached.value == "3 of 3 seeds"
+    assert reached.note.count("3 of 3") == 3
+    note = lines["Final test accuracy"].note
+    for ends in (stage.final.ci95, stage.final.bootstrap95):
+        assert ends is not None
+        assert f"[{ends[0]:.2f}, {ends[1]:.2f}]" in note
+    assert "99.43% to 99.45%" in note
 
 
 def test_seeds_link_their_runs() -> None:
     result = seeded_result(seeds=2, folder=Path("some where/ladder"))
-    rung = analyse(result, test_images=TEST_IMAGES).rungs[3]
-    table = tables.seeds(result.rungs[3], rung, links_from=Path("some where"))
-    name = result.rungs[3].records[1].path.name
+    stage = analyze(result, test_images=TEST_IMAGES).stages[3]
+    table = tables.seeds(result.stages[3], stage, links_from=Path("some where"))
+    name = result.stages[3].records[1].path.name
     assert [row[0] for row in table.rows] == ["1", "2"]
     assert table.rows[1][4:] == ("yes", f"[{name}](ladder/runs/{name})")
     assert table.rows[1][3].count("yes") == 3
-    unlinked = tables.seeds(result.rungs[3], rung)
+    unlinked = tables.seeds(result.stages[3], stage)
     assert unlinked.rows[1][5] == name
 
 

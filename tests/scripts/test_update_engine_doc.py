@@ -16,7 +16,7 @@ from kilonet.bench import Comparison
 from kilonet.bench.native import KernelRate
 from kilonet.bench.result import NATIVE
 from kilonet.bench.work import layer_work
-from kilonet.engine.native.profile import ProfileRow
+from kilonet.engine.native.layer_times import ProfileRow
 from kilonet.spec import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,15 +24,15 @@ update = load("scripts/update_engine_doc.py")
 
 
 def found() -> dict[str, Any]:
-    """A bench run's JSON, with all that a whole one has."""
+    """The JSON of a complete benchmark."""
     result = made_bench()
     both, _ = result.steps
     one = {**both.timings, NATIVE: timing(0.0036)}
-    result.steps = [both, replace(both, threads=1, timings=one, rivals=())]
+    result.steps = [both, replace(both, threads=1, timings=one, baselines=())]
     result.evaluation = Comparison(
         threads=2,
         timings={NATIVE: timing(0.05), "PyTorch eager": timing(0.4)},
-        rivals=("PyTorch eager",),
+        baselines=("PyTorch eager",),
     )
     result.kernels = [
         KernelRate(
@@ -44,9 +44,9 @@ def found() -> dict[str, Any]:
         )
     ]
     result.profile = [
-        ProfileRow(layer="", operation="", stage="input", seconds=0.001, calls=8),
+        ProfileRow(layer="", operation="", phase="input", seconds=0.001, calls=8),
         ProfileRow(
-            layer="convblock1.0", operation="Conv2d", stage="forward", seconds=0.003, calls=8
+            layer="convblock1.0", operation="Conv2d", phase="forward", seconds=0.003, calls=8
         ),
     ]
     return json.loads(json.dumps(result.to_json()))
@@ -76,11 +76,11 @@ SCALING = {
 def test_the_steps_and_what_they_come_to() -> None:
     section = update.bench_section(found())
     assert "Measured on A processor (avx2), 2 threads; kilonet 1.2, PyTorch 3.4." in section
-    assert "**A training step of 128, 2 threads; ceiling 500 GFLOP/s** (3 turns)" in section
+    assert "**A training step of 128, 2 threads; ceiling 500 GFLOP/s** (3 rounds)" in section
     # 0.5 GFLOP in 2 ms are 250 GFLOP/s of 500.
     assert "| kilonet native | 2.00 | 2.00 to 3.00 | – | 50.0 % |" in section
     assert "| PyTorch eager | 30.00 | 26.00 to 36.00 | 15.0 | 3.3 % |" in section
-    # Turn by turn: 15, 12 and 13.
+    # By round: 15, 12 and 13.
     assert "PyTorch float32, eager, takes 13.0 (12.0 to 15.0) times as long." in section
     assert "with dropout's masks drawn more cheaply, takes 8.0 times as long." in section
     assert "2 threads are 1.80 times as fast as one." in section
@@ -102,17 +102,17 @@ def test_what_was_not_measured_is_left_out() -> None:
 def test_the_readme_claims_what_was_measured() -> None:
     step, epoch, memory, machine = update.speed_section(found()).splitlines()
     assert step.startswith("- A training step of 128: 13.0 (12.0 to 15.0) times as fast as PyTorch")
-    assert "here (n = 3 turns), 50 % of the machine's multiply-adds. kilonet's own" in step
+    assert "here (n = 3 rounds), 50 % of the machine's multiply-adds. kilonet's own" in step
     assert step.endswith("drawn more cheaply, takes 8.0 times as long.")
     assert epoch.startswith("- An epoch with rotation: 2.0 s, 15.5 (15.5 to 15.5) times as fast as")
-    assert epoch.endswith("(n = 1 turn).")
+    assert epoch.endswith("(n = 1 round).")
     assert "run: 100 MB, the notebook's way 500 MB and up to 200 MB in each of its" in memory
     assert machine.endswith("on A processor (avx2), 2 threads; kilonet 1.2, PyTorch 3.4.")
 
 
 def test_layers_and_their_kernels() -> None:
     section = update.layers_section(found())
-    assert section.startswith("Where a step's 4.00 ms go, 2 threads added up")
+    assert section.startswith("A step's 4.00 ms by layer, the sum of 2 threads")
     assert "| (input) | 1.000 | – | – | 25.0 % |" in section
     assert "| convblock1.0 Conv2d | 3.000 | – | – | 75.0 % |" in section
     name = layer_work(load_run("interim").net)[0].layer
@@ -151,7 +151,7 @@ def test_documents_get_each_section_and_keep_the_rest(
     run(monkeypatch, documents, found(), VERSUS, SCALING)
     doc = (documents / update.DOC).read_text("utf-8")
     assert "| tiny | 588 | 0.8 | – | – | – | – | – | 12.3 |" in doc
-    assert "The least is 0.80 (tiny, batch 1). PyTorch is the quicker one in 1 of 2 cases." in doc
+    assert "The least is 0.80 (tiny, batch 1). PyTorch is faster in 1 of 2 cases." in doc
     assert "| 1,024 to 32,768 images |" in doc
     assert "15.5) times as fast as the notebook's own way" in (documents / update.README).read_text(
         "utf-8"
@@ -191,7 +191,7 @@ def test_a_result_of_another_version_ends_in_a_line(
     old = found()
     del old["profile"]
     before = (documents / update.README).read_text("utf-8")
-    with pytest.raises(SystemExit, match="a result has no 'profile'; measure anew"):
+    with pytest.raises(SystemExit, match="a result has no 'profile'; measure again"):
         run(monkeypatch, documents, old)
     assert (documents / update.README).read_text("utf-8") == before
 

@@ -22,7 +22,6 @@ from kilonet.spec import (
 
 INTERIM = load_run("interim")
 
-# The content that the hash is of, written out: a change here renames every run folder there is.
 INTERIM_CONTENT = {
     "net": {
         "input": [1, 28, 28],
@@ -65,13 +64,44 @@ INTERIM_CONTENT = {
 }
 
 
-def test_content_hash_is_of_the_whole_content():
+# What is hashed, written out: a change here renames every run folder.
+HASHED = {
+    "version": 2,
+    "spec": {
+        "net": {
+            "input": [1, 28, 28],
+            "block": [None, "relu", "batchnorm", "dropout 0.01"],
+            "layers": INTERIM_CONTENT["net"]["layers"],
+        },
+        "data": {
+            "mean": [0.1307],
+            "std": [0.3081],
+            "augment": [{"name": "rotation", "degrees": [-7.0, 7.0], "fill": 1}],
+        },
+    },
+}
+
+
+def test_content_hash_is_of_the_values_that_differ_from_defaults():
     assert INTERIM.to_dict() == INTERIM_CONTENT
-    text = json.dumps(INTERIM_CONTENT, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(HASHED, sort_keys=True, separators=(",", ":"))
     assert INTERIM.content_hash == hashlib.sha256(text.encode()).hexdigest()
     assert INTERIM.content_hash == (
-        "9b29aa811fc5fe75bfe4908d8f30a872cfc36eb2514825877dbfa3c8fe2f2538"
+        "00b11faa71f1e1e06860056e4aa40deb75475892ed8a278c9b0603355599ba18"
     )
+
+
+def test_a_new_field_with_a_default_leaves_the_content_hash():
+    class LaterData(Data):
+        colors: str = "rgb"
+
+    class LaterRun(Run):
+        data: LaterData = LaterData()
+
+    later = LaterRun.from_dict(INTERIM.to_dict())
+    assert later.to_dict()["data"]["colors"] == "rgb"
+    assert later.content_hash == INTERIM.content_hash
+    assert later.replace({"data.colors": "gray"}).content_hash != INTERIM.content_hash
 
 
 def test_content_hash_does_not_see_the_order_of_keys():

@@ -1,15 +1,18 @@
-"""Specs in files: bundled, a user's, a folder's, and what is no spec at all."""
+"""Specs in files: bundled, by path, in a folder, and files that are no specs."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kilonet.entry import run_command
 from kilonet.errors import NetError, SpecError, UsageError
 from kilonet.spec import (
     Run,
@@ -21,11 +24,12 @@ from kilonet.spec import (
     parse_setting,
     to_toml,
 )
+from kilonet.spec.files import _warn_of_steps
 from strategies import nets
 
 NET = '[net]\ninput = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n'
-STEP = '[[step]]\nname = "Longer"\nchange = { "train.epochs" = 20 }\n'
-STUDY = f'name = "s"\ntarget = 99\n{NET}{STEP}'
+STAGE = '[[stage]]\nname = "Longer"\nchange = { "train.epochs" = 20 }\n'
+STUDY = f'name = "s"\ntarget = 99\n{NET}{STAGE}'
 
 OPTIMIZERS = [
     "sgd",
@@ -105,7 +109,7 @@ def test_toml_round_trip_of_studies(tmp_path, augmentation):
         budget={"parameters": 9000},
         seeds=3,
         net={"input": [1, 8, 8], "layers": [{"residual": ["relu"]}, "gap", "pointwise 10 bare"]},
-        step=[
+        stage=[
             {"name": "Augment", "change": {"data.augment": [augmentation]}},
             {"name": "Net", "target": "x", "change": {"net.layers.0": {"residual": ["silu"]}}},
             {"name": "Average", "change": {"train.average": "ema", "train.epochs": 3}},
@@ -124,7 +128,7 @@ def test_bundled_names():
 
 
 def test_a_net_from_whatever_holds_one(tmp_path):
-    # A study's is its last rung's.
+    # A study's is its last stage's.
     assert load_net("mnist-8k") == load_net("interim")
     bare = tmp_path / "net.toml"
     bare.write_text('input = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n')
@@ -136,8 +140,12 @@ def test_a_net_from_whatever_holds_one(tmp_path):
 @pytest.mark.parametrize(
     ("load", "name", "message"),
     [
-        (load_run, "mnist-8k", "mnist-8k: has [[step]]: it is a study; use 'kilonet study mnist-"),
-        (load_study, "interim", "interim: no [[step]]: it is a run, not a study; use 'kilonet tr"),
+        (load_run, "mnist-8k", "mnist-8k: is a study, not a run; use 'kilonet study mnist-8k'"),
+        (
+            load_study,
+            "interim",
+            "interim: has no [[stage]], so it is a run; use 'kilonet train interim'",
+        ),
         (load_run, "interm", "interm: no bundled spec and no file of that name; did you mean 'in"),
         (load_run, "zzz", "zzz: no bundled spec and no file of that name; known: interim, mnist-"),
         (load_net, "zzz.toml", "zzz.toml: no such file"),
@@ -159,9 +167,9 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch, load, name, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (bytes(range(256)), "not UTF-8 text, so not a spec; name a TOML file"),
-        (NET.encode("utf-16"), "not UTF-8 text, so not a spec; name a TOML file"),
-        (b"#" * (2**20 + 1), "larger than 1 MiB, so not a spec; name a TOML file"),
+        (bytes(range(256)), "not UTF-8 text, so not a spec; give a TOML file"),
+        (NET.encode("utf-16"), "not UTF-8 text, so not a spec; give a TOML file"),
+        (b"#" * (2**20 + 1), "larger than 1 MiB, so not a spec; give a TOML file"),
         (b"a = = 3", "not valid TOML: Invalid value (at line 1, column 5)"),
         (b"[net]\n[net]\n", "not valid TOML: Cannot declare ('net',) twice (at line 2, column 5)"),
         (b"a = " + b"[" * 100_000, "nested too deeply to be a spec"),
@@ -196,8 +204,62 @@ def test_a_network_that_cannot_be_names_its_file(tmp_path):
     )
 
 
+@pytest.fixture
+def old_study(tmp_path):
+    """A study as version 0.1 wrote it."""
+    _warn_of_steps.cache_clear()
+    path = tmp_path / "old.toml"
+    path.write_text(STUDY.replace("[[stage]]", "[[step]]"))
+    return str(path)
+
+
+def test_steps_of_an_old_study_are_stages(tmp_path, old_study, caplog):
+    (tmp_path / "new.toml").write_text(STUDY)
+    assert load_study(old_study) == load_study(str(tmp_path / "new.toml"))
+    assert load_net(old_study) == load_study(old_study).net
+    assert [record.getMessage() for record in caplog.records] == [
+        f"kilonet: {old_study}: [[step]] is now [[stage]]; rename it"
+    ]
+
+
+def test_an_old_study_is_no_run(old_study, caplog):
+    with pytest.raises(SpecError, match="is a study, not a run"):
+        load_run(old_study)
+    assert not caplog.records
+
+
+def test_a_study_with_steps_and_stages(tmp_path):
+    path = tmp_path / "both.toml"
+    path.write_text(STUDY + STAGE.replace("[[stage]]", "[[step]]"))
+    with pytest.raises(SpecError, match=r"has .* and .*; rename"):
+        load_study(str(path))
+
+
+def test_commands_print_one_line_about_an_old_study(
+    tmp_path, old_study, small_mnist, monkeypatch, capsys
+):
+    # Without handlers, as in a command: pytest's own would take the warning.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    small = f'[data]\nname = "{small_mnist}"\n[train]\nepochs = 1\nbatch_size = 64\n[[step]]'
+    text = Path(old_study).read_text().replace("[[step]]", small).replace("= 20", "= 1")
+    Path(old_study).write_text(text)
+    folder = tmp_path / "folder"
+
+    def lines_of(*arguments):
+        _warn_of_steps.cache_clear()
+        assert run_command(list(arguments)) == 0
+        return [line for line in capsys.readouterr().err.splitlines() if "[[step]]" in line]
+
+    expected = [f"kilonet: {old_study}: [[step]] is now [[stage]]; rename it"]
+    assert lines_of("summary", old_study) == expected
+    assert lines_of("study", old_study, "--jobs", "1", "--out", str(folder)) == expected
+    (folder / "study.toml").write_text(text)
+    expected = [f"kilonet: {folder / 'study.toml'}: [[step]] is now [[stage]]; rename it"]
+    assert lines_of("report", str(folder)) == expected
+
+
 def test_a_folder_without_a_spec(tmp_path):
-    with pytest.raises(UsageError, match=r"a folder without run\.toml or study\.toml; name"):
+    with pytest.raises(UsageError, match=r"a folder without run\.toml or study\.toml; give"):
         load_run(str(tmp_path))
 
 
@@ -221,7 +283,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 def test_what_editors_do_to_a_file(tmp_path, prefix, newline):
     path = tmp_path / "my.toml"
     path.write_bytes(prefix + NET.replace("\n", newline).encode())
-    assert load_run(str(path)).net.classes == 10
+    assert load_run(str(path)).net.num_classes == 10
 
 
 @pytest.mark.parametrize(
@@ -256,9 +318,9 @@ def test_settings_that_are_none(text):
 def test_settings_change_what_is_loaded():
     run = load_run("interim", settings=["train.epochs=2", "train.optimizer.lr=.05"])
     assert (run.train.epochs, run.train.optimizer.lr) == (2, 0.05)
-    study = load_study("mnist-8k", settings=["seeds=3", "step.3.change={'train.epochs'=9}"])
+    study = load_study("mnist-8k", settings=["seeds=3", "stage.3.change={'train.epochs'=9}"])
     assert study.seeds == 3
-    assert study.rungs[3].run.train.epochs == 9
+    assert study.stages[3].run.train.epochs == 9
 
 
 @pytest.mark.parametrize(

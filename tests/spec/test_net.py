@@ -1,4 +1,4 @@
-"""Networks: what the notebook's class is called and shaped like, and those that cannot be."""
+"""Networks: names and shapes as in the notebook's class, and invalid ones."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_the_bundled_network_has_the_notebooks_names_and_shapes():
         for i in (1, 2, 4, 5, 6, 7)
         for name in ("running_mean", "running_var", "num_batches_tracked")
     ]
-    assert net.classes == 10
+    assert net.num_classes == 10
 
 
-def test_a_block_wraps_what_it_should():
+def test_what_a_block_wraps():
     net = Net(
         input=IMAGE,
         block=["batchnorm", "conv", "silu", "dropout 0.1"],
@@ -84,7 +84,7 @@ def test_shapes_join(net):
             shape = node.output_shape
         return shape
 
-    assert check(net.nodes, net.input)[0] == net.classes
+    assert check(net.nodes, net.input)[0] == net.num_classes
     assert Net.from_dict(net.to_dict()) == net
 
 
@@ -132,13 +132,13 @@ def test_shapes_join(net):
         (
             ["conv 8"],
             (
-                "layer 1 'conv 8': the network ends in 8 × 26 × 26, not in one number a class; "
+                "layer 1 'conv 8': the network ends in 8 × 26 × 26, not in one number per class; "
                 "end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear CLASSES'"
             ),
         ),
     ],
 )
-def test_networks_that_cannot_be(layers, message):
+def test_networks_that_cannot_be_built(layers, message):
     with pytest.raises(NetError) as raised:
         Net(input=IMAGE, layers=layers)
     assert message in str(raised.value)
@@ -160,7 +160,7 @@ def test_networks_that_cannot_be(layers, message):
         ({"block": ["conv", "conv"]}, "block: needs 'conv' exactly once"),
         ({"block": "conv"}, "block: 'conv' should be a list such as ['conv', 'relu']"),
         ({"block": ["conv", "droput 0.1"]}, "block.1: 'droput 0.1': unknown layer 'droput'; did"),
-        ({"block": ["conv", "maxpool 2"]}, "block.1: 'maxpool 2' cannot stand in a block; it"),
+        ({"block": ["conv", "maxpool 2"]}, "block.1: 'maxpool 2' cannot be in a block, which"),
         ({"blok": []}, "blok: unknown key; did you mean 'block'?"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_missing_key():
         Net(layers=["gap"])
 
 
-def test_what_a_network_uses_is_found_inside_residuals_too():
+def test_uses_looks_inside_residuals():
     body = {"residual": ["conv 8 pad=1", "batchnorm"]}
     layers = ["conv 8", body, "gap", "pointwise 10 bare"]
     net = Net.from_dict({"input": [1, 28, 28], "block": ["conv", "relu"], "layers": layers})

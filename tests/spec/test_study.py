@@ -1,4 +1,4 @@
-"""Runs and studies: what goes together, and how a ladder is climbed."""
+"""Runs and studies: stages, and values that must fit together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kilonet.spec import (
 )
 
 NET = {"input": [1, 28, 28], "layers": ["conv 8", "gap", "pointwise 10 bare"]}
-LADDER = load_study("mnist-8k")
+BUNDLED = load_study("mnist-8k")
 
 
 def study(**changes):
@@ -31,7 +31,7 @@ def study(**changes):
         "name": "s",
         "target": 99,
         "net": NET,
-        "step": [{"name": "Longer", "change": {"train.epochs": 20}}],
+        "stage": [{"name": "Longer", "change": {"train.epochs": 20}}],
     }
     return Study(**{**good, **changes})
 
@@ -46,16 +46,16 @@ def changed_paths(before, after, path=()):
     return [".".join(path)] if before != after else []
 
 
-def test_the_bundled_ladder_is_the_notebooks():
-    assert LADDER.target == 99.4
-    assert (LADDER.budget.parameters, LADDER.budget.epochs) == (8000, 15)
-    assert [rung.step.name for rung in LADDER.rungs] == [
-        "Batch normalisation",
+def test_the_bundled_study_is_the_notebooks():
+    assert BUNDLED.target == 99.4
+    assert (BUNDLED.budget.parameters, BUNDLED.budget.epochs) == (8000, 15)
+    assert [stage.name for stage in BUNDLED.stages] == [
+        "Batch normalization",
         "Dropout",
         "Rotation",
         "Step scheduler",
     ]
-    assert [rung.number for rung in LADDER.rungs] == [1, 2, 3, 4]
+    assert [stage.number for stage in BUNDLED.stages] == [1, 2, 3, 4]
     blocks = [["conv", "relu", "batchnorm"]] + [["conv", "relu", "batchnorm", "dropout 0.01"]] * 3
     layers = [
         "conv 8", "conv 16", "maxpool 2", "pointwise 8", "conv 12", "conv 12", "conv 16",
@@ -64,10 +64,10 @@ def test_the_bundled_ladder_is_the_notebooks():
     rotation = (Rotation(degrees=[-7, 7], resample="nearest", fill=1),)
     augmentations = [(), (), rotation, rotation]
     schedules = [Constant()] * 3 + [Step(step_size=10, gamma=0.1)]
-    for rung, block, augment, schedule in zip(
-        LADDER.rungs, blocks, augmentations, schedules, strict=True
+    for stage, block, augment, schedule in zip(
+        BUNDLED.stages, blocks, augmentations, schedules, strict=True
     ):
-        assert rung.run == Run(
+        assert stage.run == Run(
             net=Net(input=(1, 28, 28), block=block, layers=layers),
             data=Data(name="mnist", mean=[0.1307], std=[0.3081], augment=augment),
             train=Train(
@@ -80,41 +80,45 @@ def test_the_bundled_ladder_is_the_notebooks():
         )
 
 
-def test_each_rung_changes_one_thing_on_top_of_the_last():
-    runs = [LADDER.run, *(rung.run for rung in LADDER.rungs)]
+def test_each_stage_changes_one_thing_on_top_of_the_last():
+    runs = [BUNDLED.run, *(stage.run for stage in BUNDLED.stages)]
     changes = [changed_paths(before.to_dict(), after.to_dict()) for before, after in pairwise(runs)]
     assert changes == [["net.block"], ["net.block"], ["data.augment"], ["train.schedule"]]
-    assert changes == [list(rung.step.change) for rung in LADDER.rungs]
+    assert changes == [list(stage.change) for stage in BUNDLED.stages]
 
 
-def test_the_third_rung_is_interim():
+def test_the_third_stage_is_interim():
     from kilonet.spec import load_run
 
-    assert LADDER.rungs[2].run == load_run("interim")
+    assert BUNDLED.stages[2].run == load_run("interim")
 
 
-def test_rungs_build_on_one_another():
-    ladder = study(
-        step=[
+def test_stages_build_on_one_another():
+    built = study(
+        stage=[
             {"name": "A", "change": {"train.epochs": 20, "net.layers.0": "conv 9"}},
             {"name": "B", "target": "More.", "change": {"train.optimizer.lr": 0.1}},
             {"name": "C", "change": {"net.layers.0": "conv 12 pad=1"}},
         ]
     )
-    assert [r.run.train.epochs for r in ladder.rungs] == [20, 20, 20]
-    assert [r.run.train.optimizer.lr for r in ladder.rungs] == [0.01, 0.1, 0.1]
-    assert [str(r.run.net.layers[0]) for r in ladder.rungs] == ["conv 9", "conv 9", "conv 12 pad=1"]
-    assert ladder.rungs[1].step.target == "More."
-    assert ladder.run == Run(net=NET)
+    assert [r.run.train.epochs for r in built.stages] == [20, 20, 20]
+    assert [r.run.train.optimizer.lr for r in built.stages] == [0.01, 0.1, 0.1]
+    assert [str(r.run.net.layers[0]) for r in built.stages] == [
+        "conv 9",
+        "conv 9",
+        "conv 12 pad=1",
+    ]
+    assert built.stages[1].target == "More."
+    assert built.run == Run(net=NET)
 
 
 def test_seeds():
-    ladder = study(seeds=3)
-    assert list(ladder.seed_numbers()) == [1, 2, 3]
-    seeded = [ladder.rungs[0].seeded(seed) for seed in ladder.seed_numbers()]
+    built = study(seeds=3)
+    assert list(built.seed_numbers()) == [1, 2, 3]
+    seeded = [built.stages[0].seeded(seed) for seed in built.seed_numbers()]
     assert [run.train.seed for run in seeded] == [1, 2, 3]
     assert len({run.content_hash for run in seeded}) == 3
-    assert ladder.rungs[0].seeded(MAX_SEED).train.seed == MAX_SEED
+    assert built.stages[0].seeded(MAX_SEED).train.seed == MAX_SEED
 
 
 @pytest.mark.parametrize(
@@ -131,10 +135,10 @@ def test_seeds():
         ({"seeds": True}, SpecError, "seeds: 'true' should be a whole number"),
         ({"budget": {"epoch": 3}}, SpecError, "budget.epoch: unknown key; did you mean 'epochs'?"),
         ({"budget": {"parameters": 0}}, SpecError, "budget.parameters: 0 should be greater"),
-        ({"step": []}, SpecError, "step: [] should have at least 1 value"),
-        ({"step": {"name": "a"}}, SpecError, "step: {'name': 'a'} should be a list"),
-        ({"step": ["a"]}, SpecError, "step.0: 'a' should be a table"),
-        ({"steps": []}, SpecError, "steps: unknown key; did you mean 'step'?"),
+        ({"stage": []}, SpecError, "stage: [] should have at least 1 value"),
+        ({"stage": {"name": "a"}}, SpecError, "stage: {'name': 'a'} should be a list"),
+        ({"stage": ["a"]}, SpecError, "stage.0: 'a' should be a table"),
+        ({"stages": []}, SpecError, "stages: unknown key; did you mean 'stage'?"),
         ({"net": {**NET, "layres": []}}, SpecError, "net.layres: unknown key; did you mean"),
         ({"net": {**NET, "layers": ["conv 0"]}}, SpecError, "net.layers.0: 'conv 0': out '0'"),
         ({"net": {**NET, "layers": ["conv 8"]}}, NetError, "layer 1 'conv 8': the network ends"),
@@ -150,53 +154,53 @@ def test_what_is_wrong_with_a_study(changes, error, message):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({}, SpecError, "step.1.change: {} should have at least 1 value"),
-        ({"train.epoch": 3}, SpecError, "step.1.change.train.epoch: unknown key; did you mean"),
-        ({"train.epochs": 0}, SpecError, "step.1.change.train.epochs: 0 should be greater"),
-        ({"seeds": 3}, SpecError, "step.1.change.seeds: unknown key; known: data, net, train"),
-        ({"net.layers.7": "relu"}, SpecError, "step.1.change.net.layers.7: no such position"),
-        ({"net.layers.0": "cnov 8"}, SpecError, "step.1.change.net.layers.0: 'cnov 8': unknown"),
-        ({"train.seed": 3}, SpecError, "step.1.change: a step cannot set train.seed; the study"),
-        ({"train.average": None}, SpecError, "step.1.change: 'train.average' has no value; give"),
-        ({"train": {"epochs": 3}}, SpecError, "step.1.change: 'train' is a whole section; name"),
+        ({}, SpecError, "stage.1.change: {} should have at least 1 value"),
+        ({"train.epoch": 3}, SpecError, "stage.1.change.train.epoch: unknown key; did you mean"),
+        ({"train.epochs": 0}, SpecError, "stage.1.change.train.epochs: 0 should be greater"),
+        ({"seeds": 3}, SpecError, "stage.1.change.seeds: unknown key; known: data, net, train"),
+        ({"net.layers.7": "relu"}, SpecError, "stage.1.change.net.layers.7: no such position"),
+        ({"net.layers.0": "cnov 8"}, SpecError, "stage.1.change.net.layers.0: 'cnov 8': unknown"),
+        ({"train.seed": 3}, SpecError, "stage.1.change: a stage cannot set train.seed; the study"),
+        ({"train.average": None}, SpecError, "stage.1.change: 'train.average' has no value; give"),
+        ({"train": {"epochs": 3}}, SpecError, "stage.1.change: 'train' is a whole section; give"),
         (
             {"net.layers.0": "conv 8 kernel=29"},
             NetError,
-            "step 2 'Second': layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than",
+            "stage 2 'Second': layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than",
         ),
         (
             {"train.schedule": "plateau"},
             SpecError,
-            "step.1.change.train.schedule: plateau looks at the validation split, and there",
+            "stage.1.change.train.schedule: plateau needs a validation split; set",
         ),
     ],
 )
-def test_what_is_wrong_with_a_step(change, error, message):
+def test_what_is_wrong_with_a_change(change, error, message):
     first = {"name": "First", "change": {"train.epochs": 16}}
     with pytest.raises(error) as raised:
-        study(step=[first, {"name": "Second", "change": change}])
+        study(stage=[first, {"name": "Second", "change": change}])
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
 
 
-def test_two_steps_of_one_name():
-    step = {"name": "Again", "change": {"train.epochs": 16}}
-    with pytest.raises(InvalidSpecError, match=r"step\.1\.name: a second step named 'Again'"):
-        study(step=[step, step])
+def test_two_stages_of_one_name():
+    stage = {"name": "Again", "change": {"train.epochs": 16}}
+    with pytest.raises(InvalidSpecError, match=r"stage\.1\.name: a second stage named 'Again'"):
+        study(stage=[stage, stage])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"mean": [0.1, 0.2]}}, "data.mean: 2 values for 1 channels; give one a channel"),
-        ({"data": {"std": [0.1, 0.2]}}, "data.std: 2 values for 1 channels; give one a channel"),
+        ({"data": {"mean": [0.1, 0.2]}}, "data.mean: 2 values for 1 channels; give one per"),
+        ({"data": {"std": [0.1, 0.2]}}, "data.std: 2 values for 1 channels; give one per"),
         (
             {"data": {"resize": [32, 32]}},
-            "data.resize: [32, 32] is not the size of the network's input, [28, 28]; change one",
+            "data.resize: [32, 32] is not the size of the network's input, [28, 28]; make them",
         ),
         (
             {"train": {"schedule": "plateau"}},
-            "train.schedule: plateau looks at the validation split, and there is none; set data.",
+            "train.schedule: plateau needs a validation split; set data.validation",
         ),
         ({"foo": 1}, "foo: unknown key; known: data, net, train"),
     ],
@@ -210,5 +214,5 @@ def test_what_does_not_go_together_in_a_run(changes, message):
 def test_what_goes_together_in_a_run():
     Run(net=NET, data={"validation": 0.1}, train={"schedule": "plateau"})
     Run(net=NET, data={"resize": [28, 28], "mean": [0.1], "std": [0.2]})
-    colour = {**NET, "input": [3, 28, 28]}
-    Run(net=colour, data={"mean": [0.1], "std": [0.1, 0.2, 0.3]})
+    color = {**NET, "input": [3, 28, 28]}
+    Run(net=color, data={"mean": [0.1], "std": [0.1, 0.2, 0.3]})

@@ -1,4 +1,4 @@
-"""What may be said of the training, and what may not."""
+"""Training specs: valid and invalid values."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_onecycle_without_cycling_needs_no_momentum():
     Train(optimizer="adam", schedule="onecycle")
 
 
-def test_no_averaging_has_a_word_that_toml_can_hold():
+def test_averaging_can_be_turned_off_in_toml():
     assert Train(average="none") == Train()
     assert Train(average="ema") == Train(average=EMA())
     averaged = Train(average={"name": "ema", "decay": 0.5})

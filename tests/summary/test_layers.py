@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from kilonet.spec import Net, load_net
-from kilonet.summary import summarise
+from kilonet.summary import summarize
 from strategies import nets
 
 torch = pytest.importorskip("torch")
@@ -22,7 +22,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-SAMPLES = settings(max_examples=60, deadline=None)
+SAMPLES = settings(max_examples=40, deadline=None)
 
 
 def image_of(net: Net) -> torch.Tensor:
@@ -45,7 +45,7 @@ def modules_in_order(net: Net) -> list[tuple[str, torch.nn.Module, torch.Size]]:
 @SAMPLES
 @given(nets())
 def test_rows_are_pytorchs_modules(net):
-    rows = summarise(net).layers
+    rows = summarize(net).layers
     ran = modules_in_order(net)
     assert [row.module for row in rows] == [path for path, _, _ in ran]
     assert [row.output_shape for row in rows] == [tuple(shape) for _, _, shape in ran]
@@ -75,7 +75,7 @@ def test_macs_are_counted_by_pytorch(net):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(image_of(net))
     # PyTorch counts a multiply-add as two operations.
-    assert 2 * summarise(net).macs == counter.get_total_flops()
+    assert 2 * summarize(net).macs == counter.get_total_flops()
 
 
 def gradient_extents(net: Net, paths: set[str]) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -112,12 +112,12 @@ def gradient_extents(net: Net, paths: set[str]) -> dict[str, tuple[tuple[int, in
 def field_rows(net: Net):
     """The rows where fields change: windows and residuals, whose outputs are maps or see it all."""
     changing = ("Conv2d", "MaxPool2d", "AvgPool2d", "Linear", "Residual")
-    rows = [row for row in summarise(net).layers if row.name.startswith(changing)]
+    rows = [row for row in summarize(net).layers if row.name.startswith(changing)]
     linear = next((i for i, row in enumerate(rows) if row.name.startswith("Linear")), len(rows))
     return [r for i, r in enumerate(rows) if len(r.output_shape) == 3 or i >= linear]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(nets(padding=False, max_lines=4, max_channels=6, dropout=False))
 def test_receptive_fields_are_what_gradients_reach(net):
     rows = field_rows(net)
@@ -169,7 +169,7 @@ def test_receptive_fields_of_a_residual_network_are_what_gradients_reach():
 
 
 def test_interims_fields_and_jumps():
-    summary = summarise(load_net("interim"))
+    summary = summarize(load_net("interim"))
     rows = {row.module: row for row in summary.layers}
     windows = [f"convblock{i}.0" for i in range(1, 9)]
     windows[2:2] = ["pool1"]
@@ -188,13 +188,13 @@ def test_fields_go_by_axis():
         block=["conv"],
         layers=["conv 2 kernel=3x5 stride=1x2", "conv 2 kernel=1x3", "gap", "pointwise 2"],
     )
-    one, two, gap, last = summarise(net).layers
+    one, two, gap, last = summarize(net).layers
     assert (one.fields, one.jumps) == ((3, 5), (1, 2))
     assert (two.fields, two.jumps) == ((3, 9), (1, 2))
     # The map is 7 × 6: 3 + 6 · 1 and 9 + 5 · 2. The last column of the image is never seen.
     assert gap.fields == last.fields == (9, 19)
     assert last.receptive_field == 19
-    assert not summarise(net).covers_input
+    assert not summarize(net).covers_input
 
 
 def test_the_field_of_a_sum_is_the_largest_of_its_branches():
@@ -209,7 +209,7 @@ def test_the_field_of_a_sum_is_the_largest_of_its_branches():
             "pointwise 10 bare",
         ],
     )
-    fields = [(row.name, row.receptive_field) for row in summarise(net).layers]
+    fields = [(row.name, row.receptive_field) for row in summarize(net).layers]
     assert fields == [
         ("Conv2d-1", 3),
         ("ReLU-2", 3),
@@ -234,7 +234,7 @@ def test_linear_layers_see_the_whole_map_once():
         block=["conv"],
         layers=["conv 2 stride=2", "flatten", {"residual": ["linear 18"]}, "linear 5", "linear 3"],
     )
-    fields = [row.receptive_field for row in summarise(net).layers]
+    fields = [row.receptive_field for row in summarize(net).layers]
     assert fields == [3, 3, 7, 7, 7, 7]  # a map of 3: 3 + 2 · 2
 
 
@@ -270,7 +270,7 @@ def test_linear_layers_see_the_whole_map_once():
 )
 def test_peak_activation_memory_by_hand(layers, values):
     net = Net(input=(1, 8, 8), block=["conv", "relu"], layers=layers)
-    assert summarise(net).peak_activation_bytes == 4 * values
+    assert summarize(net).peak_activation_bytes == 4 * values
 
 
 def test_the_residual_of_the_reference_adds():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from kilonet.spec import Net, load_net, load_study
-from kilonet.summary import summarise
+from kilonet.summary import summarize
 from strategies import nets
 
 # What torchsummary 1.5.1 prints for the notebook's class: as far as the notebook shows it, then as
@@ -85,7 +85,7 @@ Output Block        | Conv8 | 1  | 1 x 1 | 0 | 16 | 10 | 1  | * 32"""
 
 @pytest.fixture
 def interim():
-    return summarise(load_net("interim"))
+    return summarize(load_net("interim"))
 
 
 def test_totals_of_the_notebooks_network(interim):
@@ -168,16 +168,16 @@ def test_sizes_in_megabytes_are_torchsummarys(interim):
     assert interim.total_megabytes == pytest.approx((784 + 2 * outputs + 7864) * 4 / 1024**2)
 
 
-def test_every_rung_of_the_bundled_study():
+def test_every_stage_of_the_bundled_study():
     # Batch norm adds 2 · (8 + 16 + 12 + 12 + 16 + 16); dropout, rotation and schedule add nothing.
     study = load_study("mnist-8k")
-    assert summarise(study.net).parameters == 7864 - 160
-    assert [summarise(rung.run.net).parameters for rung in study.rungs] == [7864] * 4
+    assert summarize(study.net).parameters == 7864 - 160
+    assert [summarize(stage.run.net).parameters for stage in study.stages] == [7864] * 4
 
 
 def blocks_of(layers, **options):
     net = Net(input=(1, 32, 32), block=["conv", "relu"], layers=layers, **options)
-    return [(row[0], row[1]) for row in summarise(net).receptive_field_table.rows]
+    return [(row[0], row[1]) for row in summarize(net).receptive_field_table.rows]
 
 
 def test_blocks_of_other_networks():
@@ -237,7 +237,7 @@ def test_blocks_of_other_networks():
 )  # fmt: skip
 def test_channel_lines(layers, line):
     net = Net(input=(1, 8, 8), block=["conv", "relu"], layers=layers)
-    assert summarise(net).channel_line == line
+    assert summarize(net).channel_line == line
 
 
 def test_sizes_that_are_not_square_show_both_axes():
@@ -245,14 +245,14 @@ def test_sizes_that_are_not_square_show_both_axes():
         input=(3, 20, 18),
         layers=["conv 4 kernel=3x1 stride=2 pad=1x0", "flatten", "linear 10"],
     )
-    conv, linear = summarise(net).receptive_field_table.rows
+    conv, linear = summarize(net).receptive_field_table.rows
     assert conv[2:8] == ("20x18", "3x1 x 2", "1x0", "3", "4", "10x9")
     assert linear[2:8] == ("1", "–", "–", "360", "10", "1")
 
 
 def test_no_mark_where_nothing_covers():
     net = Net(input=(1, 8, 8), layers=["conv 4 stride=8", "pointwise 10 bare"])
-    summary = summarise(net)
+    summary = summarize(net)
     assert not summary.covers_input
     assert summary.receptive_field_table.title == (
         "Receptive fields (none covers the whole 8 × 8 input)"
@@ -263,7 +263,7 @@ def test_no_mark_where_nothing_covers():
 @settings(max_examples=40, deadline=None)
 @given(nets())
 def test_every_network_has_its_tables(net):
-    summary = summarise(net)
+    summary = summarize(net)
     assert json.loads(json.dumps(summary.to_json())) == summary.to_json()
     assert all(len(row) == len(COLUMNS) for row in summary.receptive_field_table.rows)
     assert summary.channel_line.startswith(f"{net.input[0]}")
@@ -272,7 +272,7 @@ def test_every_network_has_its_tables(net):
 
 
 def test_a_network_without_windows():
-    summary = summarise(Net(input=(3, 1, 1), layers=["relu"]))
+    summary = summarize(Net(input=(3, 1, 1), layers=["relu"]))
     assert (summary.parameters, summary.macs, summary.receptive_field) == (0, 0, 1)
     assert summary.receptive_field_table.rows == ()
     assert str(summary)

@@ -1,51 +1,50 @@
 """Rows → statistics → findings → sentences.
 
-Pure functions, but for :func:`read_errors`, which reads the test logits that the runs have kept.
+Pure functions, except :func:`read_errors`, which reads the runs' test logits.
 """
 
-from kilonet.analysis.changes import Suggestion
-from kilonet.analysis.comparison import Difference, Effect, compare, correct
-from kilonet.analysis.doubtful import DoubtfulLabel, doubtful_labels
-from kilonet.analysis.errors import (
+from kilonet.analysis.descriptive import Statistics, binomial_error, describe
+from kilonet.analysis.differences import Difference, compare, correct
+from kilonet.analysis.effects import Effect
+from kilonet.analysis.findings import Finding, Kind, Verdict
+from kilonet.analysis.measurements import Measurements, measure
+from kilonet.analysis.misclassified import (
     Calibration,
     CalibrationBin,
-    ClassPair,
     Errors,
-    HardImage,
     measure_errors,
+    read_errors,
+    stage_errors,
 )
-from kilonet.analysis.findings import Finding
-from kilonet.analysis.ladder import RungAnalysis, StudyAnalysis, analyse
-from kilonet.analysis.measurements import Change, Measurements, measure
 from kilonet.analysis.power import Sensitivity
-from kilonet.analysis.predictions import read_errors, rung_errors
-from kilonet.analysis.statistics import Statistics, binomial_error, describe
+from kilonet.analysis.results import StageAnalysis, StudyAnalysis
+from kilonet.analysis.stages import analyze
+from kilonet.analysis.suggestions import Suggestion
+from kilonet.storage.record import Split
 
 __all__ = [
     "Calibration",
     "CalibrationBin",
-    "Change",
-    "ClassPair",
     "Difference",
-    "DoubtfulLabel",
     "Effect",
     "Errors",
     "Finding",
-    "HardImage",
+    "Kind",
     "Measurements",
-    "RungAnalysis",
     "Sensitivity",
+    "Split",
+    "StageAnalysis",
     "Statistics",
     "StudyAnalysis",
     "Suggestion",
-    "analyse",
+    "Verdict",
+    "analyze",
     "binomial_error",
     "compare",
     "correct",
     "describe",
-    "doubtful_labels",
     "measure",
     "measure_errors",
     "read_errors",
-    "rung_errors",
+    "stage_errors",
 ]

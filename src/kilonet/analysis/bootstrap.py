@@ -1,19 +1,18 @@
-"""The smoothed bootstrap-t: an interval of a mean that draws on the seeds themselves.
+"""The smoothed bootstrap-t: an interval of a mean that is drawn from the seeds themselves.
 
-Student's t takes the seeds' distribution to be normal; the bootstrap takes it from the seeds. Its
-usual form, the percentile interval, never leaves the range of the values, and three values hold
-their mean in 3 of 4 cases at most, whatever the level (see docs/statistics.md). Two changes mend
-that:
+Student's t assumes that seeds are normally distributed; the bootstrap draws from the seeds. Its
+usual form, the percentile interval, never leaves the range of the values, and three values contain
+their true mean in 3 of 4 cases at most (see docs/statistics.md). Two changes correct that:
 
 - Every resample's mean is divided by that resample's own standard error, as in Student's t: Efron,
   "Nonparametric standard errors and confidence intervals", Canadian Journal of Statistics 1981;
   Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 1988.
-- A little normal noise is added to every resampled value, since of three values one resample in
-  nine is the same value three times, without any standard error to divide by: Silverman and Young,
+- A little normal noise is added to every resampled value, since one resample of three values in
+  nine is the same value three times, without a standard error to divide by: Silverman and Young,
   "The bootstrap: to smooth or not to smooth?", Biometrika 1987; Polansky and Schucany, "Kernel
   smoothing to improve bootstrap confidence intervals", Journal of the Royal Statistical Society B
   1997. The bandwidth is the rule of thumb of Silverman, "Density estimation", 1986, equation 3.28:
-  s (4 / 3n)^(1/5). With three seeds the noise decides nearly all, with twenty the seeds do.
+  s (4 / 3n)^(1/5). With three seeds the noise decides nearly everything, with twenty the seeds do.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_SEEDS = 3
-"""Two values tell nothing of the form of a distribution: below this there is no bootstrap."""
+"""Two values show nothing of the form of a distribution: below this there is no bootstrap."""
 
 RESAMPLES = 4999
 """The 2.5 % ends are the 125th from either side: (4,999 + 1) · 0.025."""
 
-# Of the generator; any number does, and it stays the same so that a report can be rebuilt.
+# Of the generator: any number, but always the same, so that a report can be rebuilt.
 _KEY = 0x6B696C6F
 
 
-def studentised_bootstrap(
+def studentized_bootstrap(
     values: Sequence[float], *, confidence: float = 0.95
 ) -> tuple[float, float]:
     """The smoothed bootstrap-t interval of the mean; equal values in any order give equal bits.
@@ -56,16 +55,16 @@ def studentised_bootstrap(
         raise ValueError(f"a bootstrap of {n} values: it takes at least {MIN_SEEDS}")
     mean, sd = float(x.mean()), float(x.std(ddof=1))
     if sd == 0:
-        raise ValueError("a bootstrap of equal values: there is no spread to draw from")
+        raise ValueError("a bootstrap of equal values: they have no spread")
     picked, noise = _draws(n)
     bandwidth = (4 / (3 * n)) ** 0.2
-    # Standardised values: the interval moves and stretches as they do.
+    # Of standardized values, so that the interval scales with them.
     drawn = ((x - mean) / sd)[picked] + bandwidth * noise
     t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(n))
     t.sort()
     tail = max(1, round((RESAMPLES + 1) * (1 - confidence) / 2))
     error = sd / math.sqrt(n)
-    # Ends swap sides: a resample's mean above the seeds' says theirs may be above the truth.
+    # The ends swap: where a resample's mean is above the seeds', theirs may be above the truth.
     return mean - float(t[-tail]) * error, mean - float(t[tail - 1]) * error
 
 
@@ -73,7 +72,7 @@ def studentised_bootstrap(
 def _draws(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which values each resample takes, and its normal noise: (RESAMPLES, n) each.
 
-    From the generator's bits, which NumPy keeps between versions, as it does not its distributions.
+    From the generator's bits: NumPy keeps these between versions, but not its distributions.
     """
     from scipy.special import ndtri
 

@@ -1,8 +1,11 @@
-"""What the rows of a rung's runs show, as numbers: levels, gap, movement and trend.
+"""A stage's runs in numbers: levels, gap, movement and trend.
 
-Two windows are looked at: the last five epochs and the five before (fewer where a run is short).
-Every number is an average over the seeds; spreads are pooled within runs, so that differences
-between seeds don't pass for movement between epochs.
+There are two windows: the last five epochs and the five before, fewer where a run is short. Every
+number is an average over the seeds; spreads are pooled within runs, so that differences between
+seeds do not count as movement between epochs.
+
+Accuracies are read from a split. The test set is for reporting; what leads to a choice, as a
+suggestion does, is read from the validation split where the runs have one.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean, linear_regression, variance
 
-from kilonet.analysis.statistics import binomial_error
-from kilonet.record import EpochRow, RunRecord
+from kilonet.analysis.descriptive import binomial_error
+from kilonet.storage.record import RunRecord, Split
 
 WINDOW = 5
 """Epochs in a window."""
 
 MIN_WINDOW = 3
-"""The fewest epochs whose movement about their trend can be told: a line takes two."""
+"""The fewest epochs that have a movement about their trend: a line takes two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,52 +41,54 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """A rung's runs in numbers; accuracies in percent, differences in percentage points.
+    """A stage's runs in numbers; accuracies in percent, differences in percentage points.
+
+    Accuracies are of ``split``, but for the training accuracy.
 
     Attributes:
+        split: the images that accuracies are measured on.
+        images: how many they are.
         seeds: how many runs.
         epochs: of each run.
         window: epochs in the last window, at most five.
-        images: of the test set.
-        train, test: mean accuracies of the last window.
-        low, high: lowest and highest test accuracy of the last window, a run's, averaged.
-        gap: mean train minus test accuracy of the last window.
-        binomial: standard error of ``test`` that the test set carries by itself.
-        movement: standard deviation of the last window's test accuracies about their straight
+        train_accuracy, accuracy: means of the last window.
+        range: highest minus lowest accuracy of the last window, a run's, averaged.
+        gap: mean training accuracy minus accuracy of the last window.
+        binomial: standard error of ``accuracy`` that comes from the number of images.
+        movement: standard deviation of the last window's accuracies about their straight line; None
+            for a window of fewer than three epochs.
+        fall: the largest fall of accuracy from one epoch of the last window to the next, a run's,
+            averaged; 0 where it never falls.
+        accuracy_change, gap_change: from the window before; None for runs too short for two.
+        rise: of accuracy from the first to the last epoch of the last window, along its straight
             line; None for a window of fewer than three epochs.
-        fall: the largest fall of test accuracy from one epoch of the last window to the next, a
-            run's, averaged; 0 where it never falls.
-        test_change, gap_change: from the window before; None for runs too short for two windows.
-        rise: of test accuracy from the first to the last epoch of the last window, along its
-            straight line; None for a window of fewer than three epochs.
         losses: mean training loss of each epoch, nats, over the epochs that all runs have.
-        second_half: epochs of both windows together: the second part of the training, which is
-            what rungs are compared by.
-        second_half_gap, second_half_movement: over these.
+        both_windows: epochs of both windows together.
+        both_gap, both_movement: ``gap`` and ``movement`` over these.
         lr_before: learning rate where the window before begins, first seed's.
         lr_last: of the last epoch, first seed's.
         lr_peak: the highest of the whole run, first seed's.
     """
 
+    split: Split
+    images: int
     seeds: int
     epochs: int
     window: int
-    images: int
-    train: float
-    test: float
-    low: float
-    high: float
+    train_accuracy: float
+    accuracy: float
+    range: float
     gap: float
     binomial: float
     movement: float | None
     fall: float
-    test_change: Change | None
+    accuracy_change: Change | None
     gap_change: Change | None
     rise: Change | None
     losses: tuple[float, ...]
-    second_half: int
-    second_half_gap: float
-    second_half_movement: float | None
+    both_windows: int
+    both_gap: float
+    both_movement: float | None
     lr_before: float
     lr_last: float
     lr_peak: float
@@ -91,80 +97,79 @@ class Measurements:
     def material(self) -> float:
         """The least difference worth a sentence: half the binomial error, and one image at least.
 
-        What moves a result by less adds little (√(1 + ½²), an eighth) to the error that the test
-        set carries anyway.
+        A smaller one adds at most an eighth (√(1 + ½²)) to the binomial error.
         """
         return max(0.5 * self.binomial, 100 / self.images)
 
     @property
     def gap_share(self) -> float:
-        """The gap as a share of the test error; 0 where there is no test error."""
-        return self.gap / (100 - self.test) if self.test < 100 else 0.0
+        """The gap as a share of the error; 0 where there is no error."""
+        return self.gap / (100 - self.accuracy) if self.accuracy < 100 else 0.0
 
 
-def measure(records: Sequence[RunRecord], *, test_images: int) -> Measurements:
-    """Measure a rung's finished runs, all of the same length.
+def measure(
+    records: Sequence[RunRecord], *, images: int, split: Split = Split.TEST
+) -> Measurements:
+    """Measure a stage's runs.
+
+    Args:
+        records: at least one, each with an epoch.
+        images: how many the split has.
+        split: the images whose accuracies are read.
 
     Raises:
-        ValueError: if there is no run, or one without an epoch.
+        ValueError: if there is no run, or one without an epoch or without the split.
     """
     if not records or not all(record.rows for record in records):
-        raise ValueError("nothing to measure: a rung needs a run, and a run an epoch")
-    runs = [record.rows for record in records]
-    epochs = min(map(len, runs))
+        raise ValueError("nothing to measure: a stage needs a run, and a run an epoch")
+    epochs = min(len(record.rows) for record in records)
     window = min(WINDOW, epochs if epochs < 2 * MIN_WINDOW else epochs // 2)
-    last = [rows[-window:] for rows in runs]
-    before = [rows[-2 * window : -window] for rows in runs]
-    second_half = [rows[-2 * window :] for rows in runs]
-    test = _mean([_mean(_test(rows)) for rows in last])
-    rows = runs[0]
+    accuracies = [split.accuracies(record)[-2 * window :] for record in records]
+    trains = [[row.train_accuracy for row in record.rows][-2 * window :] for record in records]
+    gaps = [
+        [train - accuracy for train, accuracy in zip(*run, strict=True)]
+        for run in zip(trains, accuracies, strict=True)
+    ]
+    last = [run[-window:] for run in accuracies]
+    accuracy = _mean_of_means(last)
+    rows = records[0].rows
     return Measurements(
-        seeds=len(runs),
+        split=split,
+        images=images,
+        seeds=len(records),
         epochs=epochs,
         window=window,
-        images=test_images,
-        train=_mean([_mean([row.train_accuracy for row in rows]) for rows in last]),
-        test=test,
-        low=_mean([min(_test(rows)) for rows in last]),
-        high=_mean([max(_test(rows)) for rows in last]),
-        gap=_mean([_mean(_gaps(rows)) for rows in last]),
-        binomial=binomial_error(test, images=test_images),
-        movement=_movement([_test(rows) for rows in last]),
-        fall=_mean([_fall(_test(rows)) for rows in last]),
-        test_change=_change(list(map(_test, before)), list(map(_test, last))),
-        gap_change=_change(list(map(_gaps, before)), list(map(_gaps, last))),
-        rise=_rise([_test(rows) for rows in last]),
-        losses=tuple(_mean([rows[i].train_loss for rows in runs]) for i in range(epochs)),
-        second_half=len(second_half[0]),
-        second_half_gap=_mean([_mean(_gaps(rows)) for rows in second_half]),
-        second_half_movement=_movement([_test(rows) for rows in second_half]),
+        train_accuracy=_mean_of_means([run[-window:] for run in trains]),
+        accuracy=accuracy,
+        range=fmean([max(run) - min(run) for run in last]),
+        gap=_mean_of_means([run[-window:] for run in gaps]),
+        binomial=binomial_error(accuracy, images=images),
+        movement=_movement(last),
+        fall=fmean([max([0.0, *(a - b for a, b in pairwise(run))]) for run in last]),
+        accuracy_change=_change(accuracies, window=window),
+        gap_change=_change(gaps, window=window),
+        rise=_rise(last),
+        losses=tuple(
+            fmean([record.rows[i].train_loss for record in records]) for i in range(epochs)
+        ),
+        both_windows=len(accuracies[0]),
+        both_gap=_mean_of_means(gaps),
+        both_movement=_movement(accuracies),
         lr_before=rows[-2 * window :][0].lr,
         lr_last=rows[-1].lr,
         lr_peak=max(row.lr for row in rows),
     )
 
 
-def _test(rows: Sequence[EpochRow]) -> list[float]:
-    return [row.test_accuracy for row in rows]
-
-
-def _gaps(rows: Sequence[EpochRow]) -> list[float]:
-    return [row.gap for row in rows]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _fall(values: Sequence[float]) -> float:
-    return max([0.0, *(before - after for before, after in pairwise(values))])
+def _mean_of_means(runs: Sequence[Sequence[float]]) -> float:
+    return fmean(map(fmean, runs))
 
 
 def _movement(runs: Sequence[Sequence[float]]) -> float | None:
     """Pooled standard deviation about each run's least-squares line (n − 2 degrees of freedom)."""
     if len(runs[0]) < MIN_WINDOW:
         return None
-    return math.sqrt(_mean([_residual_variance(values) for values in runs]))
+    return math.sqrt(fmean(_line(run)[1] for run in runs))
 
 
 def _rise(runs: Sequence[Sequence[float]]) -> Change | None:
@@ -172,34 +177,27 @@ def _rise(runs: Sequence[Sequence[float]]) -> Change | None:
     n, movement = len(runs[0]), _movement(runs)
     if movement is None:
         return None
-    value = (n - 1) * _mean([_sums(values)[1] / _sums(values)[0] for values in runs])
-    xx = _sums(runs[0])[0]
-    return Change(value=value, error=(n - 1) * movement / math.sqrt(xx * len(runs)))
+    spread = math.sqrt(len(runs) * variance(range(n)) * (n - 1))
+    return Change(
+        value=(n - 1) * fmean(_line(run)[0] for run in runs), error=(n - 1) * movement / spread
+    )
 
 
-def _residual_variance(values: Sequence[float]) -> float:
-    xx, xy, yy = _sums(values)
-    return max(0.0, yy - xy * xy / xx) / (len(values) - 2)
+def _line(values: Sequence[float]) -> tuple[float, float]:
+    """Slope of the least-squares line over 0, 1, 2, …, and the variance of the residuals."""
+    slope, start = linear_regression(range(len(values)), values)
+    residuals = math.fsum((y - start - slope * x) ** 2 for x, y in enumerate(values))
+    return slope, residuals / (len(values) - 2)
 
 
-def _sums(values: Sequence[float]) -> tuple[float, float, float]:
-    """Of the values y over x = 0, 1, 2, …: Σ (x − x̄)², Σ (x − x̄)(y − ȳ) and Σ (y − ȳ)²."""
-    centre, mean = (len(values) - 1) / 2, _mean(values)
-    xx = math.fsum((i - centre) ** 2 for i in range(len(values)))
-    xy = math.fsum((i - centre) * (value - mean) for i, value in enumerate(values))
-    return xx, xy, math.fsum((value - mean) ** 2 for value in values)
+def _change(runs: Sequence[Sequence[float]], *, window: int) -> Change | None:
+    """From each run's window before to its last, with Welch's standard error.
 
-
-def _change(before: Sequence[Sequence[float]], last: Sequence[Sequence[float]]) -> Change | None:
-    """Welch's standard error, epochs taken as draws: their trend inflates it, so it errs high."""
-    width = len(last[0])
-    if width < MIN_WINDOW or len(before[0]) < width:
+    Epochs count as independent draws; their trend inflates the error, so it errs high.
+    """
+    if window < MIN_WINDOW or len(runs[0]) < 2 * window:
         return None
-    value = _mean([_mean(b) - _mean(a) for a, b in zip(before, last, strict=True)])
-    variances = [(_variance(a) + _variance(b)) / width for a, b in zip(before, last, strict=True)]
-    return Change(value=value, error=math.sqrt(_mean(variances) / len(variances)))
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = _mean(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    pairs = [(run[:window], run[window:]) for run in runs]
+    variances = [(variance(before) + variance(last)) / window for before, last in pairs]
+    value = fmean(fmean(last) - fmean(before) for before, last in pairs)
+    return Change(value=value, error=math.sqrt(fmean(variances) / len(runs)))

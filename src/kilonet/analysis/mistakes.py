@@ -1,18 +1,18 @@
-"""What a rung's seeds get wrong, in words: class pairs, hard images, labels, calibration."""
+"""Findings about a stage's errors: class pairs, hard images, labels and calibration."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from kilonet.analysis.errors import Errors, HardImage
-from kilonet.analysis.findings import Finding
-from kilonet.analysis.words import count, percent, signed
+from kilonet.analysis.findings import Figure, Finding, Kind, Verdict
+from kilonet.analysis.misclassified import Errors, HardImage
+from kilonet.formatting import count, percent, signed
 from kilonet.spec import Run
 
 PAIR_LEVEL = 0.05
-"""Two classes stand out where, were the errors spread evenly over the test images and the other
-classes, chance would give any pair as many in fewer than this share of studies: a Poisson tail
-times the number of pairs …"""
+"""Errors concentrate on two classes where, were they spread evenly over the test images and the
+other classes, chance would give any pair as many in fewer than this share of studies: a Poisson
+tail times the number of pairs …"""
 
 PAIR_IMAGES = 3
 """… and they are at least this many images a seed."""
@@ -24,7 +24,7 @@ SHARED_SHARE = 0.5
 """Shared errors: images that more than half of the seeds get wrong make up more than this share."""
 
 SURE = 0.9
-"""A wrong class is given surely from this mean probability on."""
+"""A wrong class is predicted surely from this mean probability on."""
 
 IMAGES_NAMED = 5
 """How many images a sentence names at most; of doubtful labels it names all."""
@@ -38,18 +38,23 @@ EXCESS_SHARE = 0.25
 EXCESS_POINTS = 5.0
 """… or than this many percentage points."""
 
-UNEVEN_IN_CHANCE = 2.5
-"""Unevenly calibrated: right on the whole, but the expected calibration error is more than this
-many times what chance alone gives calibrated probabilities (of a single bin 2 standard errors), and
-beyond the share or points above."""
+
+def mistakes(errors: Errors, *, run: Run) -> list[Finding]:
+    """All that apply, in reading order."""
+    found = (
+        class_pairs(errors),
+        hard_images(errors),
+        label_errors(errors),
+        calibration(errors, run=run),
+    )
+    return [finding for finding in found if finding is not None]
 
 
 def class_pairs(errors: Errors) -> Finding | None:
-    """``concentrated`` or ``spread``: whether errors gather between certain classes.
+    """``concentrated`` or ``spread``: whether errors concentrate on certain pairs of classes.
 
-    A pair of classes counts both ways: 4 taken for 9 and 9 for 4; of large classes more is to be
-    expected. None where nothing is wrong, or where there are fewer than three classes and so but
-    one pair.
+    A pair counts both ways: 4 predicted as 9 and 9 as 4; of large classes more errors are expected.
+    None where nothing is wrong, or where there are fewer than three classes and so one pair.
     """
     from scipy.special import gammainc
 
@@ -77,35 +82,32 @@ def class_pairs(errors: Errors) -> Finding | None:
     named = outstanding or ranked[:1]
     share = sum(wrong for _, wrong in named) / errors.mean_wrong
     even = errors.mean_wrong / pairs
-    figures = {
-        "wrong": errors.mean_wrong,
-        "share": share,
-        "even": even,
-        "chance": min(1.0, *chance),
-        "pairs": len(outstanding),
-    }
     listed = ", ".join(
         f"{errors.classes[first]} and {errors.classes[second]} ({wrong:.1f})"
         for (first, second), wrong in named
     )
-    evenly = (
-        f"spread evenly over the images, the {pairs:,} pairs of classes would have {even:.1f} each "
-        "on average"
-    )
-    whose = "" if errors.seeds == 1 else " a seed"
-    if outstanding:
-        sentence = (
-            f"Errors concentrate: {share:.0%} of the {errors.mean_wrong:.1f} wrong images{whose} "
-            f"lie between {listed}; {evenly}."
+    wrong_images = f"{errors.mean_wrong:.1f} wrong images{'' if errors.seeds == 1 else ' a seed'}"
+    verdict = Verdict.CONCENTRATED
+    text = f"Errors concentrate: {share:.0%} of the {wrong_images} are between {listed}"
+    if not outstanding:
+        verdict = Verdict.SPREAD
+        text = (
+            f"Errors do not concentrate: of the {wrong_images} the most are between {listed}, no "
+            "more than chance can make"
         )
-        return Finding(
-            kind="class pairs", verdict="concentrated", sentence=sentence, figures=figures
-        )
-    sentence = (
-        f"Errors concentrate nowhere: of the {errors.mean_wrong:.1f} wrong images{whose} the most "
-        f"lie between {listed}, no more than chance can make; {evenly}."
+    return Finding(
+        kind=Kind.CLASS_PAIRS,
+        verdict=verdict,
+        sentence=f"{text}; spread evenly, the {pairs:,} pairs of classes would have {even:.1f} "
+        "each on average.",
+        figures={
+            "wrong": errors.mean_wrong,
+            "share": share,
+            "even": even,
+            "chance": min(1.0, *chance),
+            "pairs": len(outstanding),
+        },
     )
-    return Finding(kind="class pairs", verdict="spread", sentence=sentence, figures=figures)
 
 
 def hard_images(errors: Errors) -> Finding | None:
@@ -115,33 +117,29 @@ def hard_images(errors: Errors) -> Finding | None:
     """
     if errors.seeds < 2 or not errors.pairs:
         return None
+    hard = len(errors.hard)
     share = sum(image.wrong for image in errors.hard) / (errors.seeds * errors.mean_wrong)
     in_all = sum(image.wrong == errors.seeds for image in errors.hard)
-    figures = {
-        "hard": len(errors.hard),
-        "in_every_seed": in_all,
-        "share": share,
-        "wrong": errors.mean_wrong,
-    }
-    hard = count(len(errors.hard), "image")
-    verb = "is" if len(errors.hard) == 1 else "are"
-    seeds = f"more than half of the {errors.seeds} seeds, {in_all} in all of them,"
-    where = "both seeds" if errors.seeds == 2 else seeds
-    what = (
-        f"{hard} {verb} wrong in {where} and {'makes' if len(errors.hard) == 1 else 'make'} up "
-        f"{share:.0%} of the {errors.mean_wrong:.1f} errors a seed"
+    shared = share > SHARED_SHARE
+    where = f"more than half of the {errors.seeds} seeds ({in_all} in all of them)"
+    sentence = (
+        f"The seeds mostly fail on {'the same' if shared else 'different'} images: "
+        f"{count(hard, 'image')} {'is' if hard == 1 else 'are'} wrong in "
+        f"{'both seeds' if errors.seeds == 2 else where} and make{'s' if hard == 1 else ''} up "
+        f"{share:.0%} of the {errors.mean_wrong:.1f} errors a seed."
     )
-    if share > SHARED_SHARE:
-        sentence = f"The seeds mostly fail on the same images: {what}."
-        return Finding(kind="hard images", verdict="shared", sentence=sentence, figures=figures)
-    sentence = f"The seeds mostly fail on different images: {what}."
-    return Finding(kind="hard images", verdict="scattered", sentence=sentence, figures=figures)
+    return Finding(
+        kind=Kind.HARD_IMAGES,
+        verdict=Verdict.SHARED if shared else Verdict.SCATTERED,
+        sentence=sentence,
+        figures={"hard": hard, "in_every_seed": in_all, "share": share, "wrong": errors.mean_wrong},
+    )
 
 
-def doubtful(errors: Errors) -> Finding | None:
+def label_errors(errors: Errors) -> Finding | None:
     """``doubtful labels`` or ``worth a look``: errors that may be the data's.
 
-    Doubtful are labels that most people would not give when asked. Worth a look is what every one
+    Doubtful are labels that most people would not choose when asked. Worth a look is what every one
     of several seeds gets wrong and is sure of. None where there is neither.
     """
     known = {label.index for label in errors.doubtful}
@@ -154,90 +152,71 @@ def doubtful(errors: Errors) -> Finding | None:
         and image.probability_predicted >= SURE
         and image.index not in known
     ]
-    figures = {"doubtful": len(found), "known": len(known), "sure": len(sure)}
-    look = ", ".join(_described(image, errors) for image in sure[:IMAGES_NAMED])
-    if len(sure) > IMAGES_NAMED:
-        look += f" and {len(sure) - IMAGES_NAMED} more"
+    if not found and not sure:
+        return None
+    sentences = []
     if found:
-        where = "the seed" if errors.seeds == 1 else "most seeds"
-        sentence = (
-            f"{where[0].upper()}{where[1:]} failed on {len(found)} of the {len(known)} test images "
-            f"whose label fewer than three of five people confirmed (Northcutt et al. 2021): "
-            f"{', '.join(map(str, found))}. All {len(known)} are worth "
+        sentences.append(
+            f"{'The seed' if errors.seeds == 1 else 'Most seeds'} failed on {len(found)} of the "
+            f"{len(known)} test images whose label fewer than three of five people confirmed "
+            f"(Northcutt et al. 2021): {', '.join(map(str, found))}. All {len(known)} are worth "
             f"{100 * len(known) / errors.images:.2f} points."
         )
-        if look:
-            sentence += f" Besides them, wrong and sure of it in every seed: {look}."
-        return Finding(kind="labels", verdict="doubtful labels", sentence=sentence, figures=figures)
-    if look:
-        sentence = (
-            f"Wrong in every seed, with at least {SURE:.0%} for another class: {look}; look at "
-            "these images and their labels."
+    if sure:
+        look = ", ".join(_described(image, errors) for image in sure[:IMAGES_NAMED])
+        more = f" and {len(sure) - IMAGES_NAMED} more" if len(sure) > IMAGES_NAMED else ""
+        sentences.append(
+            f"Wrong in every seed, with at least {SURE:.0%} for another class: {look}{more}; look "
+            "at these images and their labels."
         )
-        return Finding(kind="labels", verdict="worth a look", sentence=sentence, figures=figures)
-    return None
+    return Finding(
+        kind=Kind.LABELS,
+        verdict=Verdict.DOUBTFUL_LABELS if found else Verdict.WORTH_A_LOOK,
+        sentence=" ".join(sentences),
+        figures={"doubtful": len(found), "known": len(known), "sure": len(sure)},
+    )
 
 
 def _described(image: HardImage, errors: Errors) -> str:
     return (
-        f"{image.index} ({errors.classes[image.label]} taken for "
+        f"{image.index} ({errors.classes[image.label]} predicted as "
         f"{errors.classes[image.predicted]}, {image.probability_predicted:.1%})"
     )
 
 
 def calibration(errors: Errors, *, run: Run) -> Finding | None:
-    """``over-confident``, ``under-confident``, ``uneven`` or ``calibrated``: can one believe it?
+    """``over-confident``, ``under-confident`` or ``calibrated``: mean confidence and accuracy.
 
-    Uneven is confidence that is right on the whole and wrong in parts: too sure here, not sure
-    enough there. None with a single test image.
+    The expected calibration error is in the sentence. None with a single test image.
     """
     if errors.images < 2:
         return None
     measured = errors.calibration
-    excess, error = 100 * measured.excess, 100 * measured.standard_error
-    # Where nothing is wrong every probability is too low; one image is the least worth a word.
+    excess, error, ece = 100 * measured.excess, 100 * measured.standard_error, 100 * measured.ece
+    # Where nothing is wrong every probability is too low; one image is the least worth a sentence.
     share = max(EXCESS_SHARE * 100 * (1 - measured.accuracy), 100 / errors.images)
     allowed = min(share, EXCESS_POINTS)
-    figures = {
+    end = ""
+    if abs(excess) > EXCESS_IN_ERRORS * error and abs(excess) > allowed:
+        verdict, word = Verdict.OVER_CONFIDENT, "Over-confident"
+        if excess < 0:
+            verdict, word = Verdict.UNDER_CONFIDENT, "Under-confident"
+            if run.train.label_smoothing:
+                end = f"; label smoothing of {run.train.label_smoothing:g} causes that"
+    else:
+        verdict, word = Verdict.CALIBRATED, "Calibrated on average"
+        if EXCESS_IN_ERRORS * error > allowed:
+            word = "Calibrated on average, as far as so few images show"
+    sentence = (
+        f"{word}: mean confidence {percent(100 * measured.confidence)} where "
+        f"{percent(100 * measured.accuracy)} are right, {signed(excess)} points (standard error "
+        f"{error:.2f}); expected calibration error {ece:.2f} points{end}."
+    )
+    figures: dict[str, Figure] = {
         "confidence": 100 * measured.confidence,
         "accuracy": 100 * measured.accuracy,
         "excess": excess,
         "error": error,
-        "ece": 100 * measured.ece,
+        "ece": ece,
     }
-    numbers = (
-        f"mean confidence {percent(100 * measured.confidence)} where "
-        f"{percent(100 * measured.accuracy)} are right, {signed(excess)} points (standard error "
-        f"{error:.2f}); expected calibration error {100 * measured.ece:.2f} points"
-    )
-    if abs(excess) > EXCESS_IN_ERRORS * error and abs(excess) > allowed:
-        over = excess > 0
-        why = ""
-        if not over and run.train.label_smoothing:
-            why = f"; label smoothing of {run.train.label_smoothing:g} asks for that"
-        verdict, word = (
-            ("over-confident", "Over-confident") if over else ("under-confident", "Under-confident")
-        )
-        return Finding(
-            kind="calibration",
-            verdict=verdict,
-            sentence=f"{word}: {numbers}{why}.",
-            figures=figures,
-        )
-    chance = 100 * measured.chance_ece(seeds=errors.seeds)
-    if 100 * measured.ece > UNEVEN_IN_CHANCE * chance and 100 * measured.ece > allowed:
-        return Finding(
-            kind="calibration",
-            verdict="uneven",
-            sentence=f"Confidence fits on the whole, but not in parts: {numbers}, where chance "
-            f"alone would make {chance:.2f}.",
-            figures=figures,
-        )
-    surely = EXCESS_IN_ERRORS * error <= allowed
-    word = "Well calibrated" if surely else "Calibrated, as far as so few images tell"
-    return Finding(
-        kind="calibration",
-        verdict="calibrated",
-        sentence=f"{word}: {numbers}.",
-        figures=figures,
-    )
+    return Finding(kind=Kind.CALIBRATION, verdict=verdict, sentence=sentence, figures=figures)

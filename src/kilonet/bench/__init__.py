@@ -1,4 +1,4 @@
-"""Speed and memory, measured: kilonet beside PyTorch, JAX and the machine itself."""
+"""Benchmarks of speed and memory: kilonet, PyTorch, JAX and the machine's limits."""
 
 from kilonet.bench.measure import bench
 from kilonet.bench.result import BenchResult, Comparison

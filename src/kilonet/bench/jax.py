@@ -1,4 +1,4 @@
-"""The same training step in JAX: a spec's network in NHWC, compiled as one function."""
+"""The training step in JAX: a spec's network in NHWC, compiled as one function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kilonet.spec import graph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kilonet.run import Images
+    from kilonet.data import RunData
     from kilonet.spec import Run
 
 VERSION = str(jax.__version__)
@@ -28,7 +28,7 @@ _LAYOUT = ("NHWC", "OIHW", "NHWC")
 
 
 class JaxSteps:
-    """Training steps of SGD with momentum on normalised batches in memory, on JAX's own threads.
+    """Training steps of SGD with momentum, on normalized batches in memory and JAX's own threads.
 
     Args:
         run: the network, and the batch size.
@@ -39,7 +39,7 @@ class JaxSteps:
     _buffers: Any
     _momenta: Any
 
-    def __init__(self, run: Run, images: Images) -> None:
+    def __init__(self, run: Run, images: RunData) -> None:
         self._mean, self._std = images.mean[0], images.std[0]
         self._nodes, self._names = run.net.nodes, list(run.net.parameters)
         self.load_weights(initial_weights(run.net, seed=run.train.seed))
@@ -69,7 +69,7 @@ class JaxSteps:
         self._evaluate = jax.jit(lambda p, b, x: _forward(self._nodes, x, p, b, None)[0])
 
     def step(self) -> float:
-        """One step; the loss before it, nats, once the new weights are there."""
+        """Take one step and wait for the new weights; the loss before it, in nats."""
         number = next(self._steps)
         key = jax.random.fold_in(self._key, number)
         self._parameters, self._buffers, self._momenta, loss = self._step(
@@ -79,14 +79,14 @@ class JaxSteps:
         return float(loss)
 
     def load_weights(self, weights: Any) -> None:
-        """Set weights by PyTorch's names; momentum starts anew."""
+        """Set weights by PyTorch's names; resets momentum."""
         arrays = {name: jnp.asarray(array) for name, array in weights.items()}
         self._parameters = {name: arrays.pop(name) for name in self._names}
         self._buffers = arrays
         self._momenta = jax.tree.map(jnp.zeros_like, self._parameters)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes) in evaluation mode, from (n, 28, 28) uint8."""
+        """(n, classes) logits in evaluation mode, of (n, 28, 28) uint8."""
         return np.asarray(self._evaluate(self._parameters, self._buffers, self._input(images)))
 
     def _input(self, images: NDArray[np.uint8]) -> Any:
@@ -94,7 +94,7 @@ class JaxSteps:
 
 
 def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any, key: Any) -> Any:
-    """(n, classes) logits and the buffers after; in evaluation mode where there is no key."""
+    """(n, classes) logits and the new buffers; in evaluation mode if ``key`` is None."""
     buffers = dict(buffers)
 
     def run(nodes: Sequence[graph.Node], x: Any) -> Any:
@@ -149,7 +149,7 @@ def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any,
                 return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
             case graph.Residual(body=body):
                 return x + run(body, x)
-        raise AssertionError(f"an operation that JAX does not run: {node.op!r}")
+        raise AssertionError(f"an operation without a JAX form: {node.op!r}")
 
     def norm(name: str, op: graph.BatchNorm, x: Any, weight: Any, bias: Any) -> Any:
         mean, var = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]

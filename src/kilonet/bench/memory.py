@@ -1,6 +1,6 @@
-"""Peak memory of a training run, each in a process of its own.
+"""Peak memory of training runs, each in its own process.
 
-``python -m kilonet.bench.memory native`` is such a process; :func:`peak_memory` starts it.
+:func:`peak_memory` starts ``python -m kilonet.bench.memory native``, which is this module.
 """
 
 from __future__ import annotations
@@ -13,75 +13,75 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kilonet.data import load_dataset
+from kilonet.data import RunData, load_dataset
 from kilonet.errors import EngineError
-from kilonet.run import Images, train
 from kilonet.spec import load_run
+from kilonet.training.loop import train
 
-WAYS = ("native", "notebook")
+TRAINERS = ("native", "notebook")
+"""kilonet's native engine, and the notebook's own training code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """Most resident memory at any time.
+    """Peak resident memory.
 
     Attributes:
-        bytes: of the process that trains.
-        worker_bytes: of the largest of its DataLoader's workers, pages shared with it included;
-            0 where there is none.
+        bytes: of the training process.
+        worker_bytes: of its largest DataLoader worker, shared pages included; 0 if there is none.
     """
 
     bytes: int
     worker_bytes: int
 
 
-def peak_memory(way: str, *, run_file: Path, threads: int) -> Peak:
-    """Train one epoch in a new process, and test; what that took.
+def peak_memory(trainer: str, *, run_file: Path, threads: int) -> Peak:
+    """Peak memory of training one epoch and testing, in a new process.
 
     Args:
-        way: one of :data:`WAYS`.
+        trainer: one of :data:`TRAINERS`.
         run_file: the run, as TOML.
         threads: of the engine, or of PyTorch.
 
     Raises:
-        EngineError: with the last line that the process said, if it failed.
+        EngineError: if the process failed, with its last line on standard error.
     """
-    command = [sys.executable, "-m", "kilonet.bench.memory", way, str(run_file), str(threads)]
+    command = [sys.executable, "-m", "kilonet.bench.memory", trainer, str(run_file), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise EngineError(f"peak memory, {way}: the process failed: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise EngineError(f"peak memory, {trainer}: the process failed: {lines[-1]}")
     found = json.loads(done.stdout)
     return Peak(bytes=found["bytes"], worker_bytes=found["worker_bytes"])
 
 
 def own_peak(*, workers: bool = False) -> Peak:
-    """This process's so far; where asked for, the largest of those it waited for too."""
+    """This process's peak so far; with ``workers``, also that of its largest ended child."""
     import resource
 
     # Bytes on macOS, KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    # Linux counts what the parent held when it started this process as this one's own. The
-    # address space's own mark is free of that.
+    # On Linux ru_maxrss includes the parent's memory at the start of this process; the peak of the
+    # address space does not.
     status = Path("/proc/self/status")
     if status.is_file() and (mark := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         own = int(mark[1]) * 1024
     return Peak(bytes=own, worker_bytes=children if workers else 0)
 
 
-def _train_and_report(way: str, run_file: str, threads: str) -> None:
+def _train_and_report(trainer: str, run_file: str, threads: str) -> None:
     run = load_run(run_file).replace({"train.epochs": 1})
-    if way == "native":
+    if trainer == "native":
         with tempfile.TemporaryDirectory() as folder:
             train(run, folder=Path(folder) / "run", engine="native", threads=int(threads))
     else:
         from kilonet.bench.torch import notebook_epoch, set_threads
 
         set_threads(int(threads))
-        notebook_epoch(run, Images.of(run, load_dataset(run.data.name)))()
-    peak = own_peak(workers=way == "notebook")
+        notebook_epoch(run, RunData.of(run, load_dataset(run.data.name)))()
+    peak = own_peak(workers=trainer == "notebook")
     sys.stdout.write(json.dumps({"bytes": peak.bytes, "worker_bytes": peak.worker_bytes}))
 
 

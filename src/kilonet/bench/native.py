@@ -1,4 +1,4 @@
-"""kilonet's engines as contenders, and the native one's kernels one by one."""
+"""Training steps of kilonet's engines, and the speed of the native engine's kernels."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kilonet.bench.work import LayerWork, layer_work
-from kilonet.engine import Batch, create_engine
+from kilonet.data.batch import Batch
+from kilonet.engine import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from kilonet.engine.native.profile import ProfileRow
-    from kilonet.run import Images
+    from kilonet.data import RunData
+    from kilonet.engine.native.layer_times import ProfileRow
     from kilonet.spec import Net, Run
 
 LR, MOMENTUM = 0.01, 0.9
-"""The notebook's, of every contender."""
+"""The notebook's, for every implementation."""
 
 NUM_BATCHES = 16
-"""Different batches that steps go through in turn."""
+"""Number of different batches that steps cycle through."""
 
 
 class EngineSteps:
-    """Training steps of a kilonet engine on batches in memory, without augmentation.
+    """Training steps of an engine of kilonet, on batches in memory, without augmentation.
 
     Args:
         run: the network, and how it is trained.
@@ -37,7 +38,7 @@ class EngineSteps:
         threads: of the engine.
     """
 
-    def __init__(self, run: Run, images: Images, *, engine: str, threads: int) -> None:
+    def __init__(self, run: Run, images: RunData, *, engine: str, threads: int) -> None:
         self.run = run.replace({"data.augment": []})
         self.engine: Any = create_engine(
             self.run, engine=engine, mean=images.mean, std=images.std, threads=threads
@@ -54,7 +55,7 @@ class EngineSteps:
         self._steps = itertools.count()
 
     def step(self) -> float:
-        """One step; the loss before it, nats."""
+        """Take one step; the loss before it, in nats."""
         number = next(self._steps)
         images, labels, index = self._batches[number % NUM_BATCHES]
         batch = Batch(images=images, labels=labels, index=index, epoch=0, step=number)
@@ -66,17 +67,17 @@ class EngineSteps:
         self.engine.load_weights(weights)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes) in evaluation mode, from (n, 28, 28) uint8."""
+        """(n, classes) logits in evaluation mode, of (n, 28, 28) uint8."""
         found = self.engine.evaluate(images, np.zeros(len(images), np.int64), logits=True)
         logits: NDArray[np.float32] = found.logits
         return logits
 
 
-def engine_epoch(run: Run, images: Images, *, threads: int) -> Callable[[], float]:
-    """An epoch of the native engine as ``kilonet train`` runs it: train all, then test.
+def engine_epoch(run: Run, images: RunData, *, threads: int) -> Callable[[], float]:
+    """An epoch of the native engine as in ``kilonet train``: training, then testing.
 
     Returns:
-        A function that runs the next epoch and gives the test accuracy, percent.
+        A function that runs the next epoch and returns the test accuracy in percent.
     """
     engine = create_engine(run, engine="native", mean=images.mean, std=images.std, threads=threads)
     epochs = itertools.count()
@@ -91,14 +92,14 @@ def engine_epoch(run: Run, images: Images, *, threads: int) -> Callable[[], floa
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRate:
-    """What one kernel of one layer came to.
+    """The speed of one kernel of one layer.
 
     Attributes:
-        work: the layer.
+        work: the layer's.
         kernel: ``forward``, ``input gradient`` or ``weight gradient``.
-        intensity: FLOP a byte.
-        gflops: 10⁹ FLOP a second, all threads together.
-        seconds: a step, summed over the threads.
+        intensity: FLOP per byte.
+        gflops: 10⁹ FLOP per second, all threads together.
+        seconds: of a step, summed over the threads.
     """
 
     work: LayerWork
@@ -124,29 +125,29 @@ KERNELS = {
     "backward": "input gradient",
     "weight_gradient": "weight gradient",
 }
-"""Stages of a convolution's profile, and what they are called here."""
+"""Phase in the profile → kernel."""
 
 
 def kernel_rates(
     net: Net, rows: Sequence[ProfileRow], *, steps: int, batch_size: int, threads: int
 ) -> list[KernelRate]:
-    """The multiply-adds of each layer's kernels against the time that the profile has for them.
+    """The speed of each layer's kernels: their multiply-adds over their time in the profile.
 
-    Whatever the plan fused into a kernel (activations, sums) is in its time, not in its FLOP.
+    The time includes operations that are fused into a kernel (activations, sums); the FLOP do not.
     """
     work = {layer.layer: layer for layer in layer_work(net)}
     rates = []
     for row in rows:
         layer = work.get(row.layer)
-        if layer is None or row.stage not in KERNELS or row.seconds <= 0:
+        if layer is None or row.phase not in KERNELS or row.seconds <= 0:
             continue
-        if row.stage == "backward" and not layer.needs_input_gradient:
+        if row.phase == "backward" and not layer.needs_input_gradient:
             continue
         flop = steps * batch_size * layer.flop_inside
         rates.append(
             KernelRate(
                 work=layer,
-                kernel=KERNELS[row.stage],
+                kernel=KERNELS[row.phase],
                 intensity=layer.intensity(batch_size=batch_size),
                 gflops=1e-9 * flop / (row.seconds / threads),
                 seconds=row.seconds / steps,

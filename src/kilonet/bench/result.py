@@ -1,4 +1,4 @@
-"""What a bench run found, and the stable keys of its JSON."""
+"""The results of a benchmark, and the stable keys of their JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from kilonet.bench.memory import Peak
 from kilonet.bench.native import KernelRate
 from kilonet.bench.timing import Ratio, Timing
-from kilonet.engine.native.profile import ProfileRow
+from kilonet.engine.native.layer_times import ProfileRow
 
 NATIVE, KILONET_TORCH, NOTEBOOK = "kilonet native", "kilonet torch", "notebook"
 CEILING = "ceiling"
@@ -16,48 +16,49 @@ CEILING = "ceiling"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Contenders timed in turn on the same threads.
+    """Implementations timed alternately on the same number of threads.
 
     Attributes:
-        threads: of each.
-        timings: contender → its times.
-        rivals: which contenders are PyTorch float32 as people write it.
-        ceiling: 10⁹ FLOP a second, the best of the same turns; None where it was not measured.
-        flop: nominal FLOP of one call; 0 where shares are not asked for.
+        threads: of each implementation.
+        timings: implementation → its times.
+        baselines: the implementations to compare with: usual PyTorch code in float32.
+        ceiling: the machine's 10⁹ FLOP per second, the best of the same rounds; None if it was not
+            measured.
+        flop: nominal FLOP of one call; 0 if it is not known.
     """
 
     threads: int
     timings: dict[str, Timing]
-    rivals: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     ceiling: float | None = None
     flop: float = 0.0
 
     @property
     def fastest(self) -> str | None:
-        """The rival with the least median time; None without rivals."""
-        return min(self.rivals, key=lambda name: self.timings[name].median, default=None)
+        """The baseline with the least median time; None without baselines."""
+        return min(self.baselines, key=lambda name: self.timings[name].median, default=None)
 
     @property
     def ratio(self) -> Ratio | None:
-        """How many times as long the fastest rival took as the native engine."""
+        """The fastest baseline's time over the native engine's; None without baselines."""
         fastest = self.fastest
         if fastest is None:
             return None
         return self.timings[NATIVE].ratio_of(self.timings[fastest])
 
     def share_of_ceiling(self, name: str) -> float | None:
-        """The nominal FLOP a second of a contender over the ceiling: 0 to 1."""
+        """An implementation's nominal FLOP per second over the ceiling, 0 to 1; None if unknown."""
         if not self.ceiling or not self.flop:
             return None
         return 1e-9 * self.flop / self.timings[name].median / self.ceiling
 
     def to_json(self) -> dict[str, Any]:
-        """Every contender's times, in milliseconds, and how many turns they come from."""
+        """Every implementation's times in milliseconds, and the number of rounds."""
         return {
             name: {
                 "median_ms": 1e3 * timing.median,
                 "quartiles_ms": [1e3 * quartile for quartile in timing.quartiles],
-                "turns": len(timing.rounds),
+                "rounds": len(timing.rounds),
                 "share_of_ceiling": self.share_of_ceiling(name),
             }
             for name, timing in self.timings.items()
@@ -66,7 +67,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Peaks of one epoch's training run; the notebook's is None where it could not run."""
+    """Peak memory of training one epoch; the notebook's is None if it could not run."""
 
     native: Peak
     notebook: Peak | None
@@ -74,24 +75,24 @@ class Memory:
 
 @dataclass(kw_only=True)
 class BenchResult:
-    """All of a bench run.
+    """The results of a benchmark.
 
     Attributes:
-        net: the name of the network.
-        num_parameters: of it.
-        batch_size: images a step.
-        flop_per_image: nominal, of a training step.
+        net: the network's name.
+        num_parameters: of the network.
+        batch_size: images in a step.
+        flop_per_image: nominal FLOP of a training step for one image.
         machine: ``cpu``, ``instruction_set`` and versions.
-        steps: a comparison for every number of threads, all of them first.
-        evaluation: of the test set, on all threads.
-        epoch: training and test with rotation, on all threads.
-        memory: of a training run.
-        kernels: of every layer, for the roofline.
-        profile: where a step's time goes, seconds and calls of one step.
-        bandwidth: bytes a second of memory on all threads.
-        cache_bandwidth: of the cores' own caches.
-        verified: what was checked before timing, a line each.
-        skipped: what there is no time for, and why, a line each.
+        steps: training steps; a comparison for each number of threads, the largest first.
+        evaluation: evaluation of the test set, on all threads.
+        epoch: training with rotation, and testing, on all threads.
+        memory: peak memory of training.
+        kernels: the kernels of every layer, for the roofline.
+        profile: time and calls of one step, by layer and phase.
+        bandwidth: bytes per second of memory, on all threads.
+        cache_bandwidth: bytes per second of the cores' caches.
+        verified: what was checked before timing, one line each.
+        skipped: what was not timed, and why, one line each.
     """
 
     net: str
@@ -112,11 +113,11 @@ class BenchResult:
 
     @property
     def step(self) -> Comparison:
-        """On all threads."""
+        """Training steps on all threads."""
         return self.steps[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data with the stable keys of ``kilonet bench --json``; null for what is missing."""
+        """Plain data with the stable keys of ``kilonet bench --json``; None if not measured."""
         memory = self.memory
         notebook = memory.notebook if memory else None
         return {
@@ -141,7 +142,7 @@ class BenchResult:
                 {
                     "layer": row.layer,
                     "operation": row.operation,
-                    "stage": row.stage,
+                    "phase": row.phase,
                     "thread_ms": 1e3 * row.seconds,
                     "calls": row.calls,
                 }
@@ -161,7 +162,7 @@ class BenchResult:
             else 1e3 * found.timings[found.fastest].median,
             "torch_variant": found.fastest,
             **_ratio_json(found.ratio),
-            "contenders": found.to_json(),
+            "implementations": found.to_json(),
         }
 
     def _epoch_json(self, found: Comparison) -> dict[str, Any]:
@@ -170,7 +171,7 @@ class BenchResult:
             "native_seconds": found.timings[NATIVE].median,
             "notebook_seconds": None if notebook is None else notebook.median,
             **_ratio_json(found.ratio),
-            "contenders": found.to_json(),
+            "implementations": found.to_json(),
         }
 
 
@@ -182,7 +183,7 @@ def _step_json(found: Comparison) -> dict[str, Any]:
         **_ratio_json(found.ratio),
         "share_of_ceiling": found.share_of_ceiling(NATIVE),
         "ceiling_gflops": found.ceiling,
-        "contenders": found.to_json(),
+        "implementations": found.to_json(),
     }
 
 

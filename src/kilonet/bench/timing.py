@@ -1,4 +1,4 @@
-"""Times of several contenders, taken in turn, so that a machine's noise hits all alike."""
+"""Interleaved timing of several calls, so that a machine's noise affects all alike."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-Contender = Callable[[], object]
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one contender took: seconds of every timed call.
+    """The seconds of one call, every time it was made.
 
     Attributes:
-        rounds: the calls of each turn, in the order of the turns.
+        rounds: the calls of each round, in order.
     """
 
     rounds: tuple[tuple[float, ...], ...]
@@ -23,16 +23,16 @@ class Timing:
     @property
     def calls(self) -> list[float]:
         """Every timed call."""
-        return [seconds for turn in self.rounds for seconds in turn]
+        return [seconds for calls in self.rounds for seconds in calls]
 
     @property
     def median(self) -> float:
-        """Seconds a call."""
+        """Median seconds of a call."""
         return statistics.median(self.calls)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """The first and the third, seconds a call; the range where there are fewer than four."""
+        """First and third quartile of a call's seconds; the range of fewer than four calls."""
         calls = self.calls
         if len(calls) < 4:
             return min(calls), max(calls)
@@ -40,15 +40,15 @@ class Timing:
         return first, third
 
     def ratio_of(self, other: Timing) -> Ratio:
-        """How many times as long ``other`` took, turn by turn; both from one :func:`interleave`."""
-        turns = zip(self.rounds, other.rounds, strict=True)
-        ratios = [statistics.median(theirs) / statistics.median(own) for own, theirs in turns]
+        """The time of ``other`` over this one, by round; both must be of one :func:`interleave`."""
+        rounds = zip(self.rounds, other.rounds, strict=True)
+        ratios = [statistics.median(theirs) / statistics.median(own) for own, theirs in rounds]
         return Ratio(median=statistics.median(ratios), low=min(ratios), high=max(ratios))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A ratio of two times: the median of the turns, and their range."""
+    """A ratio of two times: the median over rounds, and the range."""
 
     median: float
     low: float
@@ -56,37 +56,37 @@ class Ratio:
 
 
 def interleave(
-    contenders: Mapping[str, Contender],
+    named: Mapping[str, Call],
     *,
     repeats: int,
-    turn_seconds: float = 0.0,
-    after_turn: Callable[[str], None] | None = None,
+    round_seconds: float = 0.0,
+    after_round: Callable[[str], None] | None = None,
 ) -> dict[str, Timing]:
-    """Time contenders in turn, ``repeats`` times over.
+    """Time calls alternately, in ``repeats`` rounds.
 
-    A turn is as many calls as fit into ``turn_seconds``, at least one. Before it goes one call that
-    is not timed where calls are that short: it brings the contender's memory back into the cache,
-    and lets the threads of the one before go to sleep.
+    In a round each call is repeated for ``round_seconds``, at least once. If it is shorter than
+    that, it is first made once untimed: that loads its memory into the cache, and the threads of
+    the previous call go to sleep.
 
     Args:
-        contenders: name → one call of what is to be timed.
-        repeats: turns of each.
-        turn_seconds: how long a turn may go on; 0 for calls that take seconds.
-        after_turn: told whose turn is over.
+        named: name → call.
+        repeats: number of rounds.
+        round_seconds: duration of one call's round; 0 for calls that take seconds.
+        after_round: receives the name of the call whose round has ended.
     """
-    rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in contenders}
+    rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in named}
     for _ in range(repeats):
-        for name, call in contenders.items():
-            # After a turn of a single call there is nothing short to warm up for.
-            if turn_seconds and (not rounds[name] or len(rounds[name][-1]) > 1):
+        for name, call in named.items():
+            # If a single call filled the last round, calls are long: no warm-up.
+            if round_seconds and (not rounds[name] or len(rounds[name][-1]) > 1):
                 call()
-            rounds[name].append(_turn(call, turn_seconds))
-            if after_turn is not None:
-                after_turn(name)
-    return {name: Timing(rounds=tuple(turns)) for name, turns in rounds.items()}
+            rounds[name].append(_round(call, round_seconds))
+            if after_round is not None:
+                after_round(name)
+    return {name: Timing(rounds=tuple(calls)) for name, calls in rounds.items()}
 
 
-def _turn(call: Contender, seconds: float) -> tuple[float, ...]:
+def _round(call: Call, seconds: float) -> tuple[float, ...]:
     times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:

@@ -1,4 +1,4 @@
-"""PyTorch as people write it: the notebook's network, its training step, and its whole epoch."""
+"""Usual PyTorch code: the notebook's network, its training step and its epoch."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kilonet.run import Images
+    from kilonet.data import RunData
     from kilonet.spec import Net, Run
 
 VERSION = str(torch.__version__)
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
-"""Ways to run the same float32 module."""
+"""Configurations of the same float32 module."""
 
 
 def set_threads(threads: int) -> None:
-    """Of PyTorch's operations, for the whole process; what was compiled for others is dropped."""
+    """Set PyTorch's threads for the whole process; drops what was compiled for others."""
     torch.set_num_threads(threads)
     torch._dynamo.reset()  # noqa: SLF001
 
 
 def notebook_net() -> nn.Sequential:
-    """The notebook's network, layer by layer; it gives log-probabilities."""
+    """The notebook's network; its output is log-probabilities."""
     return nn.Sequential(
         _block(1, 8),
         _block(8, 16),
@@ -68,10 +68,10 @@ def _block(inputs: int, outputs: int, padding: int = 0) -> nn.Sequential:
 
 
 def plain_model(net: Net) -> nn.Module:
-    """The network as plain PyTorch layers that give log-probabilities.
+    """The network as plain PyTorch layers; its output is log-probabilities.
 
-    The bundled one as the notebook writes it, any other from its spec; parameters and buffers are
-    in the order of kilonet's own.
+    The bundled network is written as in the notebook, others are built from their spec. Parameters
+    and buffers are in kilonet's order.
     """
     if net == load_run("interim").net:
         return notebook_net()
@@ -79,7 +79,7 @@ def plain_model(net: Net) -> nn.Module:
 
 
 class TorchSteps:
-    """Training steps of a plain loop on normalised batches in memory; raises what PyTorch raises.
+    """Training steps of a plain PyTorch loop, on normalized batches in memory.
 
     Args:
         run: the network, and the batch size.
@@ -87,7 +87,7 @@ class TorchSteps:
         variant: one of :data:`VARIANTS`.
     """
 
-    def __init__(self, run: Run, images: Images, *, variant: str) -> None:
+    def __init__(self, run: Run, images: RunData, *, variant: str) -> None:
         self._layout = (
             torch.channels_last if variant.endswith("channels_last") else torch.contiguous_format
         )
@@ -96,7 +96,7 @@ class TorchSteps:
         self._model: Any = self._plain
         if variant.startswith("compile"):
             logging.getLogger("torch").setLevel(logging.ERROR)
-            # Evaluation and training have their own shapes; neither is to be compiled for both.
+            # Evaluation and training have different shapes: each is compiled for its own.
             self._model = torch.compile(self._plain, dynamic=False)
         self._optimizer = torch.optim.SGD(self._plain.parameters(), lr=LR, momentum=MOMENTUM)
         size = run.train.batch_size
@@ -108,7 +108,7 @@ class TorchSteps:
         self._steps = itertools.count()
 
     def step(self) -> Tensor:
-        """One step; the loss before it, nats."""
+        """Take one step; the loss before it, in nats."""
         if not self._plain.training:
             self._plain.train()
         images, labels = self._batches[next(self._steps) % NUM_BATCHES]
@@ -116,10 +116,10 @@ class TorchSteps:
         loss = F.nll_loss(self._model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        return loss
+        return loss.detach()
 
     def load_weights(self, weights: dict[str, NDArray[np.generic]]) -> None:
-        """Set weights by kilonet's, which come in the same order; ValueError if they do not fit."""
+        """Set weights from kilonet's, which have the same order; ValueError if they do not fit."""
         state = self._plain.state_dict()
         for tensor, array in zip(state.values(), weights.values(), strict=True):
             if tuple(tensor.shape) != array.shape:
@@ -127,7 +127,7 @@ class TorchSteps:
             tensor.copy_(torch.tensor(array))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes) log-probabilities in evaluation mode, from (n, 28, 28) uint8."""
+        """(n, classes) log-probabilities in evaluation mode, of (n, 28, 28) uint8."""
         self._plain.eval()
         with torch.no_grad():
             parts = [self._model(part) for part in torch.split(self._input(images), _EVAL_IMAGES)]
@@ -135,7 +135,7 @@ class TorchSteps:
         return found
 
     def evaluation(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        """A function that gives the classes of images already normalised in memory."""
+        """A function that classifies the images, which are normalized here."""
         batches = torch.split(self._input(images), _EVAL_IMAGES)
 
         def evaluate() -> Tensor:
@@ -146,20 +146,20 @@ class TorchSteps:
         return evaluate
 
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
-        """(n, 28, 28) uint8 → (n, 1, 28, 28) float32, normalised."""
+        """(n, 28, 28) uint8 → (n, 1, 28, 28) float32, normalized."""
         pixels = torch.tensor(images)[:, None].to(torch.float32).div(255)
         return ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
 
 
 _EVAL_IMAGES = 250
-"""PyTorch's quickest batch for evaluating the bundled network on two cores; of 10,000 no part is
-left over, so that a compiled model sees one shape."""
+"""PyTorch's fastest batch for evaluating the bundled network on two cores; it divides 10,000, so
+that a compiled model has one shape."""
 
 
 class Digits(TorchDataset[tuple[Tensor, int]]):
-    """MNIST as torchvision's data set hands it out: one Pillow image at a time, transformed."""
+    """MNIST as torchvision's data set: one Pillow image at a time, transformed."""
 
-    def __init__(self, run: Images, *, train: bool) -> None:
+    def __init__(self, run: RunData, *, train: bool) -> None:
         self.images = run.train_images if train else run.test_images
         self.labels = run.train_labels if train else run.test_labels
         self.mean, self.std, self.rotate = run.mean[0], run.std[0], train
@@ -176,19 +176,18 @@ class Digits(TorchDataset[tuple[Tensor, int]]):
         return ((pixels - self.mean) / self.std)[None], int(self.labels[index])
 
 
-def notebook_epoch(run: Run, images: Images, *, workers: int = 4) -> Callable[[], float]:
-    """An epoch the notebook's own way: a DataLoader with workers, Pillow's rotation, eager PyTorch.
+def notebook_epoch(run: Run, images: RunData, *, workers: int = 4) -> Callable[[], float]:
+    """The notebook's epoch: a DataLoader with workers, Pillow's rotation, eager PyTorch.
 
     Returns:
-        A function that trains and tests one epoch and gives the test accuracy, percent.
+        A function that trains and tests one epoch and returns the test accuracy in percent.
     """
     settings: dict[str, Any] = {
         "batch_size": run.train.batch_size,
         "shuffle": True,
         "num_workers": workers,
     }
-    # Four workers on fewer cores draw a warning, here and in each epoch; they are what the notebook
-    # asks for.
+    # PyTorch warns of four workers on fewer cores, here and in each epoch; the notebook has four.
     quiet = partial(warnings.filterwarnings, "ignore", message="This DataLoader will create")
     with warnings.catch_warnings():
         quiet()
@@ -216,7 +215,7 @@ def _train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable
         loss = F.nll_loss(output, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        # The notebook reads both after every batch, for its progress bar and its log.
+        # As in the notebook, which reads both after every batch for its progress bar and log.
         losses.append(loss.item())
         correct += int(output.argmax(dim=1).eq(labels).sum().item())
 

@@ -1,4 +1,4 @@
-"""What a training step has to compute: nominal FLOP, and the bytes that they are done on."""
+"""The work of a training step: nominal FLOP, and bytes read and written."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from math import prod
 
 from kilonet.spec import Net, graph
-from kilonet.summary import summarise
+from kilonet.summary import summarize
 
 BYTES_PER_VALUE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWork:
-    """A convolution or linear layer: each of its kernels does the same number of multiply-adds.
+    """A convolution or linear layer; each of its kernels has the same number of multiply-adds.
 
     Attributes:
         layer: module path: ``convblock1.0``.
         text: its line of the network.
-        macs: multiply-adds of the forward kernel for one image, padding's zeros included, as
-            everyone counts them.
-        macs_inside: without those zeros, which no good kernel multiplies.
-        needs_input_gradient: whether anything before it is trained.
+        macs: multiply-adds of the forward kernel for one image, with padding, as is usual.
+        macs_inside: without padding, whose zeros a good kernel does not multiply.
+        needs_input_gradient: whether a layer before it is trained.
         image_bytes: of its input and output for one image, float32.
         weight_bytes: of its weights and bias.
     """
@@ -37,31 +36,30 @@ class LayerWork:
 
     @property
     def flop(self) -> int:
-        """Nominal, of one kernel and one image: two a multiply-add."""
+        """Nominal FLOP of one kernel and one image: two for each multiply-add."""
         return 2 * self.macs
 
     @property
     def flop_inside(self) -> int:
-        """Without padding's zeros: what can be held against a ceiling without passing it."""
+        """FLOP without padding, to compare with the machine's limit."""
         return 2 * self.macs_inside
 
     def intensity(self, *, batch_size: int) -> float:
-        """FLOP a byte of the tensors that one kernel reads and writes.
+        """FLOP per byte of the tensors that one kernel reads and writes.
 
-        Each kernel touches the input or its gradient, the output or its gradient, and the weights
-        or their gradient.
+        Those are the input, the output and the weights, or their gradients.
         """
         moved = batch_size * self.image_bytes + self.weight_bytes
         return batch_size * self.flop_inside / moved
 
 
 def layer_work(net: Net) -> list[LayerWork]:
-    """The convolutions and linear layers in the order in which they run."""
-    macs = {layer.module: layer.macs for layer in summarise(net).layers}
+    """All convolutions and linear layers in the order in which they run."""
+    macs = {layer.module: layer.macs for layer in summarize(net).layers}
     found: list[LayerWork] = []
 
     def follow(nodes: Sequence[graph.Node], trained: bool) -> bool:
-        """Append the nodes' work; ``trained``: whether anything before is. Gives it for after."""
+        """Append the nodes' work; whether a layer before them, or one of them, is trained."""
         for node in nodes:
             if isinstance(node.op, graph.Residual):
                 trained = follow(node.op.body, trained)
@@ -88,15 +86,15 @@ def layer_work(net: Net) -> list[LayerWork]:
 def step_flop(net: Net) -> int:
     """Nominal FLOP of a training step for one image.
 
-    Two a multiply-add of forward, gradient to the weights, and gradient to the input where a layer
-    before it is trained. Activations, normalisation and the update are not counted, so a share of
-    the ceiling says how much of the time went into the multiply-adds that nobody can avoid.
+    Two for each multiply-add of the forward pass, the gradient of the weights, and the gradient of
+    the input if a layer before it is trained. Activations, normalization and the update are not
+    counted.
     """
     return sum(layer.flop * (3 if layer.needs_input_gradient else 2) for layer in layer_work(net))
 
 
 def _inside(node: graph.Node, macs: int) -> int:
-    """The multiply-adds whose input is not padding."""
+    """The multiply-adds without those of padding."""
     op = node.op
     if not isinstance(op, graph.Conv2d):
         return macs

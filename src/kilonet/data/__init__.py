@@ -1,9 +1,10 @@
-"""Data sets: the embedded MNIST, IDX folders and NPZ files; what they hold, and how to split it."""
+"""Data sets: loading, describing, splitting and augmenting them."""
 
-from kilonet.data.catalogue import DATASET_NAMES, load_dataset
 from kilonet.data.dataset import MAX_CLASSES, Dataset
-from kilonet.data.describe import DatasetSummary, SplitSummary, describe, normalisation
+from kilonet.data.describe import DatasetSummary, SplitSummary, describe, normalization
+from kilonet.data.run_data import RunData
 from kilonet.data.samples import draw_samples
+from kilonet.data.sources import DATASET_NAMES, load_dataset
 from kilonet.data.split import validation_split
 
 __all__ = [
@@ -11,10 +12,11 @@ __all__ = [
     "MAX_CLASSES",
     "Dataset",
     "DatasetSummary",
+    "RunData",
     "SplitSummary",
     "describe",
     "draw_samples",
     "load_dataset",
-    "normalisation",
+    "normalization",
     "validation_split",
 ]

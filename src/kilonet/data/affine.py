@@ -1,13 +1,13 @@
 """Affine resampling of batches of images, bit for bit as Pillow's ``Image.transform``.
 
-A matrix (a, b, c, d, e, f) takes the centre of an output pixel to the place in the source that it
-is read from: x' = a·x + b·y + c, y' = d·x + e·y + f, with x to the right, y down and pixel (0, 0)
-reaching from 0 to 1. A place outside the source gives the fill value.
+A matrix (a, b, c, d, e, f) maps the center of an output pixel to a position in the source:
+x' = a·x + b·y + c, y' = d·x + e·y + f, with x to the right, y down and pixel (0, 0) from 0 to 1. A
+position outside the source gives the fill value.
 
 Sources: the arithmetic is that of Pillow's Geometry.c, on machines whose compiler does not fuse a
 multiplication and an addition (x86-64); the matrices are those of Pillow's ``Image.rotate`` and
-torchvision's ``RandomAffine``. Sines and cosines come from ``math``, not NumPy, whose vectorised
-ones may differ in the last bit.
+torchvision's ``RandomAffine``. Sines and cosines are from ``math``: those of NumPy are vectorized
+and may differ in the last bit.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ _FIXED_POINT_LIMIT = 2.0 ** (31 - _FIXED_POINT_BITS)
 
 
 def rotation_matrices(degrees: Sequence[float], *, height: int, width: int) -> Matrices:
-    """Rotations about the image's centre, as Pillow's ``Image.rotate`` makes them.
+    """Rotations about the image's center, as in Pillow's ``Image.rotate``.
 
     Args:
-        degrees: n angles, anticlockwise.
+        degrees: n angles, counterclockwise.
         height: of the image, pixels.
         width: of the image, pixels.
 
     Returns:
         (n, 6) float64.
     """
-    centre_x, centre_y = width / 2, height / 2
+    center_x, center_y = width / 2, height / 2
     matrices = np.empty((len(degrees), 6))
     for row, angle in enumerate(degrees):
         radians = -math.radians(angle % 360.0)
-        # Pillow rounds, so that quarter turns are exact: its special cases for them need none here.
+        # Rounded as in Pillow. So quarter turns are exact, and need no special case as in Pillow.
         cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)
         matrices[row] = (
             cos,
             sin,
-            cos * -centre_x + sin * -centre_y + centre_x,
+            cos * -center_x + sin * -center_y + center_x,
             -sin,
             cos,
-            -sin * -centre_x + cos * -centre_y + centre_y,
+            -sin * -center_x + cos * -center_y + center_y,
         )
     return matrices
 
@@ -66,14 +66,13 @@ def affine_matrices(
     height: int,
     width: int,
 ) -> Matrices:
-    """Rotation, scaling, shear and translation about the image's centre, as torchvision composes.
+    """Rotation, scaling, shear and translation about the image's center, as in torchvision.
 
-    With R the rotation, Y and X the shears along y and x, C the move of the origin to the centre
-    and T the translation, an output pixel lies at M = T·C·R·scale·Y·X·C⁻¹ times its source; the
-    matrix returned is the inverse of M.
+    The result is the inverse of M = T·C·R·scale·Y·X·C⁻¹, where R is the rotation, Y and X are the
+    shears along y and x, C moves the origin to the center and T is the translation.
 
     Args:
-        degrees: n angles, clockwise (torchvision's ``affine``; its ``rotate`` goes the other way).
+        degrees: n angles, clockwise, as torchvision's ``affine`` (not its ``rotate``).
         translate: n pairs (right, down), pixels.
         scale: n factors above 0.
         shear: n pairs (along x, along y), degrees.
@@ -83,7 +82,7 @@ def affine_matrices(
     Returns:
         (n, 6) float64.
     """
-    centre_x, centre_y = width * 0.5, height * 0.5
+    center_x, center_y = width * 0.5, height * 0.5
     matrices = np.empty((len(degrees), 6))
     each = zip(degrees, translate, scale, shear, strict=True)
     for row, (angle, (right, down), factor, slants) in enumerate(each):
@@ -95,14 +94,14 @@ def affine_matrices(
         xx, xy = cos, -cos * math.tan(slant_x) - math.sin(turn)
         yx, yy = sin, -sin * math.tan(slant_x) + math.cos(turn)
         a, b, d, e = yy / factor, -xy / factor, -yx / factor, xx / factor
-        from_x, from_y = -centre_x - right, -centre_y - down
+        from_x, from_y = -center_x - right, -center_y - down
         matrices[row] = (
             a,
             b,
-            a * from_x + b * from_y + centre_x,
+            a * from_x + b * from_y + center_x,
             d,
             e,
-            d * from_x + e * from_y + centre_y,
+            d * from_x + e * from_y + center_y,
         )
     return matrices
 
@@ -110,13 +109,13 @@ def affine_matrices(
 def transform(
     images: Images, matrices: Matrices, *, resample: Literal["nearest", "bilinear"], fill: int
 ) -> Images:
-    """Each image seen through its matrix: ``Image.transform(size, AFFINE, …)`` of Pillow.
+    """Transform each image by its matrix: ``Image.transform(size, AFFINE, …)`` of Pillow.
 
     Args:
         images: (n, h, w) or (n, h, w, c) uint8.
         matrices: (n, 6) float64.
         resample: ``nearest`` or ``bilinear``.
-        fill: value of the pixels that come from outside, 0 to 255.
+        fill: value of pixels from outside the image, 0 to 255.
 
     Returns:
         uint8 of the images' shape.
@@ -133,7 +132,7 @@ def transform(
 
 
 def _takes_fixed_point(matrices: Matrices, *, height: int, width: int) -> NDArray[np.bool_]:
-    """Where Pillow computes in 16.16 fixed point: not in pure scaling, and if the corners fit."""
+    """Whether Pillow uses 16.16 fixed point: not for pure scaling, and only if the corners fit."""
     a, b, c, d, e, f = matrices.T
     takes: NDArray[np.bool_] = (b != 0) | (d != 0)
     for x, y in ((0, 0), (width, height), (0, height), (width, 0)):
@@ -150,7 +149,7 @@ def _nearest_fixed_point(images: Images, matrices: Matrices, *, fill: int) -> Im
     def coordinate(
         along_x: NDArray[np.float64], along_y: NDArray[np.float64], origin: NDArray[np.float64]
     ) -> NDArray[np.int32]:
-        # The centre of pixel (0, 0), then steps of a pixel: each rounded to 2⁻¹⁶ on its own.
+        # The center of pixel (0, 0), and the step to the next pixel, each rounded to 2⁻¹⁶.
         first = _fixed_point(origin + along_x * 0.5 + along_y * 0.5)
         rows = first[:, None] + _fixed_point(along_y)[:, None] * down
         columns = _fixed_point(along_x)[:, None] * right
@@ -162,8 +161,7 @@ def _nearest_fixed_point(images: Images, matrices: Matrices, *, fill: int) -> Im
 
 
 def _fixed_point(value: NDArray[np.float64]) -> NDArray[np.int32]:
-    # Through int64: a step in the direction in which the image is one pixel wide may exceed int32,
-    # and is then taken zero times.
+    # By way of int64: along an axis of one pixel a step may exceed int32; it is then not used.
     steps = np.floor(value * 2.0**_FIXED_POINT_BITS + 0.5)
     return steps.astype(np.int64).astype(np.int32)
 
@@ -178,7 +176,7 @@ def _nearest_floating_point(images: Images, matrices: Matrices, *, fill: int) ->
         origin: NDArray[np.float64],
         size: int,
     ) -> NDArray[np.int32]:
-        # Pillow adds step by step, down and then right; cumsum rounds after each as it does.
+        # Pillow adds steps one by one, down and then right; cumsum rounds after each, as it does.
         steps = np.empty((count, height, width))
         steps[:, :, 1:] = along_x[:, None, None]
         steps[:, 1:, 0] = along_y[:, None]
@@ -192,9 +190,9 @@ def _nearest_floating_point(images: Images, matrices: Matrices, *, fill: int) ->
 
 
 def _gather(images: Images, x: NDArray[np.int32], y: NDArray[np.int32], *, fill: int) -> Images:
-    """The pixels at (x, y) of each image, (n, h, w) int32 both; the fill value where outside."""
+    """The pixels at (x, y), both (n, h, w) int32, of each image; the fill value if outside."""
     count, height, width = images.shape[:3]
-    # Negative coordinates are huge as unsigned ones: one comparison instead of two.
+    # As unsigned numbers negative coordinates are huge: one comparison instead of two.
     outside = x.view(np.uint32) >= width
     outside |= y.view(np.uint32) >= height
     y *= width
@@ -216,22 +214,22 @@ def _bilinear(images: Images, matrices: Matrices, *, fill: int) -> Images:
     def before(
         place: NDArray[np.float64], size: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The last pixel centre that a place is past, from −1, and how far past it: 0 to 1."""
+        """The pixel center at or before each position, from −1, and the distance to it, 0 to 1."""
         place -= 0.5
         pixel = np.floor(place)
         share = place - pixel
-        # Places outside are filled in the end; clipped first, as int64 may not hold them.
+        # Positions outside are filled at the end; clipped here, as they may not fit int64.
         np.clip(pixel, -1, size - 1, out=pixel)
         return pixel.astype(np.int64), share.reshape(*share.shape, *[1] * (images.ndim - 3))
 
     column, share_x = before(x, width)
     row, share_y = before(y, height)
 
-    # Half a pixel around the border counts as the border: a frame of repeated pixels holds it.
-    colours = [(0, 0)] * (images.ndim - 3)
-    framed = np.pad(images, [(0, 0), (1, 1), (1, 1), *colours], mode="edge")
+    # Half a pixel around the image counts as its border: a frame of repeated pixels provides it.
+    colors = [(0, 0)] * (images.ndim - 3)
+    framed = np.pad(images, [(0, 0), (1, 1), (1, 1), *colors], mode="edge")
     stride = width + 2
-    # In float64, which Pillow interpolates in and which holds differences of pixels exactly.
+    # In float64, as in Pillow: differences of pixels are exact.
     pixels = framed.reshape(-1, *images.shape[3:]).astype(np.float64)
     place = (row + 1) * stride
     place += column + 1

@@ -1,11 +1,11 @@
-"""What is done to the images of a batch before the network sees them: augmented, then normalised.
+"""Augmentation and normalization of the images of a batch.
 
-Every draw is a pure function of (seed, epoch, image, place of the transform in the list), so an
-image's augmentation does not depend on the batch it is in. This is the reference that an engine's
-own augmentation has to equal (``native/augment`` is the native one); the draws are laid out thus.
+Every draw is a pure function of (seed, epoch, image, position of the transform in the list), so an
+image's augmentation does not depend on its batch. This is the reference implementation: the native
+engine's (``native/augment``) must give the same bits from the same draws.
 
 A draw u is uniform in [0, 1): word ``u[k]`` of ``random_uniform`` with purpose AUGMENTATION, the
-epoch, the image's position in the training set as index, and block 16 × place + number. "From
+epoch, the image's position in the training set as index, and block 16 × position + number. "From
 [low, high]" is low + (high − low)·u in float64; "one of n" is ⌊n·u⌋.
 
 ============  ======  ============================================================================
@@ -18,9 +18,9 @@ affine        1       shear along x; shear along y
 crop          0       top, left: each one of 2·padding + 1
 color_jitter  0       brightness, contrast, saturation, hue
 color_jitter  1       keys of the same four, which are applied in ascending order of their keys
-erasing       0       the image is touched if u < p
-erasing       1 … 10  an attempt each: area, logarithm of the ratio, top and left (each one of as
-                      many as there are); the first attempt that fits counts
+erasing       0       the image is changed if u < p
+erasing       1 … 10  one attempt each: area, logarithm of the ratio, top and left (each one of
+                      all possible positions); the first attempt that fits is used
 ============  ======  ============================================================================
 """
 
@@ -66,20 +66,21 @@ def augment(
     seed: int,
     epoch: int,
 ) -> NDArray[np.uint8]:
-    """Images with each augmentation applied in turn.
+    """Apply augmentations in order.
 
     Args:
-        images: (n, h, w) grey or (n, h, w, 3) RGB, uint8.
+        images: (n, h, w) gray or (n, h, w, 3) RGB, uint8.
         index: (n,) integers, each image's position in the training set.
-        augmentations: what is done, in order.
+        augmentations: the transforms.
         seed: the run's.
         epoch: from 0.
 
     Returns:
-        uint8 of the images' shape; a copy even if there is nothing to do.
+        uint8 of the images' shape; always a copy.
 
     Raises:
-        DataError: if the images are not of that kind, or the index is not one integer an image.
+        DataError: if the images have another shape or type, or the index is not one integer per
+            image.
     """
     _check_images(images)
     if index.shape != images.shape[:1] or not np.issubdtype(index.dtype, np.integer):
@@ -88,37 +89,37 @@ def augment(
             f"give one integer for each of the {len(images)} images"
         )
     result = np.empty_like(images)
-    # A part at a time, so that the intermediate arrays stay small however many images come.
+    # A part at a time, so that intermediate arrays stay small for any number of images.
     at_once = max(1, _VALUES_AT_ONCE // max(1, math.prod(images.shape[1:])))
     for start in range(0, len(images), at_once):
         part = slice(start, start + at_once)
         augmented = images[part]
-        for place, augmentation in enumerate(augmentations):
-            draws = _Draws(index=index[part], seed=seed, epoch=epoch, place=place)
+        for position, augmentation in enumerate(augmentations):
+            draws = _Draws(index=index[part], seed=seed, epoch=epoch, position=position)
             augmented = _apply(augmentation, augmented, draws)
         result[part] = augmented
     return result
 
 
-def normalise(
+def normalize(
     images: NDArray[np.uint8], *, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Pixels scaled to [0, 1], less the mean, over the standard deviation.
+    """Scale pixels to [0, 1], subtract the mean and divide by the standard deviation.
 
-    Each step is rounded to float32, as in torchvision's ``ToTensor`` and ``Normalize``: the bits
-    are theirs.
+    Each operation is rounded to float32: the bits are those of torchvision's ``ToTensor`` and
+    ``Normalize``.
 
     Args:
         images: (n, h, w) or (n, h, w, 3) uint8.
-        mean: of pixels in [0, 1], a value a channel or one for all.
+        mean: of pixels in [0, 1], one value per channel or one for all.
         std: likewise.
 
     Returns:
         (n, c, h, w) float32.
 
     Raises:
-        DataError: if the images are not of that kind.
-        SpecError: if there are neither one value nor as many as channels.
+        DataError: if the images have another shape or type.
+        SpecError: if there is neither one value nor one per channel.
     """
     _check_images(images)
     if images.ndim == 3:
@@ -138,8 +139,8 @@ def normalise(
 
 
 def _check_images(images: Images) -> None:
-    grey_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if images.dtype != np.uint8 or not grey_or_rgb:
+    gray_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or not gray_or_rgb:
         raise DataError(
             f"images are {images.dtype} of shape {images.shape}; "
             "give uint8 of shape (n, h, w) or (n, h, w, 3)"
@@ -153,11 +154,11 @@ class _Draws:
     index: NDArray[np.int64]
     seed: int
     epoch: int
-    place: int
+    position: int
 
     def block(self, number: int) -> Floats:
         """(4, n) uniform in [0, 1)."""
-        block = _BLOCKS_PER_TRANSFORM * self.place + number
+        block = _BLOCKS_PER_TRANSFORM * self.position + number
         purpose = Purpose.AUGMENTATION
         uniform = random_uniform(
             self.index, seed=self.seed, purpose=purpose, epoch=self.epoch, block=block
@@ -226,24 +227,24 @@ def _crop(crop: Crop, images: Images, draws: _Draws) -> Images:
         (count, height + 2 * pad, width + 2 * pad, *images.shape[3:]), crop.fill, dtype=np.uint8
     )
     padded[:, pad : pad + height, pad : pad + width] = images
-    # A view of every crop that there is: (n, tops, lefts[, c], h, w).
+    # A view of all possible crops: (n, tops, lefts[, c], h, w).
     crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     chosen = crops[np.arange(count), top, left]
     return np.moveaxis(chosen, (-2, -1), (1, 2))
 
 
 def _jitter(jitter: ColorJitter, images: Images, draws: _Draws) -> Images:
-    # A range of one value that changes nothing skips its operation, as in torchvision; saturation
-    # and hue of grey images change nothing at all.
-    colourless = images.ndim == 3
+    # As in torchvision, a range of the neutral value alone skips the operation. Saturation and hue
+    # do not change gray images.
+    colorless = images.ndim == 3
     operations = [
         (operate, word, bounds)
         for word, (operate, bounds, neutral, skip) in enumerate(
             (
                 (adjust_brightness, jitter.brightness, 1.0, False),
                 (adjust_contrast, jitter.contrast, 1.0, False),
-                (adjust_saturation, jitter.saturation, 1.0, colourless),
-                (adjust_hue, jitter.hue, 0.0, colourless),
+                (adjust_saturation, jitter.saturation, 1.0, colorless),
+                (adjust_hue, jitter.hue, 0.0, colorless),
             )
         )
         if not skip and bounds != (neutral, neutral)
@@ -252,7 +253,7 @@ def _jitter(jitter: ColorJitter, images: Images, draws: _Draws) -> Images:
         return images
     values, keys = draws.block(0), draws.block(1)
     result = images.copy()
-    # Which of the operations comes first, second, …: (operations, n).
+    # The operation that is first, second, … for each image: (operations, n).
     order = np.argsort(keys[[word for _, word, _ in operations]], axis=0, kind="stable")
     for turn in order:
         for number, (operate, word, bounds) in enumerate(operations):
@@ -265,14 +266,14 @@ def _erase(erasing: Erasing, images: Images, draws: _Draws) -> Images:
     count, height, width = images.shape[:3]
     log_ratio = (math.log(erasing.ratio[0]), math.log(erasing.ratio[1]))
     corner = np.zeros((2, count), dtype=np.int64)  # top, left
-    extent = np.zeros((2, count), dtype=np.int64)  # height, width; 0 where nothing is erased
+    extent = np.zeros((2, count), dtype=np.int64)  # height, width; 0 if nothing is erased
     pending = draws.block(0)[0] < erasing.p
     for attempt in range(1, _ERASING_ATTEMPTS + 1):
         if not pending.any():
             break
         area, ratio, top, left = draws.block(attempt)
         area = _between(erasing.scale, area) * (height * width)
-        # math.exp, as NumPy's may differ in the last bit between processors.
+        # Not NumPy's exp, which may differ in the last bit between processors.
         ratio = np.array([math.exp(log) for log in _between(log_ratio, ratio).tolist()])
         tall = np.rint(np.sqrt(area * ratio)).astype(np.int64)
         wide = np.rint(np.sqrt(area / ratio)).astype(np.int64)

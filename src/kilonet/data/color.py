@@ -1,7 +1,7 @@
-"""Brightness, contrast, saturation and hue of batches of images, bit for bit as with Pillow.
+"""Brightness, contrast, saturation and hue of batches of images, bit for bit as in Pillow.
 
 The first three are ``ImageEnhance.Brightness``, ``Contrast`` and ``Color`` of Pillow, a blend with
-a degenerate image in float32; the hue is torchvision's ``adjust_hue`` on Pillow images, a shift of
+a degenerate image in float32. The hue is torchvision's ``adjust_hue`` of Pillow images, a shift of
 the uint8 hue that wraps around. Sources: Pillow's ImageEnhance.py, Blend.c and Convert.c.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Images = NDArray[np.uint8]
     Factors = NDArray[np.float64]
 
-# Weights of red, green and blue in the luma of ITU-R BT.601, times 2¹⁶, as Pillow rounds them.
+# Weights of red, green and blue in the luma of ITU-R BT.601, times 2¹⁶, rounded as in Pillow.
 _LUMA = np.array([19595, 38470, 7471], dtype=np.int32)
 
 # Which of (value, rising, low, falling) are red, green and blue in each sixth of the hue circle.
@@ -48,32 +48,32 @@ def adjust_brightness(images: Images, factors: Factors) -> Images:
 
 
 def adjust_contrast(images: Images, factors: Factors) -> Images:
-    """Each image blended with its mean grey; a factor of 0 gives that grey, 1 the image.
+    """Each image blended with its mean gray; a factor of 0 gives that gray, 1 the image.
 
     Args and result as in :func:`adjust_brightness`.
     """
-    grey = _luma(images) if images.ndim == 4 else images
-    _, height, width = grey.shape
-    mean = np.sum(grey, axis=(1, 2), dtype=np.int64) / (height * width)
+    gray = _luma(images) if images.ndim == 4 else images
+    _, height, width = gray.shape
+    mean = np.sum(gray, axis=(1, 2), dtype=np.int64) / (height * width)
     return _blend(np.floor(mean + 0.5).astype(np.uint8)[:, None, None], images, factors)
 
 
 def adjust_saturation(images: Images, factors: Factors) -> Images:
-    """Each image blended with its luma; a factor of 0 gives grey, 1 the image.
+    """Each image blended with its luma; a factor of 0 gives gray, 1 the image.
 
-    Args and result as in :func:`adjust_brightness`; a grey image stays as it is.
+    Args and result as in :func:`adjust_brightness`; gray images are returned unchanged.
     """
     return images if images.ndim == 3 else _blend(_luma(images), images, factors)
 
 
 def adjust_hue(images: Images, turns: Factors) -> Images:
-    """Each image's hue moved around the colour circle.
+    """Each image's hue shifted on the color circle.
 
-    Even a turn of 0 changes some pixels: hue and saturation are rounded to 8 bits on the way.
+    Even a shift of 0 changes some pixels, as hue and saturation are rounded to 8 bits.
 
     Args:
-        images: (n, h, w) or (n, h, w, 3) uint8; a grey image stays as it is.
-        turns: (n,) float64, −0.5 to 0.5.
+        images: (n, h, w) or (n, h, w, 3) uint8; gray images are returned unchanged.
+        turns: (n,) float64, −0.5 to 0.5 of the circle.
 
     Returns:
         uint8 of the images' shape.
@@ -86,7 +86,7 @@ def adjust_hue(images: Images, turns: Factors) -> Images:
 
 
 def _blend(degenerate: Images, images: Images, factors: Factors) -> Images:
-    """From the degenerate images, (n or 1, h or 1, w or 1) uint8, towards the images and beyond."""
+    """The sum d + factor · (image − d) with d = degenerate, (n or 1, h or 1, w or 1)."""
     channels = (1,) * (images.ndim - 3)
     start = degenerate.reshape(*degenerate.shape, *channels).astype(np.float32)
     result = images.astype(np.float32)
@@ -98,7 +98,7 @@ def _blend(degenerate: Images, images: Images, factors: Factors) -> Images:
 
 
 def _luma(images: Images) -> Images:
-    """Grey of (n, h, w, 3) RGB: (n, h, w) uint8, rounded."""
+    """Gray of (n, h, w, 3) RGB: (n, h, w) uint8, rounded."""
     red, green, blue = np.moveaxis(images, -1, 0)
     luma: NDArray[np.int32] = red * _LUMA[0]
     luma += green * _LUMA[1]
@@ -111,12 +111,12 @@ def _luma(images: Images) -> Images:
 def _rgb_to_hsv(images: Images) -> tuple[Images, Images, Images]:
     """Hue, saturation and value, each (n, h, w) uint8, of (n, h, w, 3) RGB.
 
-    What leads to the hue is rounded to float32 where Pillow's variables are floats: it shows.
+    Rounded to float32 where Pillow's variables are floats, which affects the hue.
     """
     red, green, blue = np.moveaxis(images, -1, 0)
     value = np.maximum(np.maximum(red, green), blue)
     spread = value - np.minimum(np.minimum(red, green), blue)
-    # Grey pixels divide 0 by 1, which makes their hue and saturation the 0 that Pillow gives them.
+    # Gray pixels divide 0 by 1, so that hue and saturation are 0 as in Pillow.
     divisor = np.maximum(spread, 1).astype(np.float32)
     from_red, from_green, from_blue = (
         ((value - channel).astype(np.float32) / divisor).astype(np.float64)
@@ -138,7 +138,7 @@ def _rgb_to_hsv(images: Images) -> tuple[Images, Images, Images]:
 
 def _hsv_to_rgb(hue: Images, saturation: Images, value: Images) -> Images:
     """(n, h, w, 3) uint8 RGB of hue, saturation and value, each (n, h, w) uint8."""
-    # Pillow mixes float32 and float64 here; float64 alone gives the same for all 256³ inputs.
+    # Pillow mixes float32 and float64 here; float64 alone gives the same result for all inputs.
     sixths = np.arange(256) * 6.0 / 255.0
     sixth = np.floor(sixths)
     within = (sixths - sixth)[hue]
@@ -146,7 +146,7 @@ def _hsv_to_rgb(hue: Images, saturation: Images, value: Images) -> Images:
     rising = value * (1.0 - share * (1.0 - within))
     low = value * (1.0 - share)
     falling = value * (1.0 - share * within)
-    # No level lies halfway between two: all are fractions over 255 · 85, which is odd.
+    # No ties: all levels are fractions over 255 · 85, which is odd.
     levels = np.rint(np.stack([value, rising, low, falling], axis=-1)).astype(np.uint8)
     channels = _SIXTHS[sixth.astype(np.int64) % 6][hue]
     return np.take_along_axis(levels, channels, axis=-1)

@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 _Element = TypeVar("_Element", bound=np.generic)
 
 MAX_CLASSES = 1000
-"""A label beyond this is taken for damage, not for a class (ImageNet has 1,000)."""
+"""A data set with more classes is taken to be damaged (ImageNet has 1,000)."""
 
-_HISTOGRAM_CHUNK = 2048  # images; bincount widens its input to 8 bytes a pixel
+_HISTOGRAM_CHUNK = 2048  # images; bincount converts its input to 8 bytes a pixel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """Training and test images with their labels; read-only, C-contiguous.
 
-    The constructor brings arrays to the stated form: one channel in a last axis is dropped, labels
-    of any integer type become int64 and a last axis of one is dropped.
+    The constructor converts arrays to this form: a last axis of one (a single channel, or labels
+    in a column) is dropped, and labels of any integer type become int64.
 
     Attributes:
-        name: what reports call it.
+        name: for reports.
         train_images: (n, h, w) or (n, h, w, 3) uint8, 0 to 255.
         train_labels: (n,) int64, 0 to num_classes − 1.
         test_images: as ``train_images``, of the same height, width and channels.
         test_labels: as ``train_labels``.
-        classes: the name of each class; when empty, "0" to the largest training label.
-        source: where the data came from: a path, or a sentence.
-        licence: terms and attribution of the data, or "".
+        classes: the name of each class; if empty, "0" to the largest training label.
+        source: where the data came from: a path, or a phrase.
+        license: terms and attribution of the data, if known.
 
     Raises:
-        DataError: when the arrays are not a data set; the message says which, where and why.
+        DataError: if the arrays are not a data set; the message names the array and the reason.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Dataset:
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...] = ()
     source: str = ""
-    licence: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         where = self.source or self.name
@@ -63,7 +63,7 @@ class Dataset:
             if len(images) != len(labels):
                 raise DataError(
                     f"{where}: {len(images):,} {split} images but {len(labels):,} {split} labels; "
-                    f"they must match one to one"
+                    f"there must be one label per image"
                 )
             object.__setattr__(self, f"{split}_images", images)
             object.__setattr__(self, f"{split}_labels", labels)
@@ -71,13 +71,13 @@ class Dataset:
         if train_shape != test_shape:
             raise DataError(
                 f"{where}: training images are {_times(train_shape)} but test images are "
-                f"{_times(test_shape)}; they must have one size"
+                f"{_times(test_shape)}; they must have the same size"
             )
         if not self.classes:
             names = tuple(str(label) for label in range(int(self.train_labels.max()) + 1))
             object.__setattr__(self, "classes", names)
         if len(set(self.classes)) != len(self.classes):
-            raise DataError(f"{where}: class names must differ: {', '.join(self.classes)}")
+            raise DataError(f"{where}: class names are not unique: {', '.join(self.classes)}")
         self._check_label_range(where)
 
     def _check_label_range(self, where: str) -> None:
@@ -98,19 +98,19 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image, as a network's input states it."""
+        """(channels, height, width) of an image, as in a network's input."""
         height, width, *channels = self.train_images.shape[1:]
         return (channels[0] if channels else 1, height, width)
 
     def idx_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
-        """The four arrays as IDX files hold them, each with its name, in the order of MNIST's.
+        """The four arrays as in IDX files, each with its name, in the order of MNIST's files.
 
-        Labels are unsigned bytes, or 32-bit integers where the classes outnumber a byte.
+        Labels are uint8, or int32 with more than 256 classes.
         """
         label_type = np.uint8 if self.num_classes <= 256 else np.int32
         yield "train images", self.train_images
@@ -120,7 +120,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the four IDX streams in order: equal content, equal fingerprint."""
+        """SHA-256, in hex, of the four IDX streams in order: the same for equal content."""
         digest = hashlib.sha256()
         for _, array in self.idx_arrays():
             for piece in idx_pieces(array):
@@ -129,7 +129,7 @@ class Dataset:
 
     @cached_property
     def train_histogram(self) -> NDArray[np.int64]:
-        """How often each value occurs in the training pixels: (channels, 256) int64."""
+        """Number of training pixels of each value: (channels, 256) int64."""
         channels = self.image_shape[0]
         pixels = self.train_images.reshape(len(self.train_images), -1, channels)
         counts = np.zeros((channels, 256), dtype=np.int64)
@@ -148,8 +148,8 @@ def _checked_images(images: NDArray[np.generic], *, where: str) -> NDArray[np.ui
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise DataError(
-            f"{where} images are {images.dtype}; expected uint8, 0 to 255 (pixels that are "
-            f"fractions of 1 must be multiplied by 255 and rounded)"
+            f"{where} images are {images.dtype}; expected uint8, 0 to 255 (multiply pixels in "
+            f"[0, 1] by 255 and round)"
         )
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
@@ -171,12 +171,12 @@ def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[np.int64]:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"{where} labels have the shape {labels.shape}; expected (n,), one class number an "
+            f"{where} labels have the shape {labels.shape}; expected (n,), one class number per "
             f"image (not one-hot)"
         )
     if labels.size == 0:
         raise DataError(f"{where} labels are empty")
-    # Compared before the cast: uint64 does not fit int64.
+    # Before the cast, as uint64 does not fit int64.
     outside = np.flatnonzero((labels < 0) | (labels >= MAX_CLASSES))
     if outside.size:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a data set is, in numbers: counts, shapes, class balance, pixel statistics, checksums."""
+"""A data set in numbers: counts, shapes, class balance, pixel statistics, checksums."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DECIMALS = 4
 
 
 class SplitJson(TypedDict):
-    """One split in ``DatasetJson``."""
+    """One split of :class:`DatasetJson`."""
 
     images: int
     shape: list[int]
@@ -32,11 +32,11 @@ class SplitJson(TypedDict):
 
 
 class DatasetJson(TypedDict):
-    """What ``kilonet data NAME --json`` prints."""
+    """The output of ``kilonet data NAME --json``."""
 
     name: str
     source: str
-    licence: str
+    license: str
     image_shape: list[int]
     dtype: str
     classes: list[str]
@@ -67,31 +67,31 @@ class SplitSummary:
 
     @property
     def num_images(self) -> int:
-        """How many images the split has."""
+        """Number of images."""
         return self.shape[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSummary:
-    """What ``describe`` found; ``print`` shows its tables, a notebook their HTML.
+    """A data set in numbers, as text or, in a notebook, as HTML.
 
     Attributes:
         name: of the data set.
         source: where it came from.
-        licence: terms and attribution, or "".
+        license: terms and attribution, if known.
         image_shape: (channels, height, width).
         dtype: of the pixels.
         classes: their names.
         train: the training split.
         test: the test split.
-        mean: of the training pixels scaled to [0, 1], per channel, float64.
-        std: their population standard deviation, likewise.
+        mean: of the training pixels scaled to [0, 1], of each channel.
+        std: their population standard deviation, of each channel.
         fingerprint: SHA-256 of the content, in hex.
     """
 
     name: str
     source: str
-    licence: str
+    license: str
     image_shape: tuple[int, int, int]
     dtype: str
     classes: tuple[str, ...]
@@ -102,7 +102,7 @@ class DatasetSummary:
     fingerprint: str
 
     def to_json(self) -> DatasetJson:
-        """The summary in plain numbers and strings, for ``json.dumps``."""
+        """The summary as plain data with the stable keys of ``kilonet data --json``."""
 
         def split(summary: SplitSummary) -> SplitJson:
             counts = dict(zip(self.classes, summary.class_counts, strict=True))
@@ -117,7 +117,7 @@ class DatasetSummary:
         return DatasetJson(
             name=self.name,
             source=self.source,
-            licence=self.licence,
+            license=self.license,
             image_shape=list(self.image_shape),
             dtype=self.dtype,
             classes=list(self.classes),
@@ -129,7 +129,7 @@ class DatasetSummary:
         )
 
     def tables(self) -> tuple[Table, Table, Table, Table]:
-        """The data set, its class balance, its pixel statistics, its checksums."""
+        """Overview, class balance, pixel statistics, checksums."""
         return (
             self._overview_table(),
             self._balance_table(),
@@ -146,7 +146,7 @@ class DatasetSummary:
     def _overview_table(self) -> Table:
         rows = [
             ("source", self.source),
-            ("licence", self.licence or "not stated"),
+            ("license", self.license or "not stated"),
             ("training images", _shape_cell(self.train)),
             ("test images", _shape_cell(self.test)),
             ("image (channels × height × width)", " × ".join(map(str, self.image_shape))),
@@ -177,7 +177,7 @@ class DatasetSummary:
         )
 
     def _pixel_table(self) -> Table:
-        names = ("grey",) if len(self.mean) == 1 else ("red", "green", "blue")
+        names = ("gray",) if len(self.mean) == 1 else ("red", "green", "blue")
         return Table(
             columns=("Channel", "Mean", "Standard deviation"),
             rows=tuple(
@@ -203,7 +203,7 @@ class DatasetSummary:
 
 
 def describe(dataset: Dataset) -> DatasetSummary:
-    """Count, measure and checksum a data set; reads every pixel (0.2 s for MNIST)."""
+    """Summarize a data set; reads every pixel (0.2 s for MNIST)."""
     digests = {name: idx_md5(array) for name, array in dataset.idx_arrays()}
 
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> SplitSummary:
@@ -220,7 +220,7 @@ def describe(dataset: Dataset) -> DatasetSummary:
     return DatasetSummary(
         name=dataset.name,
         source=dataset.source,
-        licence=dataset.licence,
+        license=dataset.license,
         image_shape=dataset.image_shape,
         dtype=str(dataset.train_images.dtype),
         classes=dataset.classes,
@@ -235,7 +235,7 @@ def describe(dataset: Dataset) -> DatasetSummary:
 def pixel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation of the training pixels / 255, for each channel.
 
-    Exact up to the last rounding: computed in whole numbers from the histogram of pixel values.
+    Computed in exact fractions from the histogram of pixel values, rounded once.
     """
     means, deviations = [], []
     for channel in dataset.train_histogram.tolist():
@@ -248,21 +248,21 @@ def pixel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(means), tuple(deviations)
 
 
-def normalisation(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation to normalise with, for each channel, of training pixels / 255.
+def normalization(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of training pixels / 255, for each channel, to normalize with.
 
-    Rounded to four decimals, as the field writes them: MNIST's are the familiar 0.1307 and 0.3081,
-    so that a network trained here and one trained by the usual recipe see the same inputs.
+    Rounded to four decimals, as usual (MNIST's are 0.1307 and 0.3081), so that networks trained
+    here and elsewhere see the same inputs.
 
     Raises:
-        DataError: a channel so constant that its standard deviation rounds to zero.
+        DataError: the standard deviation of a channel rounds to zero.
     """
     mean, std = pixel_statistics(dataset)
     rounded = tuple(round(value, _DECIMALS) for value in std)
     if 0.0 in rounded:
         raise DataError(
-            f"{dataset.source or dataset.name}: channel {rounded.index(0.0)} is the same in all "
-            f"training pixels, so it has no deviation to divide by; state a normalisation"
+            f"{dataset.source or dataset.name}: channel {rounded.index(0.0)} has the same value in "
+            f"all training pixels, so its standard deviation is 0; set data.mean and data.std"
         )
     return tuple(round(value, _DECIMALS) for value in mean), rounded
 

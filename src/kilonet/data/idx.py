@@ -1,6 +1,6 @@
 """IDX, the format of the original MNIST files: a header, then the elements of one array.
 
-The header: two zero bytes, a byte for the element type, a byte for the number of dimensions, then
+The header is two zero bytes, a byte for the element type, a byte for the number of dimensions, and
 each size as a big-endian 32-bit integer. Source: LeCun, Cortes and Burges, "The MNIST database".
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kilonet.data.bounded import MAX_DEFLATE_RATIO, read_at_most
 from kilonet.errors import DataError
+from kilonet.storage.bounded import MAX_DEFLATE_RATIO, read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,26 +35,26 @@ _TYPES: dict[int, np.dtype[Any]] = {
 }
 _CODES = {dtype.newbyteorder("="): code for code, dtype in _TYPES.items()}
 
-_DIMENSIONS = range(1, 5)  # labels (n,) to colour images (n, h, w, 3)
+_DIMENSIONS = range(1, 5)  # labels (n,) to color images (n, h, w, 3)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def idx_header(array: NDArray[np.generic]) -> bytes:
-    """The header of the IDX stream that holds ``array``; its elements follow, big-endian."""
+    """The header of the IDX stream of ``array``; the elements follow it, big-endian."""
     code = _CODES[array.dtype.newbyteorder("=")]
     return bytes([0, 0, code, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
 
 
 def idx_pieces(array: NDArray[np.generic]) -> Iterator[memoryview]:
-    """The IDX stream of ``array`` piece by piece, without a second copy of a uint8 array."""
+    """The IDX stream of ``array`` in pieces; a uint8 array is not copied."""
     yield memoryview(idx_header(array))
     big_endian = array.astype(array.dtype.newbyteorder(">"), copy=False)
     yield np.ascontiguousarray(big_endian).data.cast("B")
 
 
 def idx_md5(array: NDArray[np.generic]) -> str:
-    """MD5, in hex, of the IDX stream (uncompressed) that holds ``array``."""
+    """MD5, in hex, of the uncompressed IDX stream of ``array``."""
     digest = hashlib.md5(usedforsecurity=False)
     for piece in idx_pieces(array):
         digest.update(piece)
@@ -62,15 +62,16 @@ def idx_md5(array: NDArray[np.generic]) -> str:
 
 
 def read_idx(path: Path) -> NDArray[np.generic]:
-    """Read one IDX file, gzipped or not (told by its first bytes, whatever its name).
+    """Read one IDX file, plain or gzipped, whatever its name.
 
-    Reads and unpacks what the header announces, and one byte more to see that nothing follows.
+    No more is read and unpacked than the header announces, and one byte to see that nothing
+    follows.
 
     Returns:
-        The array with the header's shape, in the element type of the file and native byte order.
+        The array with the header's shape, in the file's element type and native byte order.
 
     Raises:
-        DataError: unreadable, wrong magic, fewer or more bytes than the header says, damaged gzip.
+        DataError: unreadable, wrong magic, fewer or more bytes than announced, damaged gzip.
     """
     try:
         size = path.stat().st_size
@@ -90,9 +91,9 @@ def _gzip_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise DataError(f"{path}: the gzip stream is truncated; fetch the file again") from error
+        raise DataError(f"{path}: the gzip stream is truncated; download it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip stream is damaged; fetch the file again") from error
+        raise DataError(f"{path}: the gzip stream is damaged; download it again") from error
 
 
 def _read_stream(
@@ -104,13 +105,13 @@ def _read_stream(
     if announced > available:
         raise DataError(
             f"{path}: truncated: its header announces {announced:,} bytes of data for the shape "
-            f"{shape}, more than the file can hold; fetch it again"
+            f"{shape}, more than the file can hold; download it again"
         )
     data = read_at_most(stream, size=announced)
     if len(data) < announced:
         raise DataError(
             f"{path}: truncated: {len(data):,} of the {announced:,} bytes of data that its header "
-            f"announces; fetch it again"
+            f"announces; download it again"
         )
     if stream.read(1):
         raise DataError(
@@ -139,7 +140,7 @@ def _read_header(
         )
     sizes = stream.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
-        raise DataError(f"{path}: truncated inside its header; fetch it again")
+        raise DataError(f"{path}: truncated inside its header; download it again")
     shape = tuple(int(size) for size in np.frombuffer(sizes, dtype=">u4"))
     if 0 in shape:
         raise DataError(f"{path}: empty: its header announces the shape {shape}")

@@ -1,8 +1,8 @@
-"""The MNIST that kilonet carries: packed in the package, unpacked once into the user's cache.
+"""The embedded MNIST: compressed in the package, unpacked once into the user's cache.
 
 ``mnist.idx.xz`` holds the four original IDX streams one after the other: training images, training
-labels, test images, test labels. ``scripts/build_mnist.py`` makes it; terms and attribution are in
-``MNIST-LICENCE.md`` beside it.
+labels, test images, test labels. ``scripts/build_mnist.py`` makes it; ``MNIST-LICENSE.md`` has the
+terms and the attribution.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from kilonet.atomic import replacing
 from kilonet.data.dataset import Dataset
 from kilonet.errors import DataError
+from kilonet.storage.atomic import replacing
 
 CACHE_VARIABLE = "KILONET_CACHE"
-"""The environment variable that names the cache folder in place of the system's."""
+"""The environment variable for the cache folder, instead of the system's."""
 
 SOURCE = "embedded in kilonet"
-LICENCE = "CC BY-SA 3.0; Y. LeCun, C. Cortes, C. J. C. Burges; only the format was changed"
+LICENSE = "CC BY-SA 3.0; Y. LeCun, C. Cortes, C. J. C. Burges; only the format was changed"
 
 _SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
 _SHA256 = "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"
@@ -38,18 +38,18 @@ _log = logging.getLogger(__name__)
 def load_mnist() -> Dataset:
     """All 70,000 images of MNIST, memory-mapped from the user's cache.
 
-    The first call unpacks the embedded file into the cache (0.9 s); later ones check the whole of
-    the cached file by SHA-256 (30 ms for its 55 MB with SHA instructions) and map it. A damaged
-    cache is rebuilt; where the cache cannot be written the images stay in this process's memory.
+    The first call unpacks the embedded file into the cache (0.9 s); later calls verify the cached
+    file by SHA-256 (30 ms for its 55 MB with SHA instructions) and map it. A damaged cache is
+    rebuilt; if the cache cannot be written, the images are in this process's memory.
 
     Raises:
-        DataError: the file inside the package is missing or damaged.
+        DataError: the file in the package is missing or damaged.
     """
     content = _open_cache()
     arrays = []
     offset = 0
     for shape in _SHAPES:
-        offset += 4 + 4 * len(shape)  # the IDX header; the fingerprint has vouched for it
+        offset += 4 + 4 * len(shape)  # the IDX header, which the checksum covers
         count = int(np.prod(shape))
         arrays.append(np.frombuffer(content, np.uint8, count, offset).reshape(shape))
         offset += count
@@ -61,21 +61,21 @@ def load_mnist() -> Dataset:
         test_images=test_images,
         test_labels=test_labels.astype(np.int64),
         source=SOURCE,
-        licence=LICENCE,
+        license=LICENSE,
     )
-    # Of this object alone: what is made from it with other images works out its own.
+    # Set on this object alone: a data set that is made from it computes its own.
     dataset.__dict__["fingerprint"] = _SHA256
     return dataset
 
 
 def cache_folder() -> Path:
-    """The folder for what kilonet can make again: ``KILONET_CACHE``, else the user's cache."""
+    """The folder for files that can be made again: ``KILONET_CACHE``, else the user's cache."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else platformdirs.user_cache_path("kilonet")
 
 
 def _open_cache() -> mmap.mmap | bytes:
-    """The unpacked content, mapped from the cache where that is possible."""
+    """The unpacked content, mapped from the cache if possible."""
     path = cache_folder() / f"mnist-{_SHA256[:12]}.idx"
     mapped = _map_checked(path)
     if mapped is not None:
@@ -86,17 +86,17 @@ def _open_cache() -> mmap.mmap | bytes:
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
-        # Not a reason to stop: a read-only home costs the unpacking at each start, no more.
+        # No error: with a read-only home MNIST is unpacked at every start.
         _log.info("%s cannot be written (%s): MNIST stays in memory", path, error)
         return content
     return _map_checked(path) or content
 
 
 def _map_checked(path: Path) -> mmap.mmap | None:
-    """``path`` mapped read-only, or None where it is missing, unreadable or not what it must be."""
+    """``path`` mapped read-only, or None if it is missing, unreadable or damaged."""
     try:
         with path.open("rb") as file:
-            # The size first: a page past the end of a mapped file cannot be read.
+            # The size first: reading a mapped page past the end of the file is a crash.
             if os.fstat(file.fileno()).st_size != _NUM_BYTES:
                 return None
             mapped = mmap.mmap(file.fileno(), _NUM_BYTES, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""A picture of a data set: the first training images of each class, a row a class."""
+"""A picture of a data set: the first training images of each class, one row per class."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kilonet.atomic import replacing
 from kilonet.errors import DataError, UsageError
+from kilonet.storage.atomic import replacing
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kilonet.data.dataset import Dataset
 
-_TILE = 56  # pixels; twice MNIST's 28, so that strokes are seen on a dense screen
+_TILE = 56  # pixels; twice MNIST's 28, so that strokes are visible on a dense screen
 _GAP = 2
 _MARGIN = 8
 _FONT_SIZE = 16
@@ -27,22 +27,22 @@ _MAX_PER_CLASS = 100
 
 
 def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: int = 10) -> None:
-    """Write a PNG of the first ``per_class`` training images of each class, its name beside them.
+    """Write a PNG of the first ``per_class`` training images of each class, next to its name.
 
     Small images are enlarged by a whole factor without smoothing, large ones shrunk, to fit tiles
-    of 56 × 56 pixels. The file appears whole or not at all.
+    of 56 × 56 pixels. The file is written atomically.
 
     Args:
         dataset: where the images come from.
-        path: the PNG to write, in a folder that exists; a file there is replaced.
-        per_class: images in a row, 1 to 100; a class with fewer shows what it has.
+        path: the PNG to write, in an existing folder; an existing file is replaced.
+        per_class: images in a row, 1 to 100; a class with fewer shows all of them.
 
     Raises:
         UsageError: ``per_class`` out of range.
         DataError: the file cannot be written.
     """
     if not 1 <= per_class <= _MAX_PER_CLASS:
-        raise UsageError(f"{per_class} samples per class: 1 to {_MAX_PER_CLASS} can be drawn")
+        raise UsageError(f"{per_class} samples per class: should be 1 to {_MAX_PER_CLASS}")
     path = Path(path)
     if not path.name or path.is_dir():
         raise DataError(f"{path}: is a folder; name the PNG file to write")
@@ -77,7 +77,7 @@ def _draw(dataset: Dataset, *, per_class: int) -> Image.Image:
 
 
 def _tile(image: NDArray[np.uint8]) -> Image.Image:
-    """The image at the largest size that fits a tile, its proportions kept."""
+    """The image at the largest size that fits a tile, with its aspect ratio."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     longer = max(picture.size)
     if longer > _TILE:

@@ -1,11 +1,12 @@
-"""Engines: what trains and evaluates a network. ``create_engine`` chooses one."""
+"""Engines train and evaluate a network. :func:`create_engine` chooses and creates one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kilonet.engine.base import Batch, Engine, EvalResult, StepResult
+from kilonet.data.batch import Batch
+from kilonet.engine.base import Engine, EvalResult, StepResult
 from kilonet.engine.init import initial_weights
 from kilonet.errors import EngineError, UsageError, did_you_mean
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "Batch",
-    "Choice",
     "Engine",
+    "EngineChoice",
     "EvalResult",
     "StepResult",
     "choose_engine",
     "create_engine",
     "describe_engine",
+    "engine_device",
     "initial_weights",
 ]
 
@@ -36,69 +38,79 @@ _ACCELERATORS = ("cuda", "mps")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which engine, and why.
+class EngineChoice:
+    """The engine for a network, and why.
 
     Attributes:
         engine: ``native`` or ``torch``.
-        reason: why ``auto`` did not take the native engine, in a few words; else "".
+        reason: why ``auto`` did not choose the native engine, in a few words; else "".
     """
 
     engine: str
     reason: str = ""
 
-    def told(self, description: str) -> str:
-        """An engine's description, with the reason where there is one."""
+    def describe(self, description: str) -> str:
+        """An engine's description, followed by the reason if there is one."""
         return f"{description} (not native: {self.reason})" if self.reason else description
 
 
-def choose_engine(net: Net, *, engine: str = "auto", device: str = "auto") -> Choice:
-    """What ``auto`` stands for: native where it is built, covers ``net`` and no GPU was asked for.
+def choose_engine(net: Net, *, engine: str = "auto", device: str = "auto") -> EngineChoice:
+    """Choose an engine: native if it is built, covers ``net`` and no GPU was asked for; else torch.
 
     Args:
         net: what to train.
-        engine: one of :data:`ENGINES`; one that is named is taken.
+        engine: one of :data:`ENGINES`; any but ``auto`` is returned as it is.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
         UsageError: for an unknown engine.
-        EngineError: if neither engine is there.
+        EngineError: if neither engine is available.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: unknown; {did_you_mean(engine, ENGINES)}")
     if engine != "auto":
-        return Choice(engine=engine)
+        return EngineChoice(engine=engine)
     if device.partition(":")[0] in _ACCELERATORS:
-        return Choice(engine="torch", reason=f"it has no device {device!r}")
-    from kilonet.engine.native.machine import why_missing
+        return EngineChoice(engine="torch", reason=f"it has no device {device!r}")
+    from kilonet.engine.native.machine import unavailable_reason
     from kilonet.engine.native.network import first_uncovered
 
     node = first_uncovered(net)
     if node is not None:
-        return Choice(engine="torch", reason=f"it has no layer {node.line} '{node.text}'")
-    missing = why_missing()
+        return EngineChoice(engine="torch", reason=f"it has no layer {node.line} '{node.text}'")
+    missing = unavailable_reason()
     if not missing:
-        return Choice(engine="native")
+        return EngineChoice(engine="native")
     try:
         _torch_engine()
     except EngineError:
         raise EngineError(
-            f"no engine is here: the native one {missing}, and PyTorch is not installed; install "
-            "a C++ compiler (GCC or Clang) and reinstall kilonet, or pip install 'kilonet[torch]'"
+            f"no engine is available: the native one {missing}, and PyTorch is not installed; "
+            "install a C++ compiler (GCC or Clang) and reinstall kilonet, or "
+            "pip install 'kilonet[torch]'"
         ) from None
-    return Choice(engine="torch", reason=f"it {missing}")
+    return EngineChoice(engine="torch", reason=f"it {missing}")
 
 
 def describe_engine(
     net: Net, *, engine: str = "auto", device: str = "auto", threads: int | None = None
 ) -> str:
-    """One line on what would train ``net``, and why if it is ``auto``'s second choice.
+    """One line on the engine that would train ``net``, and why it is not native if ``auto`` chose.
 
     Raises as :func:`create_engine` does.
     """
     choice = choose_engine(net, engine=engine, device=device)
     kind = _engine_class(choice.engine, threads)
-    return choice.told(kind.describe(device=device, threads=threads))
+    return choice.describe(kind.describe(device=device, threads=threads))
+
+
+def engine_device(net: Net, *, engine: str = "auto", device: str = "auto") -> str:
+    """The type of device that would train ``net``: ``cpu``, ``cuda`` or ``mps``.
+
+    Raises as :func:`create_engine` does.
+    """
+    choice = choose_engine(net, engine=engine, device=device)
+    return _engine_class(choice.engine, threads=None).device_type(device)
 
 
 def create_engine(
@@ -110,19 +122,19 @@ def create_engine(
     device: str = "auto",
     threads: int | None = None,
 ) -> Engine:
-    """An engine that holds the run's network with its initial weights.
+    """Create an engine that holds the run's network with its initial weights.
 
     Args:
         run: what to train and how.
-        mean: a channel, of pixels scaled to [0, 1].
-        std: a channel, likewise.
+        mean: of each channel, of pixels scaled to [0, 1].
+        std: of each channel, likewise.
         engine: one of :data:`ENGINES`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        threads: on the CPU; None for the engine's own choice.
+        threads: on the CPU; None for the engine's default.
 
     Raises:
         UsageError: for an unknown engine or device, or a thread count below 1.
-        EngineError: if PyTorch, the native extension or the device is not there.
+        EngineError: if PyTorch, the native extension or the device is not available.
     """
     name = choose_engine(run.net, engine=engine, device=device).engine
     kind = _engine_class(name, threads)

@@ -1,4 +1,4 @@
-"""What an engine is: it holds one network and its optimiser, takes steps, and evaluates."""
+"""The engine protocol: an engine holds one network and its optimizer, trains and evaluates it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from kilonet.data.batch import Batch
+    from kilonet.storage.provenance import EngineInfo
+
     Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Training images as they lie in memory, and what their random draws depend on.
-
-    Attributes:
-        images: (n, h, w) or (n, h, w, c) uint8, neither augmented nor normalised.
-        labels: (n,) int64.
-        index: (n,) int64, each image's position in the training set.
-        epoch: from 0.
-        step: from 0, over the whole run.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    index: NDArray[np.int64]
-    epoch: int
-    step: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """One training step.
+    """Result of one training step.
 
     Attributes:
-        loss: mean over the batch, nats, before the update.
-        correct: images whose largest logit is their label's, before the update.
+        loss: mean over the batch in nats, before the update.
+        correct: number of correctly classified images, before the update.
     """
 
     loss: float
@@ -48,13 +32,13 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalResult:
-    """An evaluation.
+    """Result of an evaluation.
 
     Attributes:
-        loss: mean cross-entropy, nats, without label smoothing.
-        correct: images whose largest logit is their label's.
-        count: images.
-        logits: (count, classes) float32, if asked for.
+        loss: mean cross-entropy in nats, without label smoothing.
+        correct: number of correctly classified images.
+        count: number of images.
+        logits: (count, classes) float32, if requested.
     """
 
     loss: float
@@ -69,10 +53,10 @@ class EvalResult:
 
 
 class Engine(Protocol):
-    """Trains one network. It augments and normalises the uint8 images itself.
+    """Trains one network. Images are uint8; the engine augments and normalizes them.
 
-    Every random draw inside is a pure function of the run's seed and the batch's step, epoch and
-    index, so an engine whose state was saved and loaded goes on to the same bits.
+    Every random draw is a pure function of the run's seed and the batch's step, epoch and index, so
+    an engine that resumes from a saved state gives the same bits.
     """
 
     @property
@@ -82,12 +66,12 @@ class Engine(Protocol):
 
     @property
     def description(self) -> str:
-        """One line on what computes: engine, version, device, threads."""
+        """One line: engine, version, device, threads."""
         ...
 
     @property
-    def settings(self) -> dict[str, str | int]:
-        """What else the bits depend on, for the run's record: version, device, threads."""
+    def info(self) -> EngineInfo:
+        """Name, description, and whatever the bits depend on, for the run's record."""
         ...
 
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
@@ -96,12 +80,12 @@ class Engine(Protocol):
         Args:
             batch: images and labels.
             lr: learning rate of this step.
-            momentum: SGD's momentum or Adam's first beta for this step; None: the optimiser's own.
+            momentum: SGD's momentum or Adam's first beta in this step; None: the optimizer's.
         """
         ...
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """The gradients that :meth:`step` would follow, weight decay left out; changes nothing.
+        """The gradients of a training step, without weight decay; the engine's state is unchanged.
 
         Returns:
             Parameter name → gradient of the mean loss, float32, of the parameter's shape.
@@ -111,31 +95,31 @@ class Engine(Protocol):
     def evaluate(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], *, logits: bool = False
     ) -> EvalResult:
-        """Loss and correct count in evaluation mode; of the averaged weights, if any.
+        """Loss and correct count in evaluation mode, with averaged weights if there are any.
 
         Args:
-            images: (n, h, w) or (n, h, w, c) uint8; normalised, not augmented.
+            images: (n, h, w) or (n, h, w, c) uint8; normalized, not augmented.
             labels: (n,) int64.
-            logits: whether to return them.
+            logits: whether to return the logits.
         """
         ...
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
-        """What :meth:`evaluate` uses, buffers too; PyTorch's ``state_dict`` names and layouts."""
+        """Weights and buffers of :meth:`evaluate`; PyTorch's ``state_dict`` names and layouts."""
         ...
 
     def load_weights(self, weights: Arrays) -> None:
-        """Set parameters and buffers from PyTorch's names and layouts; optimiser state is reset."""
+        """Set parameters and buffers by PyTorch's names and layouts; resets the optimizer."""
         ...
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that a resume needs, flat: weights, optimiser state, averages."""
+        """Everything that a resume needs: weights, optimizer state, averages."""
         ...
 
     def load_state(self, state: Arrays) -> None:
-        """Go on from :meth:`state` of an engine of the same run, to the same bits.
+        """Resume from :meth:`state` of an engine of the same run, with the same bits.
 
         Raises:
-            StoreError: if the state is not of this network and optimiser.
+            StorageError: if the state is of another network or optimizer.
         """
         ...

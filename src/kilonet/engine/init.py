@@ -1,4 +1,4 @@
-"""Initial weights: PyTorch's defaults, drawn by kilonet itself so that no framework is needed."""
+"""Initial weights: PyTorch's default distributions, drawn without PyTorch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _BATCHNORM_CONSTANTS = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "runnin
 def initial_weights(net: Net, *, seed: int) -> dict[str, NDArray[np.generic]]:
     """Parameters and buffers before the first step.
 
-    Weights and biases of convolutions and linear layers are uniform in ±1/√fan_in, which is what
-    PyTorch's Kaiming uniform with a = √5 comes to; batch norm starts as the identity. Source:
+    Weights and biases of convolutions and linear layers are uniform in ±1/√fan_in, which equals
+    PyTorch's Kaiming uniform with a = √5; batch norm starts as the identity. Source:
     ``reset_parameters`` of ``torch.nn.Conv2d``, ``Linear`` and ``BatchNorm2d``.
 
-    Each array's draws depend on the seed and its name alone, so networks that share a layer share
-    its weights: two rungs of a study can be compared in pairs.
+    An array depends on the seed and its name alone, so layers that two networks have in common
+    start with equal weights: stages of a study can be compared in pairs.
 
     Args:
         net: the network.
-        seed: of the run.
+        seed: the run's.
 
     Returns:
-        Name → array in the order of PyTorch's ``state_dict``; float32, counts int64.
+        Name → array, in the order of PyTorch's ``state_dict``; float32, counts int64.
     """
     weights: dict[str, NDArray[np.generic]] = {}
     for node in walk(net.nodes):
@@ -57,9 +57,8 @@ def initial_weights(net: Net, *, seed: int) -> dict[str, NDArray[np.generic]]:
 def _uniform(shape: Shape, *, bound: float, name: str, seed: int) -> NDArray[np.float32]:
     """Uniform numbers strictly between −bound and bound.
 
-    Element i takes word i % 4 of index i // 4. A draw is the centre of one of 2²³ equal bins: the
-    outermost centres lie a whole float32 spacing inside the bound, so that rounding to float32
-    cannot carry them onto it.
+    Element i is word i % 4 of index i // 4. A draw is the center of one of 2²³ equal bins. The
+    outermost centers are a float32 spacing inside the bound, so that none is rounded to it.
     """
     count = prod(shape)
     block = zlib.crc32(name.encode())

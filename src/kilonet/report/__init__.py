@@ -1,1 +1,1 @@
-"""Records and their analysis, shown: on a terminal, in Markdown, as figures, as JSON."""
+"""Records and their analysis as terminal output, Markdown, HTML, JSON and figures."""

@@ -1,4 +1,4 @@
-"""What the user states: Net, Data, Train, Run, Study. Frozen, validated, hashed, TOML both ways."""
+"""Specs: Net, Data, Train, Run, Study. Frozen, validated, hashed, read from and written to TOML."""
 
 from kilonet.spec.base import InvalidSpecError, Spec
 from kilonet.spec.data import (
@@ -17,11 +17,12 @@ from kilonet.spec.files import (
     load_net_and_budget,
     load_run,
     load_study,
+    parse_run,
     parse_setting,
     to_toml,
 )
 from kilonet.spec.net import Net
-from kilonet.spec.study import Budget, Run, Rung, Study, StudyStep
+from kilonet.spec.study import Budget, ResolvedStage, Run, Stage, Study
 from kilonet.spec.train import (
     EMA,
     SGD,
@@ -55,13 +56,13 @@ __all__ = [
     "Net",
     "OneCycle",
     "Plateau",
+    "ResolvedStage",
     "Rotation",
     "Run",
-    "Rung",
     "Spec",
+    "Stage",
     "Step",
     "Study",
-    "StudyStep",
     "Train",
     "bundled_names",
     "is_folder",
@@ -69,6 +70,7 @@ __all__ = [
     "load_net_and_budget",
     "load_run",
     "load_study",
+    "parse_run",
     "parse_setting",
     "to_toml",
 ]

@@ -1,30 +1,32 @@
-"""What every spec is: frozen, strict about keys, and clear in one line about what is wrong."""
+"""The base of all specs: frozen data that refuses unknown keys, with errors of one line."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kilonet.errors import SpecError, did_you_mean
 
+VERSION = 2
+"""Version of the content hash. Raise it when a default or the meaning of a value changes."""
+
 
 class InvalidSpecError(SpecError, ValueError):
-    """A spec that does not hold; also a ``ValueError``, as Python's users expect of a bad argument.
+    """An invalid spec. Also a ``ValueError``, the usual exception for a bad argument.
 
     Attributes:
-        path: dotted path of the offending key, relative to the spec that was being built.
+        path: the parts of the offending key's dotted path, from the spec that was being built.
         problem: what is wrong and what to do, without the path.
     """
 
     def __init__(self, problem: str, *, path: tuple[str, ...] = ()) -> None:
         self.path = path
         self.problem = problem
-        # A key of the user's may be anything; the message stays one readable line.
+        # A key in a user's file may be any text; the message must stay one readable line.
         dotted = ".".join(part if part and part.isprintable() else repr(part) for part in path)
         super().__init__(f"{dotted}: {problem}" if path else problem)
 
@@ -40,15 +42,15 @@ class Spec(BaseModel):
 
     def __init__(self, **data: Any) -> None:
         data = {key: self._without_booleans(key, value) for key, value in data.items()}
-        # pydantic calls this for nested specs too, so each level names its own part of the path.
+        # Pydantic calls this for nested specs too, so each level adds its part of the path.
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise _one_line(type(self), data, error) from None
+            raise _to_spec_error(type(self), data, error) from None
 
     @classmethod
     def _without_booleans(cls, key: str, value: Any) -> Any:
-        """Python counts true as 1; in a spec ``epochs = true`` is a slip. As text it is refused."""
+        """Booleans as text, which numbers refuse: Python would accept ``epochs = true`` as 1."""
         field = cls.model_fields.get(key)
         if field is None or field.annotation in (bool, str):
             return value
@@ -57,8 +59,8 @@ class Spec(BaseModel):
         return _boolean_as_text(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain data that TOML can hold: defaults included, None left out."""
-        return self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        """The spec as plain data for TOML, with defaults and without None."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -69,23 +71,47 @@ class Spec(BaseModel):
     def content_hash(self) -> str:
         """64 hexadecimal digits of SHA-256 over the spec's content, the same on every machine.
 
-        Defaults count, so a spec that states a default and one that leaves it out are equal here.
+        Hashed are the values that differ from their defaults, and :data:`VERSION`. So stating a
+        default does not change the hash, nor does adding a field with a default to the class.
         """
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        content = {"version": VERSION, "spec": _without_defaults(self)}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def replace(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with ``changes`` applied: dotted path → value, as in a study's steps.
+    def _identity(self) -> Any:
+        """What is hashed: values that differ from their defaults, and the spec's fixed name."""
+        return {
+            name: _without_defaults(value)
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.default or _is_fixed(field.annotation)
+        }
 
-        A path's parts are keys, or positions (from 0) in a list: ``net.layers.2``.
+    def replace(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with ``changes`` applied: dotted path → value, as in a study's stages.
+
+        The parts of a path are keys, or positions in a list from 0: ``net.layers.2``.
 
         Raises:
-            InvalidSpecError: if a path leads nowhere or the result is not a valid spec.
+            InvalidSpecError: if a path does not exist or the result is invalid.
         """
         data = self.to_dict()
         for path, value in changes.items():
             _assign(data, path, value)
         return self.from_dict(data)
+
+
+def _without_defaults(value: Any) -> Any:
+    """The value as plain data, a spec's defaults left out."""
+    if isinstance(value, Spec):
+        return value._identity()  # noqa: SLF001
+    if isinstance(value, list | tuple):
+        return [_without_defaults(item) for item in value]
+    return value
+
+
+def _is_fixed(annotation: Any) -> bool:
+    """Whether a field has one possible value, such as an optimizer's name."""
+    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
 
 
 def _boolean_as_text(value: Any) -> Any:
@@ -99,7 +125,7 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
     for depth, part in enumerate(parents):
         below = tuple(parents[: depth + 1])
         if isinstance(place, dict):
-            # An absent table may be an optional one; what it may hold is checked afterwards.
+            # A missing table may be optional; its content is validated afterwards.
             place = place.setdefault(part, {})
         else:
             place = place[_position(place, part, below)]
@@ -118,52 +144,93 @@ def _position(place: Sequence[Any], part: str, path: tuple[str, ...]) -> int:
     return int(part)
 
 
-def _one_line(cls: type[Spec], data: Mapping[str, Any], error: ValidationError) -> InvalidSpecError:
-    """The first of pydantic's errors, as one line that says what to do."""
-    # An unknown key first: it is often the reason why another one is missing.
+_EXPECTED = {
+    "greater_than": "should be greater than {gt}",
+    "greater_than_equal": "should be greater than or equal to {ge}",
+    "less_than": "should be less than {lt}",
+    "less_than_equal": "should be less than or equal to {le}",
+    "finite_number": "should be a finite number",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_parsing_size": "should be a whole number with fewer digits",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be a string",
+    "string_too_short": "should have at least {min_length} character{s}",
+    "string_too_long": "should have at most {max_length} character{s}",
+    "string_pattern_mismatch": "should be letters, digits, '.', '_' and '-' alone",
+    "literal_error": "should be {expected}",
+    "too_short": "should have at least {min_length} value{s}",
+    "too_long": "should have at most {max_length} value{s}",
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "model_attributes_type": "should be a table",
+}
+"""Pydantic's type of error → what the value should be; the fields are those of its ``ctx``."""
+
+
+def _to_spec_error(
+    cls: type[Spec], data: Mapping[str, Any], error: ValidationError
+) -> InvalidSpecError:
+    """The first of pydantic's errors, as one line."""
+    # Unknown keys first: a misspelled key is often the reason why another one is missing.
     errors = error.errors(include_url=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path = _path(first["loc"], data, absent=first["type"] in ("extra_forbidden", "missing"))
     context = first.get("ctx", {})
-    cause = context.get("error")
-    if isinstance(cause, InvalidSpecError):
-        return InvalidSpecError(cause.problem, path=(*path, *cause.path))
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        hint = did_you_mean(path[-1], _keys(cls))
-        return InvalidSpecError(f"unknown key; {hint}", path=path)
-    if kind in ("too_short", "too_long"):
-        at = "at least" if kind == "too_short" else "at most"
-        count = context.get("min_length", context.get("max_length"))
-        values = "value" if count == 1 else "values"
-        problem = f"{_short(first['input'])} should have {at} {count} {values}"
-        return InvalidSpecError(problem, path=path)
-    if kind == "missing" and isinstance(first["loc"][-1], int):
-        return InvalidSpecError(f"{_short(data[path[-1]])} has too few values", path=path)
-    if kind == "missing":
-        return InvalidSpecError("is missing", path=path)
-    if kind == "union_tag_not_found":
-        return InvalidSpecError("needs a name, as in { name = … }", path=path)
-    if kind == "union_tag_invalid":
-        known = re.findall(r"'([^']+)'", context["expected_tags"])
-        hint = did_you_mean(str(context["tag"]), known)
-        return InvalidSpecError(f"unknown name {context['tag']!r}; {hint}", path=path)
-    if cause is not None:
-        return InvalidSpecError(str(cause), path=path)
-    if kind == "string_pattern_mismatch":
-        problem = f"{_short(first['input'])} should be letters, digits, '.', '_' and '-' alone"
-        return InvalidSpecError(problem, path=path)
-    message = re.sub("^(Input|String) should ", "", first["msg"]).partition(",")[0]
-    message = message.replace("a valid tuple", "a list").replace("a valid ", "a ")
-    message = message.replace("a integer", "a whole number").replace("a dictionary", "a table")
-    message = re.sub(" or (object to extract fields from|instance of .*)$", "", message)
-    return InvalidSpecError(f"{_short(first['input'])} should {message}", path=path)
+    match first["type"]:
+        case "value_error":
+            cause = context["error"]
+            if isinstance(cause, InvalidSpecError):
+                return InvalidSpecError(cause.problem, path=(*path, *cause.path))
+            problem = str(cause)
+        case "extra_forbidden":
+            problem = f"unknown key; {did_you_mean(path[-1], cls.model_fields)}"
+        case "missing" if isinstance(first["loc"][-1], int):
+            problem = f"{_short(data[path[-1]])} has too few values"
+        case "missing":
+            problem = "is missing"
+        case "union_tag_not_found":
+            problem = "needs a name, as in { name = … }"
+        case "union_tag_invalid":
+            known = _names_in(cls.model_fields[str(first["loc"][0])].annotation)
+            problem = f"unknown name {context['tag']!r}; {did_you_mean(context['tag'], known)}"
+        case kind if kind in _EXPECTED:
+            problem = f"{_short(first['input'])} {_expected(kind, context)}"
+        case _:
+            problem = f"{_short(first['input'])}: {first['msg']}"
+    return InvalidSpecError(problem, path=path)
+
+
+def _expected(kind: str, context: Mapping[str, Any]) -> str:
+    # A limit of 360.0 reads as 360.
+    values = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in context.items()
+    }
+    length = values.get("min_length", values.get("max_length"))
+    return _EXPECTED[kind].format(**values, s="" if length == 1 else "s")
+
+
+def _names_in(annotation: Any) -> list[str]:
+    """The values of ``name`` of all specs in a type, such as those of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return list(get_args(annotation.model_fields["name"].annotation))
+    return [name for part in get_args(annotation) for name in _names_in(part)]
 
 
 def _path(loc: tuple[int | str, ...], data: Any, *, absent: bool) -> tuple[str, ...]:
-    """Pydantic's location without the union tags that it mixes in: those are not keys of the data.
+    """Pydantic's location without the union tags that it mixes in, which are no keys of the data.
 
-    ``absent``: the last part need not be in the data.
+    Args:
+        loc: the location.
+        data: what was validated.
+        absent: whether the last part of the location may be missing in the data.
     """
     path: list[str] = []
     for depth, part in enumerate(loc):
@@ -176,10 +243,6 @@ def _path(loc: tuple[int | str, ...], data: Any, *, absent: bool) -> tuple[str, 
             continue
         path.append(str(part))
     return tuple(path)
-
-
-def _keys(cls: type[Spec]) -> list[str]:
-    return [field.alias or name for name, field in cls.model_fields.items()]
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The data a user states: which images, how they are normalised, augmented and split."""
+"""The data of a run: which images, how they are normalized, augmented and split."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _around(centre: float, *, lowest: float = float("-inf")) -> BeforeValidator:
-    """One number d stands for the range (centre − d, centre + d), as in torchvision."""
+def _around(center: float, *, lowest: float = float("-inf")) -> BeforeValidator:
+    """One number d is the range (center − d, center + d), as in torchvision."""
 
     def spread(value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not value >= 0:
                 raise ValueError(f"{value!r} should be 0 or more, or a range [low, high]")
-            return (max(lowest, centre - value), centre + value)
+            return (max(lowest, center - value), center + value)
         return value
 
     return BeforeValidator(spread)
 
 
-def _held_out(value: Any) -> Any:
-    """A count or a fraction, and no validation written one way only, for the content hash."""
+def _count_or_fraction(value: Any) -> Any:
+    """A count, or a fraction below 1; 0.0 becomes 0, so that equal specs have equal hashes."""
     count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    share = isinstance(value, float) and 0 <= value < 1
-    if not (share or count):
+    fraction = isinstance(value, float) and 0 <= value < 1
+    if not (fraction or count):
         raise ValueError(
-            f"{value!r} should be a count of images without a decimal point, or a share below 1"
+            f"{value!r} should be a count of images without a decimal point, or a fraction below 1"
         )
     return value or 0
 
@@ -60,14 +60,14 @@ _Resample = Literal["nearest", "bilinear"]
 
 
 class Rotation(Spec):
-    """Rotation about the centre by an angle drawn uniformly from a range, as RandomRotation.
+    """Rotation about the center by an angle drawn uniformly from a range, as RandomRotation.
 
     Bit for bit what Pillow's ``Image.rotate`` gives for the angle.
 
     Attributes:
-        degrees: d for ±d, or [low, high]; positive turns anticlockwise.
+        degrees: d for ±d, or [low, high]; positive turns counterclockwise.
         resample: ``nearest`` or ``bilinear``.
-        fill: value of the pixels that come from outside, 0 to 255.
+        fill: value of pixels from outside the image, 0 to 255.
     """
 
     name: Literal["rotation"] = "rotation"
@@ -80,11 +80,12 @@ class Affine(Spec):
     """Rotation, translation, scaling and shear in one resampling, as torchvision's RandomAffine.
 
     Attributes:
-        degrees: d for ±d, or [low, high]; positive turns clockwise, as in torchvision, where
-            RandomRotation turns the other way.
-        translate: largest shift as a fraction of (width, height), each way; in whole pixels.
-        scale: [low, high] of the factor, 0.01 to 100; above 1 enlarges what the image shows.
-        shear, shear_y: d for ±d, or [low, high], degrees along x and along y.
+        degrees: d for ±d, or [low, high]; positive turns clockwise, as in torchvision (whose
+            RandomRotation turns counterclockwise).
+        translate: largest shift as a fraction of (width, height), in either direction; shifts are
+            whole pixels.
+        scale: [low, high] of the factor, 0.01 to 100; above 1 enlarges.
+        shear, shear_y: d for ±d, or [low, high], in degrees along x and along y.
         resample, fill: as in :class:`Rotation`.
     """
 
@@ -99,7 +100,7 @@ class Affine(Spec):
 
 
 class Crop(Spec):
-    """A crop of the image's own size at a random place of the padded image.
+    """A crop of the image's size at a random place in the padded image.
 
     Attributes:
         padding: pixels added on every side.
@@ -112,13 +113,13 @@ class Crop(Spec):
 
 
 class ColorJitter(Spec):
-    """Random brightness, contrast, saturation and hue in random order, as torchvision's on Pillow.
+    """Random brightness, contrast, saturation and hue in random order, as torchvision's for Pillow.
 
     Attributes:
-        brightness, contrast, saturation: d for a factor from [max(0, 1 − d), 1 + d], or the range.
-        hue: d for a shift from ±d, or the range, within ±0.5 of a turn. On grey images saturation
-            and hue change nothing, as in Pillow. A range that holds nothing but the factor 1, or
-            the shift 0, leaves that operation out.
+        brightness, contrast, saturation: d for a factor in [max(0, 1 − d), 1 + d], or [low, high].
+        hue: d for a shift in ±d, or [low, high], within ±0.5 of a turn. Saturation and hue do not
+            change gray images, as in Pillow. A range of the factor 1, or of the shift 0, alone
+            skips that operation.
     """
 
     name: Literal["color_jitter"] = "color_jitter"
@@ -134,11 +135,11 @@ class Erasing(Spec):
     Source: Zhong et al., "Random erasing data augmentation", AAAI 2020.
 
     Attributes:
-        p: probability that an image is touched.
-        scale: [low, high] of the rectangle's area as a share of the image's.
-        ratio: [low, high] of its height / width, 0.01 to 100, drawn uniformly on a log scale. A
-            rectangle that does not fit is drawn anew, ten times at most; then nothing is erased.
-        value: what is written, 0 to 255.
+        p: probability that an image is changed.
+        scale: [low, high] of the rectangle's area as a fraction of the image's.
+        ratio: [low, high] of its height / width, 0.01 to 100, uniform on a log scale. A rectangle
+            that does not fit is drawn again, up to ten times; then nothing is erased.
+        value: the pixels' new value, 0 to 255.
     """
 
     name: Literal["erasing"] = "erasing"
@@ -154,18 +155,19 @@ Augmentation = Annotated[
 
 
 class Data(Spec):
-    """Which images a run trains on and what is done to them before the network sees them.
+    """The images of a run and their preprocessing.
 
     Attributes:
-        name: a bundled data set (``mnist``), or the path of an IDX folder or an NPZ file.
-        mean, std: normalisation a channel, of pixels scaled to [0, 1]; left out: those of the
-            training images, to four decimals.
-        resize: (height, width) that every image is resized to, training and test alike, before
-            anything else; the bits are those of Pillow's bilinear ``Image.resize``.
-        augment: what is done to each training image, in order, each epoch anew.
-        validation: images (a count) or share (a fraction) of the training set held out to choose
-            by, stratified by class.
-        validation_seed: which images those are; apart from the run's seed, so that runs compare.
+        name: a known data set (``mnist``), or a path (see :mod:`kilonet.data.sources`).
+        mean, std: normalization of each channel, of pixels scaled to [0, 1]; left out: those of
+            the training images, to four decimals.
+        resize: (height, width) to which all images are resized first; bit for bit as Pillow's
+            bilinear ``Image.resize``.
+        augment: random transforms of each training image, in order, drawn again each epoch.
+        validation: part of the training set that is held out for validation, stratified by
+            class: a count (an integer) or a fraction.
+        validation_seed: chooses those images; separate from the run's seed, so that all seeds of
+            a study have the same split.
     """
 
     name: str = Field(default="mnist", min_length=1)
@@ -175,6 +177,6 @@ class Data(Spec):
     augment: tuple[Augmentation, ...] = ()
     validation: Annotated[
         Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)],
-        BeforeValidator(_held_out),
+        BeforeValidator(_count_or_fraction),
     ] = 0
     validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)

@@ -1,11 +1,11 @@
-"""A network as the engines run it: every line expanded to single operations with known shapes.
+"""A network as the engines run it: each line expanded to operations with known shapes.
 
-Operations carry PyTorch's class names and argument meanings; a node's name is the module path under
-which PyTorch's ``state_dict`` would hold its parameters. Lines that hold convolutions are called
-``convblock1``, ``convblock2``, … with members numbered as in ``nn.Sequential``, so the bundled
-network's weights load into the notebook's own class as they are.
+Operations have PyTorch's class names and arguments; a node's name is the module path that PyTorch's
+``state_dict`` has for its parameters. Lines with convolutions are ``convblock1``, ``convblock2``, …
+with members numbered as in ``nn.Sequential``, so the bundled network's weights load into the
+notebook's class unchanged.
 
-Shapes leave out the batch: (channels, height, width), or (features,) once flat.
+Shapes are without the batch: (channels, height, width), or (features,) once flat.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Conv2d:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm:
-    """Batch normalisation; weight, bias, running_mean and running_var, each (features,)."""
+    """Batch normalization; weight, bias, running_mean and running_var, each (features,)."""
 
     features: int
     eps: float
@@ -68,14 +68,14 @@ class Hardswish:
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout:
-    """Zeroes elements with probability p in training."""
+    """Sets elements to zero with probability p, in training."""
 
     p: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool2d:
-    """Max or average pooling, windows rounded down; ``average`` counts padding as zeros."""
+    """Pooling; the number of windows is rounded down."""
 
     kernel: Pair
     stride: Pair
@@ -84,12 +84,15 @@ class Pool2d:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool2d(Pool2d):
-    """The largest of each window."""
+    """The largest value of each window."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvgPool2d(Pool2d):
-    """The mean of each window; global average pooling is this with the input's size as kernel."""
+    """The mean of each window, padding counted as zeros.
+
+    Global average pooling is this with the input's size as kernel.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +134,12 @@ Op = (
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation in place.
+    """One operation of a network.
 
     Attributes:
         name: module path, as in PyTorch's ``state_dict``: ``convblock1.0``.
         op: the operation.
-        line: the line of the network it comes from, counted from 1; ``4.2`` inside a residual.
+        line: number of the network's line that it comes from, from 1; ``4.2`` in a residual.
         text: that line.
         input_shape, output_shape: of one image.
     """
@@ -150,7 +153,7 @@ class Node:
 
     @property
     def parameters(self) -> dict[str, Shape]:
-        """Name → shape of what the optimiser trains; a body's are its own nodes'."""
+        """Name → shape of the trained parameters; those of a residual's body are its nodes'."""
         op = self.op
         shapes: dict[str, Shape] = {}
         if isinstance(op, Conv2d):
@@ -165,7 +168,7 @@ class Node:
 
     @property
     def buffers(self) -> dict[str, Shape]:
-        """Name → shape of state that no optimiser trains: batch norm's running statistics."""
+        """Name → shape of what is not trained: batch norm's running statistics."""
         if isinstance(self.op, BatchNorm):
             features = (self.op.features,)
             return {
@@ -177,13 +180,25 @@ class Node:
 
 
 def walk(nodes: Sequence[Node]) -> list[Node]:
-    """All nodes in the order in which they run; a residual follows the nodes of its body."""
+    """All nodes in the order in which they run: a residual comes after the nodes of its body."""
     flat: list[Node] = []
     for node in nodes:
         if isinstance(node.op, Residual):
             flat += walk(node.op.body)
         flat.append(node)
     return flat
+
+
+def single_value_norm(nodes: Sequence[Node]) -> Node | None:
+    """The first batch norm with one value per channel and image: a batch of one has no variance."""
+    return next(
+        (
+            node
+            for node in walk(nodes)
+            if isinstance(node.op, BatchNorm) and prod(node.input_shape[1:]) == 1
+        ),
+        None,
+    )
 
 
 def expand(
@@ -194,17 +209,17 @@ def expand(
     scope: str = "",
     line: str = "",
 ) -> tuple[Node, ...]:
-    """Expand lines to nodes and follow the shapes.
+    """Expand lines to nodes and compute the shapes.
 
     Args:
         layers: the network's lines.
-        block: what a convolution expands to; None stands for the convolution itself.
+        block: what a convolution expands to; None is the convolution itself.
         input_shape: (channels, height, width).
-        scope: prefix of names inside a residual.
-        line: prefix of line numbers inside a residual.
+        scope: prefix of names in a residual.
+        line: prefix of line numbers in a residual.
 
     Raises:
-        NetError: naming the line, its text and the shapes where the network cannot be.
+        NetError: naming the line, its text and the shapes that do not fit.
     """
     nodes: list[Node] = []
     counts: Counter[str] = Counter()
@@ -238,7 +253,7 @@ _GROUPS = {
 
 
 def _members(layer: spec.Layer, block: Sequence[spec.Layer | None]) -> list[spec.Layer]:
-    """What one line expands to."""
+    """The layers that one line expands to."""
     if not isinstance(layer, spec.Conv | spec.Pointwise | spec.Depthwise) or layer.bare:
         return [layer]
     members = [layer if member is None else member for member in block]
@@ -250,7 +265,7 @@ def _members(layer: spec.Layer, block: Sequence[spec.Layer | None]) -> list[spec
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where one operation goes, and what comes into it."""
+    """Where an operation goes: its name, line and input shape."""
 
     name: str
     line: str
@@ -272,7 +287,7 @@ class _Place:
         )
 
     def build(self, layer: spec.Layer) -> Node:
-        """The node of one layer, or NetError where its input does not suit it."""
+        """The node of one layer; NetError if its input does not fit."""
         match layer:
             case spec.Conv():
                 return self.conv(layer.out, layer.kernel, layer.stride, layer.pad, layer)
@@ -315,13 +330,13 @@ class _Place:
         raise AssertionError(f"a layer without an operation: {layer!r}")
 
     def image(self) -> tuple[int, int, int]:
-        """The input's (channels, height, width), or NetError if it is flat."""
+        """The input's (channels, height, width); NetError if it is flat."""
         if len(self.shape) != 3:
             raise self.error(f"needs an image, but its input is flat: {show(self.shape)}")
         return self.shape[0], self.shape[1], self.shape[2]
 
     def windows(self, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-        """(height, width) that come out: ⌊(size + 2·padding − kernel) / stride⌋ + 1."""
+        """(height, width) of the output: ⌊(size + 2·padding − kernel) / stride⌋ + 1."""
         _, *size = self.image()
         for length, k, p in zip(size, kernel, padding, strict=True):
             if k > length + 2 * p:
@@ -396,7 +411,7 @@ class _Place:
 
 
 def show(shape: Shape) -> str:
-    """A shape as people write it: ``16 × 5 × 5``."""
+    """A shape as text: ``16 × 5 × 5``."""
     return " × ".join(map(str, shape))
 
 

@@ -1,4 +1,4 @@
-"""The layer notation: one line of text a layer, read into a spec and written back.
+"""The layer notation: one line of text a layer, parsed to a spec and formatted back.
 
 A line is a word, its main value, then ``key=value`` and flags: ``conv 16 kernel=5 pad=2 bias``.
 Sizes are one number or ``height x width`` without spaces: ``kernel=3x1``.
@@ -9,9 +9,9 @@ word           main value  keys (defaults) and flags
 conv           out         kernel (3), stride (1), pad (0), groups (1), bias, bare; expands to the
                            network's block unless bare
 pointwise      out         stride (1), groups (1), bias, bare; a 1 × 1 convolution and the block's
-                           activation, no more: the notebook's transition layer
+                           activation alone: the notebook's transition layer
 depthwise      –           kernel (3), stride (1), pad (0), multiplier (1), bias, bare; each channel
-                           on its own, then the block
+                           by itself; expands to the network's block unless bare
 relu           –
 leaky_relu     –           slope (0.01)
 silu           –
@@ -41,7 +41,7 @@ from kilonet.spec.base import InvalidSpecError, Spec
 
 
 def _pair(value: Any) -> Any:
-    """One size for both axes, or (height, width), or the text ``3x1``."""
+    """(height, width) of one size for both axes, a pair, or the text ``3x1``."""
     if isinstance(value, str):
         parts = value.split("x")
         if len(parts) > 2 or not all(part.isdecimal() for part in parts):
@@ -55,7 +55,7 @@ def _pair_text(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
 
-# Far above any kilo-net, far below where products of sizes would exhaust memory.
+# Far more than a small network needs, and few enough that products of sizes fit in memory.
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Sizes = Annotated[tuple[_Size, _Size], BeforeValidator(_pair)]
 _Pad = Annotated[int, Field(ge=0, le=4096)]
@@ -63,7 +63,7 @@ _Pads = Annotated[tuple[_Pad, _Pad], BeforeValidator(_pair)]
 
 
 class Layer(Spec):
-    """One line of a network. ``str`` gives its text, :func:`parse_layer` reads it."""
+    """One line of a network: ``str`` formats it, :func:`parse_layer` parses it."""
 
     word: ClassVar[str]
     main: ClassVar[str | None] = None
@@ -80,17 +80,20 @@ class Layer(Spec):
         return " ".join(words)
 
     def to_line(self) -> Any:
-        """What :func:`parse_layer` reads: its text, or a residual's table."""
+        """What :func:`parse_layer` takes: its text, or a residual's table."""
         return str(self)
 
+    def _identity(self) -> Any:
+        return self.to_line()
+
     @model_serializer(mode="plain")
-    def _serialise(self) -> Any:
-        # Pydantic serialises a network's layers by this class, whichever they are.
+    def _serialize(self) -> Any:
+        # Pydantic serializes all of a network's layers by this base class.
         return self.to_line()
 
 
 class Conv(Layer):
-    """A convolution, and the block around it unless ``bare``."""
+    """A convolution, in the network's block unless ``bare``."""
 
     word = "conv"
     main = "out"
@@ -104,7 +107,7 @@ class Conv(Layer):
 
 
 class Pointwise(Layer):
-    """A 1 × 1 convolution and the block's activation; nothing after it where ``bare``."""
+    """A 1 × 1 convolution and the block's activation; the convolution alone if ``bare``."""
 
     word = "pointwise"
     main = "out"
@@ -116,7 +119,7 @@ class Pointwise(Layer):
 
 
 class Depthwise(Layer):
-    """A convolution of each channel on its own, and the block around it unless ``bare``."""
+    """A convolution of each channel by itself, in the network's block unless ``bare``."""
 
     word = "depthwise"
     kernel: _Sizes = (3, 3)
@@ -153,7 +156,7 @@ class HardSwish(Layer):
 
 
 class BatchNorm(Layer):
-    """Batch normalisation over images and pixels, with PyTorch's running statistics."""
+    """Batch normalization over images and pixels, with PyTorch's running statistics."""
 
     word = "batchnorm"
     eps: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
@@ -176,13 +179,13 @@ class _Pool(Layer):
 
     @field_validator("stride")
     @classmethod
-    def _own_size_is_the_default(cls, stride: Any, info: ValidationInfo) -> Any:
-        """A stated default equals an implied one."""
+    def _kernel_is_the_default(cls, stride: Any, info: ValidationInfo) -> Any:
+        """None where the stride is the kernel's size: a stated default equals an implied one."""
         return None if stride == info.data.get("kernel") else stride
 
 
 class MaxPool(_Pool):
-    """The largest of each window; padding never wins."""
+    """The largest value of each window; padding is never the largest."""
 
     word = "maxpool"
 
@@ -206,7 +209,7 @@ class Flatten(Layer):
 
 
 class Linear(Layer):
-    """A fully connected layer; its input must be flat."""
+    """A fully connected layer of a flat input."""
 
     word = "linear"
     main = "out"
@@ -224,7 +227,7 @@ class Residual(Layer):
         return "residual [" + ", ".join(map(str, self.layers)) + "]"
 
     def to_line(self) -> Any:
-        """Its table."""
+        """The residual's table."""
         return {"residual": [layer.to_line() for layer in self.layers]}
 
 
@@ -245,16 +248,16 @@ _ALL: tuple[type[Layer], ...] = (
     Linear,
 )
 LAYERS: dict[str, type[Layer]] = {layer.word: layer for layer in _ALL}
-"""Word → layer, for every layer that is a line of text."""
+"""Word → layer, for all layers that are lines of text."""
 
 ACTIVATIONS = (Relu, LeakyRelu, Silu, HardSwish)
 
 
 def parse_layer(line: Any) -> Layer:
-    """Read one layer: its text, a residual's table, or a :class:`Layer` as it is.
+    """Parse one layer: its text, a residual's table, or a :class:`Layer`, which is returned.
 
     Raises:
-        InvalidSpecError: naming the word, key or value that is wrong and the nearest valid one.
+        InvalidSpecError: naming the wrong word, key or value, and the nearest valid one.
     """
     if isinstance(line, Layer):
         return line
@@ -265,7 +268,7 @@ def parse_layer(line: Any) -> Layer:
         try:
             return Residual(layers=line["residual"])
         except InvalidSpecError as error:
-            # The user's word for the field.
+            # The user writes `residual` for the field `layers`.
             raise InvalidSpecError(error.problem, path=("residual", *error.path[1:])) from None
     if not isinstance(line, str) or not line.split():
         raise InvalidSpecError(f"{line!r} should be a layer such as 'conv 8'")
@@ -299,16 +302,17 @@ def _parse_line(line: str) -> Layer:
             form = key if field.annotation is bool else f"{key}=VALUE"
             raise InvalidSpecError(f"{line!r}: write {form!r}, not {part!r}")
         arguments[key] = argument
+    if layer.main is not None and layer.main not in arguments:
+        hint = f"{word} {layer.main.upper()}"
+        raise InvalidSpecError(f"{line!r}: {layer.main} is missing; write {hint!r}")
     try:
         return layer(**arguments)
     except InvalidSpecError as error:
         where = error.path[0] if error.path else word
-        hint = f"{word} {layer.main.upper()}" if layer.main == where else f"{where}=VALUE"
-        problem = error.problem.replace("is missing", f"is missing; write {hint!r}")
-        raise InvalidSpecError(f"{line!r}: {where} {problem}") from None
+        raise InvalidSpecError(f"{line!r}: {where} {error.problem}") from None
 
 
 AnyLayer = Annotated[Layer, BeforeValidator(parse_layer)]
-"""A layer field that also accepts the layer's text; the spec itself holds :class:`Layer`."""
+"""A field of type :class:`Layer` that also takes the layer's text."""
 
 Residual.model_rebuild()

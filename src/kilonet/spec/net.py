@@ -1,4 +1,4 @@
-"""The network a user states: an input, layers in order, and the block a convolution expands to."""
+"""The network: an input, layers in order, and the block that a convolution expands to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _parse_block(members: Any) -> Any:
         except InvalidSpecError as error:
             raise InvalidSpecError(error.problem, path=(str(i), *error.path)) from None
         if not isinstance(layer, (*ACTIVATIONS, BatchNorm, Dropout)):
-            problem = f"'{layer}' cannot stand in a block; it takes 'conv', an activation, "
+            problem = f"'{layer}' cannot be in a block, which takes 'conv', an activation, "
             raise InvalidSpecError(f"{problem}'batchnorm' and 'dropout P'", path=(str(i),))
         block.append(layer)
     if block.count(None) != 1:
@@ -45,16 +45,16 @@ _Block = Annotated[
 
 
 class Net(Spec):
-    """A network: what comes in, what a convolution expands to, and the layers in order.
+    """A network.
 
     Attributes:
         input: (channels, height, width) of an image.
-        block: what one ``conv`` line expands to, in order; ``conv`` stands for the convolution.
+        block: what a ``conv`` line expands to, in order; ``conv`` is the convolution itself.
         layers: lines in the notation of :mod:`kilonet.spec.layers`.
 
     Raises:
-        InvalidSpecError: for a line that cannot be read.
-        NetError: for a network that cannot be built; names the layer, its text and the shapes.
+        InvalidSpecError: for a line that cannot be parsed.
+        NetError: for shapes that do not fit; names the layer, its text and the shapes.
     """
 
     input: tuple[_Size, _Size, _Size]
@@ -67,33 +67,33 @@ class Net(Spec):
         if any(size != 1 for size in last.output_shape[1:]):
             raise NetError(
                 f"layer {last.line} '{last.text}': the network ends in "
-                f"{graph.show(last.output_shape)}, not in one number a class; "
+                f"{graph.show(last.output_shape)}, not in one number per class; "
                 "end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear CLASSES'"
             )
         return self
 
     @cached_property
     def nodes(self) -> tuple[graph.Node, ...]:
-        """The single operations in order, with shapes and names; see :mod:`kilonet.spec.graph`."""
+        """The operations in order, with names and shapes; see :mod:`kilonet.spec.graph`."""
         return graph.expand(self.layers, block=self.block, input_shape=self.input)
 
     @property
-    def classes(self) -> int:
-        """How many classes the network tells apart: the length of its output."""
+    def num_classes(self) -> int:
+        """Number of classes: the length of the output."""
         return self.nodes[-1].output_shape[0]
 
     def uses(self, operation: type[object]) -> bool:
-        """Whether an operation of :mod:`kilonet.spec.graph` stands in the network, however deep."""
+        """Whether the network has an operation of :mod:`kilonet.spec.graph`, also in residuals."""
         return any(isinstance(node.op, operation) for node in graph.walk(self.nodes))
 
     @property
     def parameters(self) -> dict[str, graph.Shape]:
-        """Name → shape of every trained parameter, PyTorch's names, in the order of the layers."""
+        """Name → shape of every trained parameter, with PyTorch's names, in layer order."""
         return {k: s for node in graph.walk(self.nodes) for k, s in node.parameters.items()}
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the optimiser trains."""
+        """Number of trained parameters."""
         return sum(map(prod, self.parameters.values()))
 
     @property

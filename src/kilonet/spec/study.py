@@ -1,4 +1,4 @@
-"""What is run: one training, or a ladder of them from a first network to a target."""
+"""A run, which is one training, and a study: stages from a first network to a target."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from kilonet.spec.train import Plateau, Train
 
 
 class Run(Spec):
-    """One training: everything that decides its result. Its content hash names its folder."""
+    """One training: everything that decides its result. The content hash names its folder."""
 
     net: Net
     data: Data = Data()
     train: Train = Train()
 
     @model_validator(mode="after")
-    def _fits(self) -> Run:
+    def _parts_fit(self) -> Run:
         if isinstance(self.train.schedule, Plateau) and not self.data.validation:
             raise InvalidSpecError(
-                "plateau looks at the validation split, and there is none; set data.validation",
+                "plateau needs a validation split; set data.validation",
                 path=("train", "schedule"),
             )
         channels, *size = self.net.input
@@ -38,37 +38,37 @@ class Run(Spec):
             if values is not None and len(values) not in (1, channels):
                 problem = (
                     f"{len(values)} values for {channels} channels; "
-                    "give one a channel, or one for all"
+                    "give one per channel, or one for all"
                 )
                 raise InvalidSpecError(problem, path=("data", name))
         if self.data.resize is not None and tuple(size) != self.data.resize:
             problem = (
                 f"{list(self.data.resize)} is not the size of the network's input, {size}; "
-                "change one of them"
+                "make them equal"
             )
             raise InvalidSpecError(problem, path=("data", "resize"))
         return self
 
 
 class Budget(Spec):
-    """What a study may spend.
+    """Limits for every stage of a study.
 
     Attributes:
-        parameters: most trained parameters of any rung; left out: no limit.
-        epochs: most epochs of any rung; left out: no limit.
+        parameters: most trained parameters; left out: no limit.
+        epochs: most epochs; left out: no limit.
     """
 
     parameters: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
 
 
-class StudyStep(Spec):
-    """One rung's change on top of the rung before.
+class Stage(Spec):
+    """One stage of a study: a change to the stage before.
 
     Attributes:
         name: a heading.
-        target: what the step is to do, in words.
-        change: dotted path in the run → value: ``{ "train.optimizer.lr" = 0.02 }``.
+        target: what the change is meant to achieve, in words.
+        change: dotted path in the run → new value: ``{ "train.optimizer.lr" = 0.02 }``.
     """
 
     name: str = Field(min_length=1)
@@ -78,19 +78,19 @@ class StudyStep(Spec):
     @field_validator("change", mode="before")
     @classmethod
     def _is_plain_data(cls, change: Any) -> Any:
-        """Specs and tuples, as Python states them, become what TOML can hold."""
+        """Specs and tuples from Python become plain data that TOML can hold."""
         return _plain(change, path="")
 
     @field_validator("change")
     @classmethod
-    def _changes_what_a_step_may(cls, change: dict[str, Any]) -> dict[str, Any]:
+    def _leaves_seeds_and_sections(cls, change: dict[str, Any]) -> dict[str, Any]:
         if "train.seed" in change:
-            raise ValueError("a step cannot set train.seed; the study runs seeds 1 to `seeds`")
+            raise ValueError("a stage cannot set train.seed; the study runs seeds 1 to `seeds`")
         for path in change:
-            # TOML reads an unquoted train.epochs as a whole new [train], defaults and all.
+            # In TOML an unquoted train.epochs is a new [train] with defaults for all other keys.
             if path in Run.model_fields:
                 raise ValueError(
-                    f"{path!r} is a whole section; name what changes in it by its path, "
+                    f"{path!r} is a whole section; give the path of the value to change, "
                     f'in quotes, as in "train.epochs" = 10'
                 )
         return change
@@ -111,38 +111,40 @@ def _plain(value: Any, *, path: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
-    """A step with the run it leads to.
+class ResolvedStage:
+    """A stage with its run, all changes applied.
 
     Attributes:
         number: from 1.
-        step: its name, target and change.
-        run: the whole run, still with the base's seed.
+        name, target, change: as in :class:`Stage`.
+        run: the run, with the base run's seed.
     """
 
     number: int
-    step: StudyStep
+    name: str
+    target: str
+    change: dict[str, Any]
     run: Run
 
     def seeded(self, seed: int) -> Run:
-        """The rung's run with one seed."""
+        """The run with this seed."""
         return self.run.replace({"train.seed": seed})
 
 
 class Study(Spec):
-    """A ladder: a target, a budget, a first run, and one change a rung.
+    """A target, a budget, a base run, and stages that change it one after another.
 
     Attributes:
-        name: names the study's folder.
+        name: of the study and its folder.
         target: test accuracy to reach, percent.
-        budget: most parameters and epochs.
-        seeds: how many; they are 1 to ``seeds``.
-        net, data, train: the base run, which the steps change.
-        step: the rungs in order.
+        budget: limits of parameters and epochs.
+        seeds: number of seeds of each stage; they are 1 to ``seeds``.
+        net, data, train: the base run.
+        stage: the stages in order, ``[[stage]]`` in TOML.
 
     Raises:
-        InvalidSpecError: for a key, a value or a step's change that does not hold.
-        NetError: for a rung whose network cannot be built.
+        InvalidSpecError: for a wrong key or value, also in a stage's change.
+        NetError: for a stage whose network cannot be built.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -152,25 +154,25 @@ class Study(Spec):
     net: Net
     data: Data = Data()
     train: Train = Train()
-    step: tuple[StudyStep, ...] = Field(min_length=1)
+    stage: tuple[Stage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _target_is_percent(self) -> Study:
-        # A fraction, as elsewhere accuracies are: every network would reach it at once.
+        # A fraction such as 0.994 would be reached by every network.
         if self.target <= 1:
             problem = f"{self.target:g} is in percent; did you mean {100 * self.target:g}?"
             raise InvalidSpecError(problem, path=("target",))
         return self
 
     @model_validator(mode="after")
-    def _rungs_hold(self) -> Study:
-        names = [step.name for step in self.step]
+    def _stages_are_valid(self) -> Study:
+        names = [stage.name for stage in self.stage]
         for i, name in enumerate(names):
             if name in names[:i]:
                 raise InvalidSpecError(
-                    f"a second step named {name!r}", path=("step", str(i), "name")
+                    f"a second stage named {name!r}", path=("stage", str(i), "name")
                 )
-        _ = self.rungs  # every step's change is tried now
+        _ = self.stages  # applies every change, which validates it
         return self
 
     @property
@@ -179,21 +181,29 @@ class Study(Spec):
         return Run(net=self.net, data=self.data, train=self.train)
 
     @cached_property
-    def rungs(self) -> tuple[Rung, ...]:
-        """The ladder: each step's run, every change applied on top of the one before."""
+    def stages(self) -> tuple[ResolvedStage, ...]:
+        """The stages with their runs: each change is applied to the run of the stage before."""
         run = self.run
-        rungs: list[Rung] = []
-        for i, step in enumerate(self.step):
+        stages: list[ResolvedStage] = []
+        for i, stage in enumerate(self.stage):
             try:
-                run = run.replace(step.change)
+                run = run.replace(stage.change)
             except InvalidSpecError as error:
-                path = ("step", str(i), "change", *error.path)
+                path = ("stage", str(i), "change", *error.path)
                 raise InvalidSpecError(error.problem, path=path) from None
             except NetError as error:
-                raise NetError(f"step {i + 1} '{step.name}': {error}") from None
-            rungs.append(Rung(number=i + 1, step=step, run=run))
-        return tuple(rungs)
+                raise NetError(f"stage {i + 1} '{stage.name}': {error}") from None
+            stages.append(
+                ResolvedStage(
+                    number=i + 1,
+                    name=stage.name,
+                    target=stage.target,
+                    change=stage.change,
+                    run=run,
+                )
+            )
+        return tuple(stages)
 
     def seed_numbers(self) -> range:
-        """The seeds of every rung: 1 to ``seeds``."""
+        """The seeds of every stage: 1 to ``seeds``."""
         return range(1, self.seeds + 1)

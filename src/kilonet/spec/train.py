@@ -1,4 +1,4 @@
-"""How a network is trained: optimiser, schedule, loss, averaging, seed."""
+"""Training: optimizer, schedule, loss, weight averaging, seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class SGD(Spec):
 
     Attributes:
         lr: learning rate.
-        momentum: of the gradient; nesterov needs it above 0.
+        momentum: factor of the momentum buffer.
+        nesterov: Nesterov momentum; needs a momentum above 0.
         weight_decay: L2 penalty, added to the gradient.
     """
 
@@ -58,7 +59,7 @@ class AdamW(Spec):
 
 
 class Constant(Spec):
-    """The optimiser's learning rate, always."""
+    """The optimizer's learning rate throughout."""
 
     name: Literal["constant"] = "constant"
 
@@ -82,16 +83,16 @@ class MultiStep(Spec):
 class OneCycle(Spec):
     """Up to max_lr and down again over all steps of the run, equal to ``OneCycleLR``.
 
-    Source: Smith and Topin, "Super-convergence", 2018. It moves once a batch.
+    The learning rate changes every step. Source: Smith and Topin, "Super-convergence", 2018.
 
     Attributes:
-        max_lr: the peak; left out: the optimiser's lr.
-        pct_start: share of the steps that go up.
+        max_lr: the peak; left out: the optimizer's lr.
+        pct_start: share of the steps in which lr rises.
         anneal: ``cos`` or ``linear``.
         div_factor: initial lr = max_lr / div_factor.
         final_div_factor: last lr = initial lr / final_div_factor.
         three_phase: up, down to the initial lr, then to the last.
-        cycle_momentum: momentum (SGD's, or Adam's first beta) goes the other way, from
+        cycle_momentum: whether momentum (SGD's, or Adam's first beta) moves inversely, from
             max_momentum to base_momentum and back.
     """
 
@@ -114,7 +115,7 @@ class Cosine(Spec):
 
     Attributes:
         t_max: epochs of the descent; left out: those of the run.
-        eta_min: the lr at its end.
+        eta_min: the last lr.
     """
 
     name: Literal["cosine"] = "cosine"
@@ -123,12 +124,12 @@ class Cosine(Spec):
 
 
 class Plateau(Spec):
-    """lr · factor once the validation split stops improving, equal to ``ReduceLROnPlateau``.
+    """lr · factor when the validation split stops improving, equal to ``ReduceLROnPlateau``.
 
-    It needs ``data.validation``: what chooses never sees the test set.
+    Needs ``data.validation``: no choice in training may depend on the test set.
 
     Attributes:
-        metric: ``loss`` (should fall) or ``accuracy`` (should rise), on the validation split.
+        metric: ``loss`` (lower is better) or ``accuracy`` (higher is), on the validation split.
         factor, patience, threshold, threshold_mode, cooldown, min_lr, eps: as in PyTorch.
     """
 
@@ -144,10 +145,10 @@ class Plateau(Spec):
 
 
 class EMA(Spec):
-    """Exponential moving average of weights and running statistics, evaluated in their place.
+    """Exponential moving average of weights and running statistics, used in evaluation.
 
     Equal to ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn(decay)`` and
-    ``use_buffers=True``: the first update copies, each later one keeps ``decay`` of the average.
+    ``use_buffers=True``: the first update copies, later ones keep ``decay`` of the average.
     """
 
     name: Literal["ema"] = "ema"
@@ -155,12 +156,12 @@ class EMA(Spec):
 
 
 def _named(value: Any) -> Any:
-    """A bare name stands for that choice with its defaults: ``schedule = "cosine"``."""
+    """A name alone takes the defaults: ``schedule = "cosine"``."""
     return {"name": value} if isinstance(value, str) else value
 
 
 LEFT_OUT = "none"
-"""How TOML, which has no null, says that a choice is left out: ``average = "none"``."""
+"""TOML has no null, so ``average = "none"`` turns averaging off."""
 
 
 def _averaging(value: Any) -> Any:
@@ -181,12 +182,12 @@ class Train(Spec):
 
     Attributes:
         epochs: passes over the training set.
-        batch_size: images a step; the last batch of an epoch is what remains.
-        optimizer, schedule: see their classes; a bare name takes the defaults.
+        batch_size: images in a step; the last batch of an epoch may be smaller.
+        optimizer, schedule: see their classes; a name alone takes the defaults.
         label_smoothing: mixes the labels with the uniform distribution, as PyTorch's
             ``cross_entropy`` does.
-        average: weights to evaluate and ship in place of the last step's; left out, or ``none``:
-            the last step's.
+        average: the averaged weights to evaluate and save in place of the last step's; left out,
+            or ``none``: the last step's.
         seed: of every random choice of the run.
     """
 

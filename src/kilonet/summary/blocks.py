@@ -1,4 +1,4 @@
-"""How the notebook speaks of a network: its windows, the blocks they form, the channel line."""
+"""A network in the notebook's terms: its windows, the blocks they form, the channel line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kilonet.spec.graph import (
 
 
 def windows(nodes: Sequence[Node]) -> list[Node]:
-    """The operations that see more than one value: convolutions, pools, linear layers."""
+    """The operations with a window: convolutions, pools, linear layers."""
     return _windows(walk(nodes))
 
 
@@ -29,7 +29,7 @@ def _windows(flat: Sequence[Node]) -> list[Node]:
 
 
 def window_kind(node: Node) -> str:
-    """What the receptive-field table calls it: ``Conv``, ``Pool``, ``GAP`` or ``Linear``."""
+    """The name in the receptive-field table: ``Conv``, ``Pool``, ``GAP`` or ``Linear``."""
     if isinstance(node.op, Linear):
         return "Linear"
     if isinstance(node.op, Conv2d):
@@ -38,7 +38,7 @@ def window_kind(node: Node) -> str:
 
 
 def inside_residual(node: Node) -> bool:
-    """Whether it is part of a residual's body."""
+    """Whether the node is in a residual's body."""
     return "." in node.line
 
 
@@ -47,7 +47,7 @@ def _is_depthwise(node: Node) -> bool:
 
 
 def _is_transition(node: Node, *, before: Node | None) -> bool:
-    """Whether it is a 1 × 1 convolution, but neither in a residual nor a depthwise one's half."""
+    """Whether it is a 1 × 1 convolution, neither in a residual nor after a depthwise one."""
     separable = before is not None and _is_depthwise(before)
     pointwise = isinstance(node.op, Conv2d) and node.op.kernel == (1, 1)
     return pointwise and not separable and not inside_residual(node)
@@ -56,9 +56,9 @@ def _is_transition(node: Node, *, before: Node | None) -> bool:
 def block_names(nodes: Sequence[Node]) -> list[str]:
     """The name of the block that each of :func:`windows` is in.
 
-    The first convolution is the Input Block. A run of pools and 1 × 1 convolutions that holds a
-    pool is a Transition Block. From global average pooling or ``flatten`` on, or else the last
-    window, it is the Output Block. What remains are Convolution Blocks.
+    The first convolution is the Input Block. Consecutive pools and 1 × 1 convolutions, with at
+    least one pool, are a Transition Block. The Output Block begins at global average pooling or
+    ``flatten``, or else at the last window. The others are Convolution Blocks.
     """
     everything = walk(nodes)
     head = next((i for i, node in enumerate(everything) if _is_head(node)), None)
@@ -74,7 +74,7 @@ def block_names(nodes: Sequence[Node]) -> list[str]:
     for candidate, run in groupby(range(len(blocks), len(trunk)), key=between.__getitem__):
         members = list(run)
         pools = any(isinstance(trunk[i].op, Pool2d) for i in members)
-        # Without a pool the 1 × 1 convolutions stay with the convolutions around them.
+        # Without a pool the 1 × 1 convolutions belong to the convolutions around them.
         kinds += ["Transition" if candidate and pools else "Convolution"] * len(members)
     numbers: Counter[str] = Counter()
     for kind, same in groupby(kinds):
@@ -88,7 +88,7 @@ def _is_head(node: Node) -> bool:
 
 
 def channel_words(nodes: Sequence[Node]) -> list[str]:
-    """The channel line after the input: each count, and what is not a plain convolution by name."""
+    """The channel line after the input: channel counts, and names of other operations."""
     words: list[str] = []
     before: Node | None = None
     for node in nodes:

@@ -1,4 +1,4 @@
-"""What is refused before any training: a network over its budget, or unfit for its data."""
+"""Checks before training: the budget, and whether the network fits its data."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from kilonet.spec.graph import Shape, show, walk
 
 
 def check_budget(net: Net, *, parameters: int | None, where: str) -> None:
-    """Refuse a network that is over its budget.
+    """Check a network's parameters against the budget.
 
     Args:
         net: the network.
         parameters: most trained parameters; None: no limit.
-        where: what the message starts with: the file, the study's step.
+        where: the beginning of the message: the file, or the study's stage.
 
     Raises:
-        BudgetError: saying by how many, and which line of the network weighs most.
+        BudgetError: with the excess, and the line of the network with most parameters.
     """
-    weights: Counter[tuple[str, str]] = Counter()
+    per_line: Counter[tuple[str, str]] = Counter()
     for node in walk(net.nodes):
-        weights[node.line, node.text] += sum(map(prod, node.parameters.values()))
-    total = weights.total()
+        per_line[node.line, node.text] += sum(map(prod, node.parameters.values()))
+    total = per_line.total()
     if parameters is None or total <= parameters:
         return
-    [((line, text), most)] = weights.most_common(1)
+    [((line, text), most)] = per_line.most_common(1)
     raise BudgetError(
         f"{where}: {total:,} parameters are {total - parameters:,} over the budget of "
         f"{parameters:,}; most are in layer {line} '{text}' ({most:,}): "
@@ -36,15 +36,15 @@ def check_budget(net: Net, *, parameters: int | None, where: str) -> None:
 
 
 def check_epochs(train: Train, *, epochs: int | None, where: str) -> None:
-    """Refuse a training that is longer than its budget.
+    """Check a training's epochs against the budget.
 
     Args:
         train: the training.
         epochs: most epochs; None: no limit.
-        where: what the message starts with: the study's step.
+        where: the beginning of the message: the study's stage.
 
     Raises:
-        BudgetError: saying by how many.
+        BudgetError: with the excess.
     """
     if epochs is not None and train.epochs > epochs:
         raise BudgetError(
@@ -53,18 +53,18 @@ def check_epochs(train: Train, *, epochs: int | None, where: str) -> None:
         )
 
 
-def check_data(net: Net, *, image_shape: Shape, classes: int, where: str) -> None:
-    """Refuse a network that does not fit its data.
+def check_data(net: Net, *, image_shape: Shape, num_classes: int, where: str) -> None:
+    """Check that a network fits its data.
 
     Args:
         net: the network.
         image_shape: (channels, height, width) of the images, after any resize.
-        classes: of the data set.
-        where: what the message starts with: the data set.
+        num_classes: of the data set.
+        where: the beginning of the message: the data set.
 
     Raises:
-        DataError: if the images are not of the network's input shape.
-        NetError: if the network's outputs are not as many as the classes.
+        DataError: if the images do not have the network's input shape.
+        NetError: if the network has not one output per class.
     """
     if tuple(image_shape) != net.input:
         remedy = f"set net.input = {list(image_shape)}"
@@ -74,10 +74,10 @@ def check_data(net: Net, *, image_shape: Shape, classes: int, where: str) -> Non
             f"{where}: images of {show(tuple(image_shape))} do not fit the network's input of "
             f"{show(net.input)}; {remedy}"
         )
-    if classes != net.classes:
+    if num_classes != net.num_classes:
         last = net.nodes[-1]
         raise NetError(
             f"layer {last.line} '{last.text}': turns {show(last.input_shape)} into "
-            f"{show(last.output_shape)}, one number a class, but {where} has {classes} classes; "
-            f"end with {classes} outputs"
+            f"{show(last.output_shape)}, one number per class, but {where} has {num_classes} "
+            f"classes; end with {num_classes} outputs"
         )

@@ -1,4 +1,4 @@
-"""Every operation of a network with its parameters, multiply-adds, receptive field and memory."""
+"""The operations of a network with parameters, multiply-adds, receptive field and memory."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BYTES_PER_VALUE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSummary:
-    """One operation of the network: one line of the layer table.
+    """One operation: a row of the layer table.
 
     Attributes:
-        name: torchsummary's: class and running number, ``Conv2d-1``.
+        name: as in torchsummary, class and number: ``Conv2d-1``.
         module: path in PyTorch's ``state_dict``: ``convblock1.0``.
-        line: the network's line it comes from, from 1; ``4.2`` inside a residual.
+        line: number of the network's line that it comes from, from 1; ``4.2`` in a residual.
         text: that line.
         input_shape, output_shape: of one image.
-        parameters: trained ones; a residual's are its body's, so 0 of its own.
+        parameters: trained parameters; 0 for a residual, as its body has its own rows.
         macs: multiply-adds for one image.
-        fields: receptive field (height, width), input pixels.
-        jumps: distance between neighbouring outputs (height, width), input pixels.
+        fields: receptive field (height, width), in input pixels.
+        jumps: distance between neighboring outputs (height, width), in input pixels.
     """
 
     name: str
@@ -52,17 +52,17 @@ class LayerSummary:
 
     @property
     def receptive_field(self) -> int:
-        """The larger axis of ``fields``."""
+        """The larger of ``fields``."""
         return max(self.fields)
 
     @property
     def jump(self) -> int:
-        """The larger axis of ``jumps``."""
+        """The larger of ``jumps``."""
         return max(self.jumps)
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of its output, one image."""
+        """Bytes of the output of one image."""
         return prod(self.output_shape) * BYTES_PER_VALUE
 
     def to_json(self) -> dict[str, Any]:
@@ -82,8 +82,8 @@ class LayerSummary:
         }
 
 
-def summarise_layers(net: Net) -> tuple[LayerSummary, ...]:
-    """Every operation in the order in which they run; a residual follows its body."""
+def summarize_layers(net: Net) -> tuple[LayerSummary, ...]:
+    """All operations in the order in which they run; a residual comes after its body."""
     layers = []
     fields = _follow(net.nodes, _Field())
     for number, (node, field) in enumerate(fields, start=1):
@@ -105,12 +105,12 @@ def summarise_layers(net: Net) -> tuple[LayerSummary, ...]:
 
 
 def peak_values(nodes: Sequence[Node], *, kept: int = 0, input_kept: bool = False) -> int:
-    """Most values of activations held at once; :attr:`Summary.peak_activation_bytes` says how.
+    """Most activation values in memory at once; see :attr:`Summary.peak_activation_bytes`.
 
     Args:
         nodes: a network's, or a residual's body.
-        kept: values of the inputs that the residuals around keep for their sums.
-        input_kept: whether the first node's input is among those.
+        kept: values of the inputs that enclosing residuals keep for their sums.
+        input_kept: whether the first node's input is one of those.
     """
     peak = 0
     for node in nodes:
@@ -130,7 +130,7 @@ def peak_values(nodes: Sequence[Node], *, kept: int = 0, input_kept: bool = Fals
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:
-    """Receptive field on each axis: of one output, and, once flat, of all of the map's together."""
+    """Receptive field of one output, (height, width), and of the whole map once it is flat."""
 
     size: Pair = (1, 1)
     jump: Pair = (1, 1)
@@ -142,7 +142,7 @@ class _Field:
         return replace(self, size=size, jump=(jump_h * stride[0], jump_w * stride[1]))
 
     def after(self, node: Node) -> _Field:
-        """The field behind one operation other than a residual."""
+        """The field after one operation other than a residual."""
         op = node.op
         if isinstance(op, Conv2d | Pool2d):
             return self.window(op.kernel, op.stride)
@@ -150,7 +150,7 @@ class _Field:
             _, height, width = node.input_shape
             return replace(self, map=self.window((height, width), (1, 1)).size)
         if isinstance(op, Linear):
-            # Each output sees every feature. A later linear layer sees the same map, no more.
+            # Each output sees every feature; so a later linear layer does not enlarge the field.
             return replace(self, size=self.map)
         return self
 
@@ -168,7 +168,7 @@ def _larger(one: Pair, other: Pair) -> Pair:
 
 
 def _follow(nodes: Sequence[Node], field: _Field) -> list[tuple[Node, _Field]]:
-    """Every node with the field behind it, in the order of :func:`kilonet.spec.graph.walk`."""
+    """Every node with the field after it, in the order of :func:`kilonet.spec.graph.walk`."""
     fields: list[tuple[Node, _Field]] = []
     for node in nodes:
         if isinstance(node.op, Residual):
@@ -189,7 +189,7 @@ def _macs(node: Node) -> int:
 
 
 def _class_name(node: Node) -> str:
-    """The name of PyTorch's class."""
+    """PyTorch's class name."""
     if isinstance(node.op, BatchNorm):
         return "BatchNorm2d" if len(node.input_shape) == 3 else "BatchNorm1d"
     return type(node.op).__name__

@@ -1,4 +1,4 @@
-"""A network's tables and totals, as text, HTML and plain data."""
+"""A network's summary: tables and totals, as text, HTML and plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from kilonet.spec import Net
 from kilonet.spec.graph import Conv2d, Node, Pool2d, show
 from kilonet.summary.blocks import block_names, channel_words, inside_residual, window_kind, windows
-from kilonet.summary.layers import BYTES_PER_VALUE, LayerSummary, peak_values, summarise_layers
+from kilonet.summary.layers import BYTES_PER_VALUE, LayerSummary, peak_values, summarize_layers
 from kilonet.table import Table
 
 _MEGABYTE = 1024**2
@@ -22,11 +22,11 @@ _RULE, _DOUBLE_RULE = "-" * 64, "=" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A network's tables and totals; ``print`` shows them as text, a notebook as HTML.
+    """A network's tables and totals, as text or, in a notebook, as HTML.
 
     Attributes:
         net: the network.
-        layers: its operations in the order in which they run; a residual follows its body.
+        layers: its operations in the order in which they run; a residual comes after its body.
     """
 
     net: Net
@@ -34,17 +34,17 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Trained parameters."""
+        """Number of trained parameters."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions and linear layers, one image."""
+        """Multiply-adds of convolutions and linear layers for one image."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def receptive_field(self) -> int:
-        """Receptive field of the output, input pixels, the larger axis."""
+        """Receptive field of the output in input pixels, the larger axis."""
         return self.layers[-1].receptive_field
 
     @property
@@ -54,12 +54,12 @@ class Summary:
 
     @property
     def input_megabytes(self) -> float:
-        """Size of one image, MB of 1024² bytes, as torchsummary has it; so the next three."""
+        """Size of one image in MB of 1024² bytes, as in torchsummary; likewise the next three."""
         return prod(self.net.input) * BYTES_PER_VALUE / _MEGABYTE
 
     @property
     def pass_megabytes(self) -> float:
-        """Every layer's output, twice: for the forward and for the backward pass."""
+        """Size of all outputs, twice: for the forward and the backward pass."""
         return 2 * sum(layer.activation_bytes for layer in self.layers) / _MEGABYTE
 
     @property
@@ -69,21 +69,22 @@ class Summary:
 
     @property
     def total_megabytes(self) -> float:
-        """Input, passes and parameters together."""
+        """Sum of input, passes and parameters."""
         return self.input_megabytes + self.pass_megabytes + self.parameters_megabytes
 
     @cached_property
     def peak_activation_bytes(self) -> int:
-        """Most bytes of activations that inference holds at once, one image.
+        """Most bytes of activations in memory at once, in the inference of one image.
 
-        Layer after layer, each output apart from its input; activations, batch norm, dropout,
-        flatten and a residual's sum work in place. A residual's input is kept until its sum.
+        Layers run one after another. A convolution, pool or linear layer has an output buffer
+        apart from its input; other layers and a residual's sum work in place. A residual's input
+        is kept until its sum.
         """
         return peak_values(self.net.nodes) * BYTES_PER_VALUE
 
     @property
     def layer_table(self) -> str:
-        """Layers, output shapes and parameters, laid out as torchsummary prints them."""
+        """Layers, output shapes and parameters, in torchsummary's layout."""
 
         def line(layer: str, shape: str, parameters: str) -> str:
             return f"{layer:>20}  {shape:>25} {parameters:>15}"
@@ -113,13 +114,13 @@ class Summary:
 
     @property
     def receptive_field_table(self) -> Table:
-        """The notebook's table: a row for every line that has a window, with its receptive field.
+        """The notebook's table: a row for every operation with a window, with its receptive field.
 
-        Blocks are named by rule: the first convolution is the Input Block; pools, and 1 × 1
-        convolutions next to them, are Transition Blocks; from global average pooling or ``flatten``
-        on (else the last row) it is the Output Block; what remains are Convolution Blocks. A 1 × 1
-        convolution right after a depthwise one completes that one, so it is no transition.
-        ``*`` marks a field that covers the whole input.
+        The first convolution is the Input Block; pools, and 1 × 1 convolutions next to them, are
+        Transition Blocks; the Output Block begins at global average pooling or ``flatten`` (else at
+        the last row); the others are Convolution Blocks. A 1 × 1 convolution right after a
+        depthwise one belongs to it and is no transition. ``*`` marks a field that covers the whole
+        input.
         """
         seen = windows(self.net.nodes)
         rows = {layer.module: layer for layer in self.layers}
@@ -151,9 +152,9 @@ class Summary:
 
     @property
     def channel_line(self) -> str:
-        """How the number of channels goes: ``1 → 8 → 16 → MaxPool → 16 → (Transition) → 8 → …``.
+        """The channel counts in order: ``1 → 8 → 16 → MaxPool → 16 → (Transition) → 8 → …``.
 
-        A 1 × 1 convolution is a ``(Transition)``; a residual shows its body in brackets.
+        A 1 × 1 convolution is a ``(Transition)``; a residual's body is in brackets.
         """
         return " → ".join([str(self.net.input[0]), *channel_words(self.net.nodes)])
 
@@ -165,7 +166,7 @@ class Summary:
             "receptive_field": self.receptive_field,
             "covers_input": self.covers_input,
             "input_shape": list(self.net.input),
-            "classes": self.net.classes,
+            "classes": self.net.num_classes,
             "peak_activation_bytes": self.peak_activation_bytes,
             "input_megabytes": self.input_megabytes,
             "pass_megabytes": self.pass_megabytes,
@@ -179,7 +180,7 @@ class Summary:
         return self._text(str(self.receptive_field_table))
 
     def to_text(self, *, width: int) -> str:
-        """As ``str``, for a screen of so many columns."""
+        """As ``str``, for a terminal of ``width`` columns."""
         return self._text(self.receptive_field_table.to_text(width=width))
 
     def _text(self, fields: str) -> str:
@@ -188,7 +189,7 @@ class Summary:
 
     @property
     def layers_table(self) -> Table:
-        """Every operation with its output, parameters, multiply-adds and receptive field."""
+        """All operations with output shape, parameters, multiply-adds and receptive field."""
         return Table(
             columns=("Layer", "Output Shape", "Parameters", "Multiply-adds", "Receptive Field"),
             rows=tuple(
@@ -213,7 +214,7 @@ class Summary:
 
     @property
     def _facts(self) -> list[str]:
-        """What torchsummary does not tell."""
+        """Figures that torchsummary does not have."""
         kibibytes = self.peak_activation_bytes / 1024
         return [
             f"Multiply-adds of one image: {self.macs:,}",
@@ -225,14 +226,14 @@ class Summary:
         return all(field >= size for field, size in zip(layer.fields, sizes, strict=True))
 
     def _marked(self, layer: LayerSummary) -> str:
-        """The receptive field as a cell; the mark stands before, so that the numbers line up."""
+        """The receptive field as a cell; the mark is in front, so that the numbers line up."""
         return f"{'* ' if self._covers(layer) else ''}{layer.receptive_field}"
 
     def _receptive_field_row(
         self, node: Node, layer: LayerSummary, *, block: str, label: str
     ) -> tuple[str, ...]:
         op = node.op
-        window = padding = "–"  # a linear layer's window is whatever comes in
+        window = padding = "–"  # a linear layer's window is its whole input
         if isinstance(op, Conv2d | Pool2d):
             window = f"{_size(op.kernel)} x {_size(op.stride)}"
             padding = _size(op.padding)
@@ -249,11 +250,11 @@ class Summary:
         )
 
 
-def summarise(net: Net) -> Summary:
-    """Work out a network's tables and totals, without allocating its weights."""
-    return Summary(net=net, layers=summarise_layers(net))
+def summarize(net: Net) -> Summary:
+    """Compute a network's tables and totals, without allocating its weights."""
+    return Summary(net=net, layers=summarize_layers(net))
 
 
 def _size(sizes: Sequence[int]) -> str:
-    """A size as the layer notation writes it: ``3``, or ``3x1``; 1 for what is flat."""
+    """A size in the layer notation: ``3``, or ``3x1``; 1 for a flat shape."""
     return "x".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1])) or "1"

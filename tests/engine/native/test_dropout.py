@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kilonet.engine import Batch
+from kilonet.data.batch import Batch
 from kilonet.engine.native import NativeEngine
 from kilonet.spec import Net, Run
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilonet.engine import Batch
+from kilonet.data.batch import Batch
 from kilonet.engine.native import NativeEngine
 from kilonet.errors import DataError, EngineError, UsageError
 from kilonet.spec import Net, Run, load_run

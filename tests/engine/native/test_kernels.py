@@ -14,12 +14,17 @@ native = pytest.importorskip("kilonet.engine._native", reason="no compiler when 
 SOURCE = Path(__file__).parents[3] / "native"
 CMAKE = shutil.which("cmake") or shutil.which("cmake", path=str(Path(sys.executable).parent))
 
-pytestmark = pytest.mark.skipif(CMAKE is None, reason="no CMake here")
+# The build takes two minutes of a processor.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(CMAKE is None, reason="no CMake here"),
+]
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the C++ tests were built, with the flags of the extension itself."""
+    """The build folder of the C++ tests, compiled with the extension's flags."""
     assert CMAKE is not None
     folder = tmp_path_factory.mktemp("native")
     choice = ["-DKILONET_MODULE=OFF", "-DKILONET_TESTS=ON"]
@@ -35,20 +40,20 @@ def run(command: list[str]) -> str:
 
 
 def kernels_of(output: str) -> dict[str, list[str]]:
-    """Instruction set → the kernels that were found well."""
-    well: dict[str, list[str]] = {}
+    """Instruction set → the kernels that passed."""
+    passed: dict[str, list[str]] = {}
     for line in output.splitlines():
         isa, rest = line.split(maxsplit=1)
         name, _, counts = rest.partition(" ok ")
         assert counts, line
-        well.setdefault(isa, []).append(name.strip())
-    return well
+        passed.setdefault(isa, []).append(name.strip())
+    return passed
 
 
 def test_kernels(build: Path) -> None:
-    well = kernels_of(run([str(build / "kernel_tests")]))
-    assert sorted(well) == sorted(native.instruction_sets())
-    [first, *others] = well.values()
+    passed = kernels_of(run([str(build / "kernel_tests")]))
+    assert sorted(passed) == sorted(native.instruction_sets())
+    [first, *others] = passed.values()
     assert len(first) >= 33
     assert all(names == first for names in others)
 
@@ -57,8 +62,6 @@ def test_threads_do_not_show(build: Path) -> None:
     assert "the same bits" in run([str(build / "plan_tests")])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_kernels_in_many_more_cases(build: Path) -> None:
     run([str(build / "kernel_tests"), "--scale", "20", "--seed", "2"])
 

@@ -1,22 +1,20 @@
-"""The choice of an instruction set, and what a wrong one says."""
+"""The choice of an instruction set, and the error for a wrong one."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from kilonet.engine.native import machine
+from kilonet.entry import run_command
 from kilonet.errors import UsageError
 
 native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
 
 
-def test_the_best_is_taken_unless_another_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KILONET_ISA", raising=False)
     here = native.instruction_sets()
     assert here[-1] == "baseline"
@@ -38,16 +36,13 @@ def test_one_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n" not in message
 
 
-def test_an_unknown_one_is_a_line_on_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kilonet", "train", "interim", "--engine", "native"]
-    found = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "KILONET_ISA": "avx9"},
-    )
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1, found.stderr
-    assert "KILONET_ISA=avx9: not an instruction set of this machine" in found.stderr
+def test_an_unknown_one_is_a_line_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KILONET_ISA", "avx9")
+    assert run_command(["train", "interim", "--engine", "native"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert "KILONET_ISA=avx9: not an instruction set of this machine" in error
     assert not list(tmp_path.iterdir())

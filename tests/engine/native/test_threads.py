@@ -1,4 +1,4 @@
-"""The pool of threads: Ctrl-C in the middle of a call, forks, several engines at once."""
+"""The thread pool: Ctrl-C during a call, forks, several engines at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilonet.engine import Batch
+from kilonet.data.batch import Batch
 from kilonet.engine.native import NativeEngine
 from kilonet.errors import EngineError
 from kilonet.spec import Net, Run
@@ -28,7 +28,7 @@ SMALL = Net(
     block=["conv", "relu", "batchnorm", "dropout 0.2"],
     layers=["conv 6", "conv 6 pad=1", "gap", "pointwise 4 bare"],
 )
-# A tenth of a second and more a chunk of 16 images.
+# A chunk of 16 images takes 0.1 s or more.
 SLOW = Net(
     input=(1, 32, 32),
     block=["conv", "relu", "batchnorm"],
@@ -78,16 +78,16 @@ def test_ctrl_c_in_a_step(threads: int) -> None:
     before = engine.state()
     with pytest.raises(KeyboardInterrupt), interrupted_after(0.3):
         engine.step(data, 0.1)
-    # A step that had come to its end would have moved the running statistics.
+    # A finished step would have changed the running statistics.
     assert_same(engine.state(), before)
-    # What it does next is what an engine does that was never interrupted.
+    # From here on the engine equals one that was not interrupted.
     small, other = batch(1, count=3, net=SLOW), engine_of(SLOW, threads=1)
     assert engine.step(small, 0.1) == other.step(small, 0.1)
     assert_same(engine.state(), other.state())
 
 
 def test_ctrl_c_in_an_evaluation() -> None:
-    """Of some seconds; the processor's, whatever else the machine is doing."""
+    """The evaluation takes seconds; measured in CPU time, as the machine may be busy."""
     engine, data = engine_of(SLOW, threads=2), batch(0, count=40_000, net=SLOW)
     began = time.process_time()
     with pytest.raises(KeyboardInterrupt), interrupted_after(0.3):
@@ -115,11 +115,11 @@ def test_a_signals_handler_may_raise_what_it_likes() -> None:
 
 def test_a_handler_that_returns_lets_the_step_go_on() -> None:
     seen: list[int] = []
-    data = batch(0, count=320, net=SLOW)
+    data = batch(0, count=128, net=SLOW)
     expected = engine_of(SLOW, threads=2).step(data, 0.1)
     before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         assert engine_of(SLOW, threads=2).step(data, 0.1) == expected
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -128,8 +128,8 @@ def test_a_handler_that_returns_lets_the_step_go_on() -> None:
 
 
 def test_other_threads_run_meanwhile() -> None:
-    """The interpreter is free while the kernels work: a thread in Python counts on."""
-    engine, data = engine_of(SLOW, threads=1), batch(0, count=320, net=SLOW)
+    """The kernels release the GIL: a Python thread goes on counting."""
+    engine, data = engine_of(SLOW, threads=1), batch(0, count=128, net=SLOW)
     done = threading.Event()
     counts = [0]
 
@@ -157,7 +157,7 @@ def in_a_child(work: Callable[[], bool]) -> None:
             code = 0 if work() else 4
         finally:
             os._exit(code)
-    # A pool that waits for threads it does not have would wait for good.
+    # A pool that waits for threads that do not exist hangs.
     for _ in range(600):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -193,7 +193,7 @@ def test_an_engine_that_was_forked_unused() -> None:
 
 
 def test_engines_at_once() -> None:
-    """More threads than processors: each barrier then waits for one that has none."""
+    """More threads than processors: barriers wait for threads that are not running."""
     data = [batch(step, count=70) for step in range(40)]
 
     def train(threads: int) -> dict[str, Any]:
@@ -209,14 +209,14 @@ def test_engines_at_once() -> None:
 
 
 def test_one_engine_from_two_threads() -> None:
-    engine, data = engine_of(SLOW, threads=2), batch(0, count=512, net=SLOW)
+    engine, data = engine_of(SLOW, threads=2), batch(0, count=192, net=SLOW)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(engine.gradients, data)
         time.sleep(0.1)
         with pytest.raises(EngineError) as caught:
             engine.step(data, 0.1)
         assert str(caught.value) == (
-            "epoch 0, step 0: the engine is at work in another thread; give each its own"
+            "epoch 0, step 0: the engine is busy in another thread; use one engine per thread"
         )
         assert_same(engine_of(SLOW).gradients(data), first.result())
 

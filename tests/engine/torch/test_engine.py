@@ -138,7 +138,7 @@ def test_a_users_own_module() -> None:
 def test_a_users_batch_norm_and_one_image() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
     engine = engine_of(run_of(), module=flat)
-    with pytest.raises(EngineError, match="batch norm has one value a channel"):
+    with pytest.raises(EngineError, match="batch norm has one value per channel"):
         engine.step(batch(0, count=1), 0.1)
 
 
@@ -149,5 +149,5 @@ def test_a_users_module_that_cannot_be_trained() -> None:
     ):
         with pytest.raises(EngineError, match=problem):
             engine_of(run_of(), module=module)
-    with pytest.raises(EngineError, match=r"the module gave \(16, 6, 6, 6\) for 16 labels"):
+    with pytest.raises(EngineError, match=r"the module returned \(16, 6, 6, 6\) for 16 images"):
         engine_of(run_of(), module=nn.Conv2d(1, 6, 3)).step(batch(0), 0.1)

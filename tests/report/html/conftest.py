@@ -1,4 +1,4 @@
-"""Two small studies that really ran: digits, and colour images of three classes."""
+"""Two small studies that really ran: digits, and color images of three classes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from colour_images import HOSTILE, colour_dataset
+from color_images import HOSTILE, color_dataset
 from kilonet.spec import Study
 from kilonet.study import StudyResult, run_study
 
 
 @pytest.fixture(scope="session")
 def digits(small_mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    """Two rungs of two seeds, three epochs of ten steps, the second with augmentation."""
+    """Two stages of two seeds, three epochs of ten steps, the second with augmentation."""
     study = Study.from_dict(
         {
             "name": "digits",
@@ -27,9 +27,9 @@ def digits(small_mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
             },
             "data": {"name": str(small_mnist)},
             "train": {"epochs": 3, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.05}},
-            "step": [
+            "stage": [
                 {
-                    "name": "Batch normalisation",
+                    "name": "Batch normalization",
                     "target": "In every layer.",
                     "change": {"net.block": ["conv", "relu", "batchnorm"]},
                 },
@@ -44,19 +44,19 @@ def digits(small_mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    """One rung, one seed, one epoch, and words that try to break out of the page."""
+def colors(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """One stage, one seed, one epoch, and words that try to break out of the page."""
     study = Study.from_dict(
         {
-            "name": "colours",
+            "name": "colors",
             "target": 80.0,
             "net": {
                 "input": [3, 8, 8],
                 "layers": ["conv 4", "gap", "pointwise 3 bare"],
             },
-            "data": {"name": "colours.npz"},
+            "data": {"name": "colors.npz"},
             "train": {"epochs": 1, "batch_size": 32, "optimizer": {"name": "sgd", "lr": 0.1}},
-            "step": [
+            "stage": [
                 {
                     "name": HOSTILE,
                     "target": f"</p>{HOSTILE} & more",
@@ -65,5 +65,5 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
             ],
         }
     )
-    folder = tmp_path_factory.mktemp("colours") / "study"
-    return run_study(study, folder=folder, load=colour_dataset)
+    folder = tmp_path_factory.mktemp("colors") / "study"
+    return run_study(study, folder=folder, load=color_dataset)

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from colour_images import colour_dataset
+from color_images import color_dataset
+from kilonet.report.content import Content
 from kilonet.report.html import write_html
-from kilonet.report.rebuild import analyse_records
+from kilonet.report.rebuild import analyze_records
 from kilonet.study import StudyResult
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -60,12 +61,12 @@ def axe() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 
 
-@pytest.fixture(scope="module", params=["digits", pytest.param("colours", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["digits", pytest.param("colors", marks=pytest.mark.slow)])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result: StudyResult = request.getfixturevalue(request.param)
     path = tmp_path_factory.mktemp(request.param) / "report.html"
-    load = {"load": colour_dataset} if request.param == "colours" else {}
-    write_html(result, analyse_records(result), path, **load)
+    load = {"load": color_dataset} if request.param == "colors" else {}
+    write_html(Content(result=result, analysis=analyze_records(result)), path, **load)
     return path
 
 

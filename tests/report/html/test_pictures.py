@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colour_images import colour_dataset
+from color_images import color_dataset
+from kilonet.data import RunData
 from kilonet.data.augment import augment
+from kilonet.report.html.artifacts import StageImages
 from kilonet.report.html.pictures import (
     MAX_SIDE,
     Picture,
@@ -20,9 +22,8 @@ from kilonet.report.html.pictures import (
     picture,
     receptive_fields,
 )
-from kilonet.run import Images
 from kilonet.spec import Net, Run, load_net
-from kilonet.summary import summarise
+from kilonet.summary import summarize
 
 
 def pixels(shown: Picture) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_kernels_of_one_channel_by_hand() -> None:
     assert tuple(shown[0, 0]) == (0, 114, 178)
     assert tuple(shown[2, 2]) == (213, 94, 0)
     assert tuple(shown[1, 1]) == (244, 244, 244)
-    # Half of the largest weight: halfway from grey to blue.
+    # Half of the largest weight: halfway from gray to blue.
     assert tuple(pixels(second)[1, 1]) == (122, 179, 211)
 
 
@@ -87,21 +88,20 @@ def test_samples_are_what_the_run_saw() -> None:
             "train": {"epochs": 3, "seed": 5},
         }
     )
-    dataset = colour_dataset("c")
-    images = Images.of(run, dataset)
-    samples = augmented_samples(run, images, classes=dataset.classes)
-    assert [sample.label for sample in samples] == list(dataset.classes)
-    for sample in samples:
-        # None that is held out, and the first of its class that is not.
-        of_class = dataset.train_labels[images.train_index] == dataset.classes.index(sample.label)
-        assert sample.index == images.train_index[of_class][0]
-        original, *epochs = sample.pictures
-        assert np.array_equal(pixels(original), dataset.train_images[sample.index])
+    dataset = color_dataset("c")
+    images = RunData.of(run, dataset)
+    samples = augmented_samples(run, StageImages(data=images, classes=dataset.classes))
+    assert [name for name, _ in samples] == list(dataset.classes)
+    for name, (original, *epochs) in samples:
+        # The first of its class that is not held out.
+        of_class = dataset.train_labels[images.train_index] == dataset.classes.index(name)
+        index = images.train_index[of_class][0]
+        assert np.array_equal(pixels(original), dataset.train_images[index])
         assert len(epochs) == 3
         for epoch, shown in enumerate(epochs):
             expected = augment(
-                dataset.train_images[sample.index][None],
-                np.array([sample.index]),
+                dataset.train_images[index][None],
+                np.array([index]),
                 augmentations=run.data.augment,
                 seed=5,
                 epoch=epoch,
@@ -112,18 +112,18 @@ def test_samples_are_what_the_run_saw() -> None:
 def test_fields_are_the_notebooks() -> None:
     images = np.zeros((3, 28, 28), dtype=np.uint8)
     images[1, 14, 14] = 255
-    fields = receptive_fields(summarise(load_net("interim")), images, name="f")
+    fields = receptive_fields(summarize(load_net("interim")), images, name="f")
     # The notebook's receptive fields, those that grow: see tests/summary.
-    assert [field.size.split(" × ")[0] for field in fields] == [
+    assert [size.split(" × ")[0] for _, size, _ in fields] == [
         "3", "5", "6", "10", "14", "18", "22", "32",
     ]  # fmt: skip
-    window = re.search(r'class="window"', fields[0].drawing)
-    assert window is not None
+    (_, _, first), (_, size, last) = fields[0], fields[-1]
+    assert 'class="window"' in first
     # Three pixels about the middle of 28; the last field covers all of the image.
-    assert "M12.5 12.5h3v3h-3Z" in fields[0].drawing
-    assert "M0 0h28v28h-28Z" in fields[-1].drawing
-    assert "sees all of it, 32 × 32 pixels" in fields[-1].drawing
-    data = re.search(r'href="data:image/png;base64,([^"]+)"', fields[0].drawing)
+    assert "M12.5 12.5h3v3h-3Z" in first
+    assert "M0 0h28v28h-28Z" in last
+    assert size == "32 × 32"
+    data = re.search(r'href="data:image/png;base64,([^"]+)"', first)
     assert data is not None
     with Image.open(BytesIO(base64.b64decode(data[1]))) as image:
         assert np.array_equal(np.asarray(image), images[1])

@@ -1,4 +1,4 @@
-"""The native engine; its kernels are in ``native/`` beside ``src/``."""
+"""The native engine. Its C++ source is in ``native/``, next to ``src/``."""
 
 from kilonet.engine.native.engine import NativeEngine
 

@@ -1,4 +1,4 @@
-"""From a spec's augmentations to the extension's transforms."""
+"""Translates a spec's augmentations to the extension's transforms."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 def append_augmentations(
     augmentations: Sequence[Augmentation], network: Any, *, shape: tuple[int, int, int]
 ) -> None:
-    """Append the transforms, in order, to a plan for images of ``shape``.
+    """Append the transforms, in order, to the extension's network.
 
     Args:
-        augmentations: what is done to each training image.
+        augmentations: the transforms of each training image.
         network: the extension's.
         shape: (channels, height, width) of an image.
 
     Raises:
-        SpecError: if there are transforms and the images are neither grey nor RGB.
+        SpecError: if there are transforms, and the images are neither gray nor RGB.
     """
     channels, height, width = shape
     if augmentations and channels not in (1, 3):
         raise SpecError(
-            f"data.augment: works on images of 1 or 3 channels, and net.input has {channels}; "
+            f"data.augment: needs images of 1 or 3 channels, and net.input has {channels}; "
             "leave it out"
         )
     for augmentation in augmentations:
@@ -50,15 +50,15 @@ def append_augmentations(
             case Crop() as crop:
                 network.crop(crop.padding, crop.fill)
             case ColorJitter() as jitter:
-                network.color_jitter(_adjustments(jitter, grey=channels == 1))
+                network.color_jitter(_adjustments(jitter, gray=channels == 1))
             case Erasing() as erasing:
                 low, high = erasing.ratio
                 log_ratio = math.log(low), math.log(high)
                 network.erasing(erasing.p, erasing.scale, log_ratio, erasing.value)
 
 
-def _adjustments(jitter: ColorJitter, *, grey: bool) -> list[tuple[int, tuple[float, float]]]:
-    """The place of each operation that changes something among the draws, and its range."""
+def _adjustments(jitter: ColorJitter, *, gray: bool) -> list[tuple[int, tuple[float, float]]]:
+    """For each operation that has an effect, its index among the draws and its range."""
     neutral = (1.0, 1.0)
     operations = [
         (0, jitter.brightness, neutral),
@@ -69,5 +69,5 @@ def _adjustments(jitter: ColorJitter, *, grey: bool) -> list[tuple[int, tuple[fl
     return [
         (word, bounds)
         for word, bounds, nothing in operations
-        if bounds != nothing and not (grey and word >= 2)
+        if bounds != nothing and not (gray and word >= 2)
     ]

@@ -1,4 +1,4 @@
-"""The engine protocol by way of kilonet's own kernels, on the CPU, without PyTorch."""
+"""The native engine: kilonet's own kernels on the CPU, without PyTorch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
-from kilonet.engine.base import Batch, EvalResult, StepResult
+from kilonet.engine.base import EvalResult, StepResult
 from kilonet.engine.init import initial_weights
 from kilonet.engine.native.augmentation import append_augmentations
 from kilonet.engine.native.flat import Average, Flat, zeros_like
+from kilonet.engine.native.layer_times import ProfileRow, profile_network
 from kilonet.engine.native.machine import (
     check_device,
     describe,
@@ -21,10 +23,10 @@ from kilonet.engine.native.machine import (
     thread_count,
 )
 from kilonet.engine.native.network import compile_network, pixel_table
-from kilonet.engine.native.profile import ProfileRow, profile_network
-from kilonet.environment import package_version
 from kilonet.errors import DataError, DivergenceError, EngineError
 from kilonet.spec import SGD, AdamW, graph
+from kilonet.storage.environment import package_version
+from kilonet.storage.provenance import EngineInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,17 +40,17 @@ if TYPE_CHECKING:
 class NativeEngine:
     """Trains a network with kilonet's own kernels; see :class:`kilonet.engine.base.Engine`.
 
-    The same run gives the same bits for any number of threads, on one instruction set.
+    A run's bits depend on the instruction set, not on the number of threads.
 
     Args:
         run: what to train and how.
-        mean: a channel, of pixels scaled to [0, 1].
-        std: a channel, likewise.
+        mean: of each channel, of pixels scaled to [0, 1].
+        std: of each channel, likewise.
         device: ``auto`` or ``cpu``.
         threads: None for as many as the process may use.
 
     Raises:
-        EngineError: if the extension module was not built, or for a device that is not the CPU.
+        EngineError: if the extension module was not built, or if the device is not the CPU.
         UsageError: for an unknown device, or an unknown instruction set in ``KILONET_ISA``.
     """
 
@@ -92,14 +94,25 @@ class NativeEngine:
         return describe(self.isa, self.threads)
 
     @property
-    def settings(self) -> dict[str, str | int]:
-        """Version and instruction set; the bits do not depend on the threads."""
-        version = package_version("kilonet") or "unknown"
-        return {"version": version, "device": "cpu", "instruction_set": self.isa}
+    def info(self) -> EngineInfo:
+        """Version and instruction set, without threads, on which the bits do not depend."""
+        return EngineInfo(
+            name=self.name,
+            description=self.description,
+            version=package_version("kilonet") or "unknown",
+            device="cpu",
+            instruction_set=self.isa,
+        )
+
+    @staticmethod
+    def device_type(device: str) -> str:
+        """``cpu``; raises as the constructor does for another device."""
+        check_device(device)
+        return "cpu"
 
     @staticmethod
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
-        """The description of an engine that these arguments would make; raises as making it."""
+        """The description of an engine with these arguments; raises as the constructor does."""
         check_device(device)
         return describe(instruction_set(), thread_count() if threads is None else threads)
 
@@ -125,14 +138,7 @@ class NativeEngine:
         return StepResult(loss=loss, correct=correct)
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """The gradients that :meth:`step` would follow, weight decay left out; changes nothing.
-
-        Args:
-            batch: images and labels.
-
-        Returns:
-            Parameter name → gradient of the mean loss, float32, of the parameter's shape.
-        """
+        """Gradients of a training step; see :meth:`kilonet.engine.base.Engine.gradients`."""
         self._pass(batch, update_buffers=False)
         return {name: array.copy() for name, array in self._gradients.arrays.items()}
 
@@ -147,10 +153,10 @@ class NativeEngine:
         parameters, buffers = self._parameters, self._buffers
         if self._average is not None:
             parameters, buffers = self._average.parameters, self._average.buffers
-        out = np.empty((len(images), self.run.net.classes), dtype=np.float32)
+        out = np.empty((len(images), self.run.net.num_classes), dtype=np.float32)
         with self._explained("evaluation"):
             self._network.logits(images, self._table, parameters.flat, buffers.flat, out)
-        # In float64, so that the order of the sum does not show.
+        # In float64, so that the order of the sum does not matter.
         shifted = out.astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
         own = shifted[np.arange(len(labels)), labels]
@@ -161,62 +167,63 @@ class NativeEngine:
         )
 
     def augmented(self, batch: Batch) -> NDArray[np.uint8]:
-        """The images that a step would train on, to look at.
+        """The augmented images of a training step, for inspection.
 
         Args:
-            batch: images, their index and the epoch; the labels are not looked at.
+            batch: images, index and epoch; the labels are ignored.
 
         Returns:
-            uint8 of the images' shape: what :func:`kilonet.data.augment.augment` gives.
+            uint8 of the images' shape, equal to :func:`kilonet.data.augment.augment`.
         """
         images, index = self._checked_images(batch.images), _checked_index(batch)
         out = np.empty_like(images)
         self._network.augmented(images, index, self.run.train.seed, batch.epoch, out)
         return out
 
-    def normalised(self, batch: Batch) -> NDArray[np.float32]:
-        """What the first layer sees in a step: the images augmented and normalised.
+    def normalized(self, batch: Batch) -> NDArray[np.float32]:
+        """The input of the first layer in a training step, for inspection.
 
         Args:
             batch: as for :meth:`augmented`.
 
         Returns:
-            (n, c, h, w) float32: what :func:`kilonet.data.augment.normalise` makes of them.
+            (n, c, h, w) float32, equal to :func:`kilonet.data.augment.normalize` of
+            :meth:`augmented`.
         """
         images, index = self._checked_images(batch.images), _checked_index(batch)
         out = np.empty((len(images), *self.run.net.input), dtype=np.float32)
-        self._network.normalised(images, self._table, index, self.run.train.seed, batch.epoch, out)
+        self._network.normalized(images, self._table, index, self.run.train.seed, batch.epoch, out)
         return out
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
-        """What :meth:`evaluate` uses; see :meth:`kilonet.engine.base.Engine.weights`."""
+        """Weights and buffers; see :meth:`kilonet.engine.base.Engine.weights`."""
         return {name: array.copy() for name, array in self._evaluated().items()}
 
     def load_weights(self, weights: Arrays) -> None:
-        """Set parameters and buffers, forget the optimiser's state and the average.
+        """Set parameters and buffers; reset the optimizer and the average.
 
         Raises:
-            StoreError: naming the array that is missing, foreign or of another shape.
+            StorageError: naming an array that is missing, unknown or of another shape.
         """
         live = self._live_weights()
         _write(checked_arrays(weights, like=live, where="weights", exact=False), live)
         self._reset()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that a resume needs: ``weights/…``, ``optimizer/PARAMETER/…`` and ``average/…``."""
+        """What a resume needs: ``weights/…``, ``optimizer/PARAMETER/…`` and ``average/…``."""
         return {name: array.copy() for name, array in self._live_state().items()}
 
     def load_state(self, state: Arrays) -> None:
-        """Go on from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
+        """Resume from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
         live = self._live_state()
         _write(checked_arrays(state, like=live, where="state", exact=True), live)
 
     def profile(self, work: Callable[[], object]) -> list[ProfileRow]:
-        """Where this engine's training steps inside ``work`` spend their time."""
+        """The times of this engine's training steps in ``work``, layer by layer."""
         return profile_network(self._network, self.run.net, work)
 
     def _pass(self, batch: Batch, *, update_buffers: bool) -> tuple[float, int]:
-        """Forward and backward: the gradients, the mean loss and the correct count."""
+        """Forward and backward pass: sets the gradients, returns mean loss and correct count."""
         train = self.run.train
         where = f"epoch {batch.epoch}, step {batch.step}"
         images, index = self._checked_images(batch.images), _checked_index(batch)
@@ -241,7 +248,7 @@ class NativeEngine:
 
     @contextmanager
     def _explained(self, where: str) -> Iterator[None]:
-        """What the extension cannot do, told as the user can change it."""
+        """Turn the extension's errors into one line that says what to change."""
         try:
             yield
         except MemoryError:
@@ -249,7 +256,7 @@ class NativeEngine:
                 f"{where}: out of memory; a smaller network or train.batch_size needs less"
             ) from None
         except RuntimeError as error:
-            # The engine is at work already, or the system has no threads left to give.
+            # Another thread uses the engine, or the system cannot start threads.
             raise EngineError(f"{where}: {error}") from None
 
     def _update(self, lr: float, momentum: float | None) -> None:
@@ -306,7 +313,7 @@ class NativeEngine:
         average.count += 1
 
     def _reset(self) -> None:
-        """A new optimiser, and a new average that starts from the weights as they are."""
+        """A new optimizer, and a new average that starts from the weights as they are."""
         sgd = isinstance(self.run.train.optimizer, SGD)
         parts = ("momentum_buffer",) if sgd else ("exp_avg", "exp_avg_sq")
         self._moments = {part: zeros_like(self._parameters) for part in parts}
@@ -328,7 +335,7 @@ class NativeEngine:
         return {name: every[name] for name in self._names}
 
     def _live_state(self) -> dict[str, NDArray[np.generic]]:
-        """Every array that training changes, not copied: what is written to it is in force."""
+        """Every array that training changes, not copied: writing to it changes the engine."""
         live = {f"weights/{name}": array for name, array in self._live_weights().items()}
         for name in self._parameters.arrays:
             if name in self._steps:
@@ -341,7 +348,7 @@ class NativeEngine:
         return live
 
     def _checked_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(n, h, w[, c]) uint8 in C order, or an error if they are not the network's input."""
+        """(n, h, w[, c]) uint8 in C order; DataError if the shape is not the network's input."""
         channels = images.shape[3] if images.ndim == 4 else 1
         shape = (channels, *images.shape[1:3])
         if shape != self.run.net.input:
@@ -356,23 +363,21 @@ class NativeEngine:
             raise DataError(
                 f"labels are of shape {labels.shape}; give one for each of {count} images"
             )
-        outside = labels[(labels < 0) | (labels >= self.run.net.classes)]
+        outside = labels[(labels < 0) | (labels >= self.run.net.num_classes)]
         if len(outside):
             raise DataError(
-                f"label {outside[0]} does not fit the network's {self.run.net.classes} outputs; "
-                "change its last layer"
+                f"label {outside[0]} does not fit the network's {self.run.net.num_classes} "
+                "outputs; change its last layer"
             )
 
     def _check_batch_size(self, count: int, where: str) -> None:
-        if count > 1:
-            return
-        for node in graph.walk(self.run.net.nodes):
-            if isinstance(node.op, graph.BatchNorm) and math.prod(node.input_shape[1:]) == 1:
-                raise EngineError(
-                    f"{where}: batch norm of layer {node.line} '{node.text}' has one value a "
-                    "channel, from a batch of one image; change train.batch_size so that more "
-                    "than one image is left for the last batch"
-                )
+        node = graph.single_value_norm(self.run.net.nodes) if count == 1 else None
+        if node is not None:
+            raise EngineError(
+                f"{where}: batch norm of layer {node.line} '{node.text}' has one value "
+                "per channel, from a batch of one image; change train.batch_size so that the "
+                "last batch has more than one image"
+            )
 
 
 def _checked_index(batch: Batch) -> NDArray[np.int64]:

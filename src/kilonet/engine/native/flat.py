@@ -1,4 +1,4 @@
-"""Weights as the native engine keeps them: one array for all, with a view for each name."""
+"""Weights in the native engine: one array for all, with a view for each name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Flat:
-    """Named float32 arrays that lie one after the other in a single one.
+    """Named float32 arrays, one after another in a single array.
 
     Attributes:
         flat: all values.
         arrays: name → view of ``flat``, in order.
-        offsets: name → where it begins.
+        offsets: name → its first index in ``flat``.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], names: list[str] | None = None) -> None:
@@ -37,7 +37,7 @@ class Flat:
 
 
 class Average:
-    """Averaged weights, and how often they have been."""
+    """Averaged weights, and the number of updates."""
 
     def __init__(
         self, parameters: Flat, buffers: Flat, batches_tracked: dict[str, NDArray[Any]]

@@ -1,4 +1,4 @@
-"""What the native engine finds here: its extension module, instruction sets, processors."""
+"""The machine for the native engine: extension module, instruction sets, processors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import importlib
 import os
 from typing import Any
 
-from kilonet.environment import package_version
 from kilonet.errors import EngineError, UsageError, did_you_mean, is_out_of_memory
+from kilonet.storage.environment import package_version
 
 _EXTENSION = "kilonet.engine._native"
 
@@ -16,9 +16,9 @@ def extension() -> Any:
     """The extension module.
 
     Raises:
-        EngineError: if it was not built, or cannot be loaded here.
+        EngineError: if it was not built, or cannot be loaded.
     """
-    missing = why_missing()
+    missing = unavailable_reason()
     if missing:
         raise EngineError(
             f"the native engine {missing}; install a C++ compiler (GCC or Clang) and "
@@ -27,22 +27,22 @@ def extension() -> Any:
     return importlib.import_module(_EXTENSION)
 
 
-def why_missing() -> str:
-    """Why there is no extension module, or "": the end of a sentence about the native engine."""
+def unavailable_reason() -> str:
+    """Why the extension module cannot be used, as a predicate ("was not built"); "" if it can."""
     try:
         importlib.import_module(_EXTENSION)
     except ModuleNotFoundError:
         return "was not built"
     except ImportError as error:
-        if is_out_of_memory(error):  # it is there; another engine would come to other bits
+        if is_out_of_memory(error):  # it exists; another engine would give other bits
             raise MemoryError(str(error)) from None
-        # A library that it needs is not here, or it was built for another machine.
+        # Built for another machine, or a library is missing.
         return f"cannot be loaded ({error})"
     return ""
 
 
 def instruction_set() -> str:
-    """The best that the machine has, or the one that ``KILONET_ISA`` asks for."""
+    """The best instruction set of the machine, or the one in ``KILONET_ISA``."""
     here: list[str] = extension().instruction_sets()
     asked = os.environ.get("KILONET_ISA", "")
     if asked and asked not in here:
@@ -54,7 +54,7 @@ def instruction_set() -> str:
 
 
 def thread_count() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -62,7 +62,7 @@ def thread_count() -> int:
 
 
 def check_device(device: str) -> None:
-    """Raise unless it is the CPU."""
+    """Raise EngineError or UsageError unless the device is the CPU."""
     if device in ("auto", "cpu"):
         return
     if device.partition(":")[0] in ("cuda", "mps"):

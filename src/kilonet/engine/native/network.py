@@ -1,4 +1,4 @@
-"""From a spec's network to the extension's: its operations in order, and its input's table."""
+"""Translates a spec's network to the extension's: operations in order, and the pixel table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kilonet.data.augment import normalise
+from kilonet.data.augment import normalize
 from kilonet.errors import EngineError, SpecError
 from kilonet.spec import graph
 
@@ -35,29 +35,32 @@ COVERED: tuple[type, ...] = (
     graph.Residual,
     graph.SiLU,
 )
-"""Operations that :func:`compile_network` knows."""
+"""Operations that the native engine has kernels for."""
 
 
 def first_uncovered(net: Net) -> graph.Node | None:
-    """The first node, a residual's own included, that there is no kernel for; None: all are."""
+    """The first node, in residuals too, without a kernel; None if all have one."""
     return next((node for node in graph.walk(net.nodes) if not isinstance(node.op, COVERED)), None)
 
 
 def pixel_table(channels: int, *, mean: Sequence[float], std: Sequence[float]) -> Floats:
-    """What each of 256 pixel values becomes: (channels, 256) float32, the reference's own bits."""
+    """The normalized value of each of 256 pixel values: (channels, 256) float32.
+
+    The bits are those of :func:`kilonet.data.augment.normalize`.
+    """
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, channels):
             raise SpecError(f"data.{name}: has {len(values)} values; give 1 or {channels}")
     pixels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
     rows = [
-        normalise(pixels, mean=(mean[c % len(mean)],), std=(std[c % len(std)],)).ravel()
+        normalize(pixels, mean=(mean[c % len(mean)],), std=(std[c % len(std)],)).ravel()
         for c in range(channels)
     ]
     return np.stack(rows)
 
 
 def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) -> Any:
-    """Append the network's operations to an empty plan and compile it."""
+    """Append the network's operations to the extension's empty network and compile it."""
 
     def run(nodes: Sequence[graph.Node], tensor: int) -> int:
         for node in nodes:
@@ -108,7 +111,7 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
                 result = network.add(run(body, tensor), tensor)
             case _:
                 raise EngineError(
-                    f"layer {node.line} '{node.text}': not in the native engine; use engine torch"
+                    f"layer {node.line} '{node.text}': has no native kernel; use engine torch"
                 )
         return result
 
@@ -117,7 +120,7 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
 
 
 def appended_nodes(net: Net) -> list[graph.Node]:
-    """The nodes that :func:`compile_network` appends, in its order."""
+    """The nodes that :func:`compile_network` appends, in order."""
     return [
         node
         for node in graph.walk(net.nodes)

@@ -1,4 +1,4 @@
-"""The torch engine. PyTorch is imported here and in ``kilonet.export.torch`` alone."""
+"""The torch engine. PyTorch is imported here and in ``kilonet.bench.torch`` alone."""
 
 from kilonet.engine.torch.engine import TorchEngine
 from kilonet.engine.torch.module import Residual, SeededDropout, build_module

@@ -1,4 +1,4 @@
-"""The engine protocol by way of PyTorch: the reference, and the way to a GPU."""
+"""The torch engine: the reference, and the engine for GPUs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kilonet.data.augment import augment, normalise
+from kilonet.data.augment import augment, normalize
+from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
-from kilonet.engine.base import Batch, EvalResult, StepResult
+from kilonet.engine.base import EvalResult, StepResult
 from kilonet.engine.init import initial_weights
 from kilonet.engine.torch.module import SeededDropout, build_module
 from kilonet.engine.torch.optimizer import build_optimizer
 from kilonet.errors import DataError, DivergenceError, EngineError, UsageError, did_you_mean
 from kilonet.randomness import Purpose, philox4x32
 from kilonet.spec import SGD, graph
+from kilonet.storage.provenance import EngineInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # 27 µs an image of the bundled network on two cores, against 52 in chunks of 500 or 1,000, whose
-# activations of 18 MB and more cost fresh pages each time.
+# activations of 18 MB and more need new memory pages each time.
 _EVAL_CHUNK = 250
 
 
@@ -43,16 +45,16 @@ class TorchEngine:
 
     Args:
         run: what to train and how.
-        mean: a channel, of pixels scaled to [0, 1].
-        std: a channel, likewise.
+        mean: of each channel, of pixels scaled to [0, 1].
+        std: of each channel, likewise.
         device: ``auto`` (mps, else cuda, else cpu), or one of them; ``cuda:1`` is the second GPU.
-        threads: of PyTorch's operations on the CPU, for the whole process; None leaves them.
-        module: a module of the user's to train, in place, instead of the spec's layers; it keeps
-            the weights that it comes with. (n, c, h, w) float32 in, (n, classes) logits or log
-            probabilities out.
+        threads: of PyTorch's operations on the CPU, for the whole process; None: unchanged.
+        module: the user's own module to train, in place, instead of the spec's layers; its weights
+            are the initial ones. Input (n, c, h, w) float32, output (n, classes) logits or
+            log-probabilities.
 
     Raises:
-        EngineError: if the device is not there, or the module cannot be trained.
+        EngineError: if the device is not available, or the module cannot be trained.
         UsageError: for an unknown device.
     """
 
@@ -78,10 +80,10 @@ class TorchEngine:
             module = build_module(run.net)
             arrays = initial_weights(run.net, seed=run.train.seed)
             _copy(arrays, module.state_dict(), where="initial weights")
-        # Channels first. Channels last are a tenth faster on the CPU, but there PyTorch sums batch
-        # norm's statistics in plain float32: on digits, whose background is one value over and
-        # over, its variances are off by 7e-5 instead of 4e-8. That moves values across a ReLU's
-        # zero, and with them the bundled network's gradients by up to 5e-2.
+        # Channels first. Channels last is a tenth faster on the CPU, but with it PyTorch sums batch
+        # norm's statistics in float32: for digits, whose background is constant, variances are
+        # wrong by 7e-5 instead of 4e-8. That moves values across a ReLU's zero, and changes the
+        # bundled network's gradients by up to 5e-2.
         self._module = module.to(self.device)
         self._trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self._check_module()
@@ -97,16 +99,24 @@ class TorchEngine:
         return f"{text}, module {type(self._module).__name__}" if self._users_own else text
 
     @property
-    def settings(self) -> dict[str, str | int]:
-        """PyTorch's version and the device; on the CPU its threads, on which sums depend."""
-        settings: dict[str, str | int] = {"version": torch.__version__, "device": str(self.device)}
-        if self.device.type == "cpu":
-            settings["threads"] = torch.get_num_threads()
-        return settings
+    def info(self) -> EngineInfo:
+        """PyTorch's version and the device; on the CPU also the threads, on which sums depend."""
+        return EngineInfo(
+            name=self.name,
+            description=self.description,
+            version=torch.__version__,
+            device=str(self.device),
+            threads=torch.get_num_threads() if self.device.type == "cpu" else None,
+        )
+
+    @staticmethod
+    def device_type(device: str) -> str:
+        """``cpu``, ``cuda`` or ``mps``; raises as the constructor does."""
+        return _select_device(device).type
 
     @staticmethod
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
-        """The description of an engine that these arguments would make; raises as making it."""
+        """The description of an engine with these arguments; raises as the constructor does."""
         here = _select_device(device)
         return _describe(here, threads=torch.get_num_threads() if threads is None else threads)
 
@@ -127,7 +137,7 @@ class TorchEngine:
         if self._average is not None:
             self._average.update_parameters(self._module)
         correct = (logits.argmax(dim=1) == labels).sum()
-        # Both in one transfer, and only now: each one makes the CPU wait for the GPU.
+        # One transfer for both, and as late as possible: the CPU waits for the GPU.
         loss_value, correct_value = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
         if not math.isfinite(loss_value):
             raise DivergenceError(
@@ -137,14 +147,7 @@ class TorchEngine:
         return StepResult(loss=loss_value, correct=int(correct_value))
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """The gradients that :meth:`step` would follow, weight decay left out; changes nothing.
-
-        Args:
-            batch: images and labels.
-
-        Returns:
-            Parameter name → gradient of the mean loss, float32, of the parameter's shape.
-        """
+        """Gradients of a training step; see :meth:`kilonet.engine.base.Engine.gradients`."""
         before = [(buffer, buffer.clone()) for buffer in self._module.buffers()]
         try:
             with self._training(batch):
@@ -172,7 +175,7 @@ class TorchEngine:
                 parts.append(_checked_logits(out, labels[chunk]).cpu())
             every = torch.cat(parts)
             target = torch.from_numpy(np.array(labels, dtype=np.int64))
-            # In float64, so that the order of the sum does not show; MPS has none, hence the CPU.
+            # In float64, so that the order of the sum does not matter; on the CPU, as MPS has none.
             loss = F.cross_entropy(every.double(), target).item()
             correct = int((every.argmax(dim=1) == target).sum().item())
         return EvalResult(
@@ -180,24 +183,24 @@ class TorchEngine:
         )
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
-        """What :meth:`evaluate` uses; see :meth:`kilonet.engine.base.Engine.weights`."""
+        """Weights and buffers; see :meth:`kilonet.engine.base.Engine.weights`."""
         return {name: _array(tensor) for name, tensor in self._evaluated.state_dict().items()}
 
     def load_weights(self, weights: Arrays) -> None:
-        """Set parameters and buffers, forget the optimiser's state and the average.
+        """Set parameters and buffers; reset the optimizer and the average.
 
         Raises:
-            StoreError: naming the array that is missing, foreign or of another shape.
+            StorageError: naming an array that is missing, unknown or of another shape.
         """
         _copy(weights, self._module.state_dict(), where="weights")
         self._reset()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that a resume needs: ``weights/…``, ``optimizer/PARAMETER/…`` and ``average/…``."""
+        """What a resume needs: ``weights/…``, ``optimizer/PARAMETER/…`` and ``average/…``."""
         return {name: _array(tensor) for name, tensor in self._live_state().items()}
 
     def load_state(self, state: Arrays) -> None:
-        """Go on from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
+        """Resume from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
         _copy(state, self._live_state(), where="state", exact=True)
 
     @property
@@ -205,7 +208,7 @@ class TorchEngine:
         return self._module if self._average is None else self._average.module
 
     def _live_state(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, not copied: what is written to it is in force."""
+        """Every tensor that training changes, not copied: writing to it changes the engine."""
         live = {f"weights/{name}": t for name, t in self._module.state_dict().items()}
         for name, parameter in self._trained.items():
             for part, tensor in self._optimizer.state[parameter].items():
@@ -215,7 +218,7 @@ class TorchEngine:
         return live
 
     def _reset(self) -> None:
-        """A new optimiser, and a new average that starts from the weights as they are."""
+        """Set a new optimizer, and a new average that starts from the current weights."""
         self._optimizer = build_optimizer(self.run.train.optimizer, list(self._trained.values()))
         self._average: AveragedModel | None = None
         if self.run.train.average is not None:
@@ -233,7 +236,7 @@ class TorchEngine:
 
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
         """(n, h, w[, c]) uint8 → (n, c, h, w) float32 on the device."""
-        array = normalise(images, mean=self._mean, std=self._std)
+        array = normalize(images, mean=self._mean, std=self._std)
         if array.shape[1:] != self.run.net.input:
             raise DataError(
                 f"images are {graph.show(array.shape[1:])}, but the network's input is "
@@ -262,7 +265,7 @@ class TorchEngine:
 
     @contextmanager
     def _training(self, batch: Batch) -> Iterator[None]:
-        """Around a training pass: the step's draws, and what goes wrong said in a line."""
+        """The context of a training pass: seeds its draws, and turns errors into one line."""
         codes = [0, *self._dropout_codes]
         counter = np.array([(0, batch.step, code, Purpose.DROPOUT) for code in codes], np.uint32)
         words = philox4x32(counter, seed=self.run.train.seed)
@@ -275,7 +278,7 @@ class TorchEngine:
             yield
 
     def _exact(self) -> AbstractContextManager[None]:
-        """On CUDA: convolutions that repeat their bits and keep all of float32's (no TF32)."""
+        """On CUDA: deterministic convolutions in full float32 (no TF32)."""
         if self.device.type != "cuda":
             return nullcontext()
         flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
@@ -324,7 +327,7 @@ def _select_device(device: str) -> torch.device:
 
 @contextmanager
 def _global_draws(seed: int, *, device: torch.device) -> Iterator[None]:
-    """PyTorch's global generators seeded, then as they were: for a user's own random layers."""
+    """Seed PyTorch's global generators, for random layers of a user's module; then restore them."""
     kind = "cuda" if device.type == "cpu" else device.type
     devices = [] if device.type == "cpu" else [device.index or 0]
     with torch.random.fork_rng(devices=devices, device_type=kind):
@@ -334,20 +337,17 @@ def _global_draws(seed: int, *, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _explained(where: str, *, net: Net | None = None) -> Iterator[None]:
-    """Turn what PyTorch raises about a batch that cannot be into one line."""
+    """Turn PyTorch's errors about a batch's size or memory into one line."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        layer = ""
-        for node in graph.walk(net.nodes if net else ()):
-            if isinstance(node.op, graph.BatchNorm) and math.prod(node.input_shape[1:]) == 1:
-                layer = f" of layer {node.line} '{node.text}'"
-                break
+        node = graph.single_value_norm(net.nodes if net else ())
+        layer = f" of layer {node.line} '{node.text}'" if node else ""
         raise EngineError(
-            f"{where}batch norm{layer} has one value a channel, from a batch of one image; "
-            "change train.batch_size so that more than one image is left for the last batch"
+            f"{where}batch norm{layer} has one value per channel, from a batch of one image; "
+            "change train.batch_size so that the last batch has more than one image"
         ) from None
     except RuntimeError as error:
         message = str(error).lower()
@@ -359,12 +359,12 @@ def _explained(where: str, *, net: Net | None = None) -> Iterator[None]:
 
 
 def _checked_logits(logits: Any, labels: NDArray[np.int64]) -> Tensor:
-    """(n, classes) logits as they are, or an error if they or the labels cannot be."""
+    """The (n, classes) logits; EngineError or DataError if they or the labels do not fit."""
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EngineError(
-            f"the module gave {shape} for {_count(len(labels), 'label')}; "
-            "it should give (images, classes)"
+            f"the module returned {shape} for {_count(len(labels), 'image')}; "
+            "it should return (images, classes)"
         )
     outside = labels[(labels < 0) | (labels >= logits.shape[1])]
     if len(outside):
@@ -383,7 +383,7 @@ def _array(tensor: Tensor) -> NDArray[np.generic]:
 def _copy(
     arrays: Arrays, tensors: Mapping[str, Tensor], *, where: str, exact: bool = False
 ) -> None:
-    """Write arrays into the tensors of the same names: all of them or, with a StoreError, none."""
+    """Copy arrays into the tensors of the same names; on an error none is changed."""
     live = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     checked = checked_arrays(arrays, like=live, where=where, exact=exact)
     with torch.no_grad():

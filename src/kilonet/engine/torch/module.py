@@ -1,4 +1,4 @@
-"""The network of a spec as a PyTorch module."""
+"""A spec's network as a PyTorch module."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def build_module(net: Net) -> nn.Module:
-    """The network as a PyTorch module with PyTorch's own random weights; draws nothing globally.
+    """The network as a PyTorch module; PyTorch's global random state is unchanged.
 
-    Its ``state_dict`` has the names of ``net.parameters`` and ``net.buffers``; it takes
-    (n, channels, height, width) and gives (n, classes) logits.
+    The ``state_dict`` has the names of ``net.parameters`` and ``net.buffers``. Input
+    (n, channels, height, width), output (n, classes) logits.
     """
     with torch.random.fork_rng(devices=[]):
         children = _children(net.nodes, scope="")
@@ -31,7 +31,7 @@ def build_module(net: Net) -> nn.Module:
 
 
 class SeededDropout(nn.Dropout):
-    """Dropout whose mask is a pure function of ``seed``; without one, as PyTorch draws it.
+    """Dropout whose mask is a pure function of ``seed``; if that is None, PyTorch's.
 
     Attributes:
         seed: set before each training pass, or None.
@@ -40,18 +40,18 @@ class SeededDropout(nn.Dropout):
     seed: int | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Zeroes elements with probability p and scales the rest by 1 / (1 − p), in training."""
+        """Set elements to zero with probability p and scale the others, in training."""
         if not self.training or not self.p or self.seed is None:
             return super().forward(input)
         generator = torch.Generator(input.device).manual_seed(self.seed)
         if input.device.type != "cpu":
             kept = torch.empty_like(input).bernoulli_(1 - self.p, generator=generator)
             return input * kept.div_(1 - self.p)
-        # Where few elements drop it is quicker to draw which: 0.8 ms against nn.Dropout's 6 for
-        # forward and backward of 1.2 million elements at p = 0.01.
+        # Drawing the indices of dropped elements is faster if they are few: 0.8 ms against
+        # nn.Dropout's 6 for forward and backward of 1.2 million elements at p = 0.01.
         mask = torch.full_like(input, 1 / (1 - self.p))
         dropped = _dropped(mask.numel(), p=self.p, generator=generator)
-        # As they lie in memory, whatever the layout: full_like leaves no gaps.
+        # In memory order, for any layout: full_like leaves no gaps.
         mask.as_strided((mask.numel(),), (1,)).index_fill_(0, dropped, 0.0)
         return input * mask
 
@@ -60,13 +60,13 @@ class Residual(nn.Sequential):
     """The layers' output plus their input."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Any input that the layers keep the shape of."""
+        """The sum; the layers must keep the input's shape."""
         output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
         return input + output
 
 
 def _children(nodes: Sequence[graph.Node], *, scope: str) -> OrderedDict[str, nn.Module]:
-    """Modules under the names that ``scope`` holds; ``convblock1.0`` is member 0 of a sequence."""
+    """Name → module of the nodes in ``scope``; ``convblock1.0`` is member 0 of a sequence."""
     children: OrderedDict[str, nn.Module] = OrderedDict()
     for node in nodes:
         name, _, member = node.name.removeprefix(scope).partition(".")
@@ -116,9 +116,9 @@ def _module(node: graph.Node) -> nn.Module:
 
 
 def _dropped(count: int, *, p: float, generator: torch.Generator) -> Tensor:
-    """Positions of the successes among ``count`` trials of probability p: (k,) int64, ascending.
+    """Indices of the successes in ``count`` Bernoulli trials of probability p: (k,) int64, sorted.
 
-    The failures between two successes are geometric in number, ⌊log u / log(1 − p)⌋ for a uniform
+    The number of failures between two successes is geometric, ⌊log u / log(1 − p)⌋ for a uniform
     u, so only about p · count numbers are drawn. Source: Devroye, "Non-uniform random variate
     generation", 1986, chapter X.2.
     """

@@ -1,4 +1,4 @@
-"""The spec's optimisers as PyTorch's."""
+"""A spec's optimizer as PyTorch's."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TorchOptimizer: TypeAlias = torch.optim.SGD | torch.optim.Adam | torch.optim.Ada
 
 
 def build_optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> TorchOptimizer:
-    """The spec's optimiser with its state in place before the first step.
+    """The optimizer, with its state set before the first step.
 
-    Zeros where PyTorch has nothing yet: the first step comes to the same, and every state of a run
-    has the same arrays. ``foreach`` gives the same bits as PyTorch's plain loop in two thirds of
-    the time; ``fused`` would be quicker still but gives Adam others.
+    The state is zeros, where PyTorch creates it in the first step with the same result; so all
+    states of a run have the same arrays. ``foreach`` gives the same bits as PyTorch's plain loop in
+    two thirds of the time; ``fused`` is faster, but gives other bits for Adam.
     """
     zeros: tuple[str, ...]
     optimizer: TorchOptimizer

@@ -1,4 +1,4 @@
-"""``report.html``: a study, or one run, as one file that needs nothing but a browser."""
+"""``report.html``: a study, or one run, as one file."""
 
 from kilonet.report.html.page import render_html, write_html
 

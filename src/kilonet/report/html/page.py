@@ -1,10 +1,10 @@
-"""Records and analysis to the page: what stands where, in which words, and the file itself."""
+"""``report.html``: a study, or one run, as one file that needs nothing but a browser."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,301 +12,192 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kilonet.analysis import RungAnalysis, Statistics, StudyAnalysis
-from kilonet.analysis.toml import inline
-from kilonet.analysis.words import EQUAL, count, interval, percent
-from kilonet.atomic import write_atomically
 from kilonet.data import Dataset, load_dataset
-from kilonet.report import standing, tables
-from kilonet.report.html import charts, evidence, ladder, reproduce
-from kilonet.report.html.evidence import Archive
+from kilonet.formatting import interval, percent
+from kilonet.report import tables
+from kilonet.report.charts.calibration import calibration_curve
+from kilonet.report.charts.curves import below_axis, curves
+from kilonet.report.charts.files import chart_style
+from kilonet.report.charts.ladder import (
+    band_half_width,
+    ladder_axis,
+    ladder_key,
+    ladder_scale,
+    ladder_strip,
+)
+from kilonet.report.content import Content, StageContent
+from kilonet.report.html import misclassified
+from kilonet.report.html.artifacts import ArtifactLoader, Missing, StageErrors
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
-from kilonet.report.markdown import budget_words
 from kilonet.report.provenance import environment_lines
+from kilonet.report.reproduction import SAME_NUMBERS, commands
 from kilonet.spec import Net, to_toml
-from kilonet.study import RungResult, StudyResult
-from kilonet.summary import Summary, summarise
+from kilonet.spec.inline_toml import inline
+from kilonet.storage.atomic import write_atomically
+from kilonet.summary import Summary, summarize
 from kilonet.table import Table
 
 NUM_MISTAKES = 30
-"""Images in the gallery of the best rung."""
+"""Images in the gallery of the best stage."""
 
 NUM_OTHER_MISTAKES = 60
-"""Images in the galleries of all other rungs together: the file has to stay small."""
+"""Images in the galleries of all other stages together: they keep the file small."""
 
 MAX_LOG_ROWS = 6000
-"""Epochs in all log tables together; beyond, each rung shows its first seed's alone."""
-
-_INTERVAL = re.compile(r"\[[-+]?[0-9.]+, [-+]?[0-9.]+\]")
+"""Epochs in all log tables together; with more, each stage shows its first seed's alone."""
 
 _Context = dict[str, Any]
 
 
 def write_html(
-    result: StudyResult,
-    analysis: StudyAnalysis,
-    path: Path,
-    *,
-    has_target: bool = True,
-    load: Callable[[str], Dataset] = load_dataset,
+    content: Content, path: Path, *, load: Callable[[str], Dataset] = load_dataset
 ) -> None:
-    """Write the report as one HTML file that needs no other and asks for none.
-
-    Args:
-        result: the study, or the part of it that has run; or one run, as a study of one rung.
-        analysis: of the same rungs.
-        path: the file.
-        has_target: False for a run that belongs to no study: nothing is held against the target.
-        load: name or path → data set, for what the records alone don't show.
+    """Write the report as one HTML file, which loads no other; ``load`` is name or path → data set.
 
     Raises:
-        StoreError: if the file cannot be written.
+        StorageError: if the file cannot be written.
     """
-    text = render_html(result, analysis, folder=path.parent, has_target=has_target, load=load)
-    write_atomically(path, text)
+    write_atomically(path, render_html(content, folder=path.parent, load=load))
 
 
 def render_html(
-    result: StudyResult,
-    analysis: StudyAnalysis,
-    *,
-    folder: Path,
-    has_target: bool = True,
-    load: Callable[[str], Dataset] = load_dataset,
+    content: Content, *, folder: Path, load: Callable[[str], Dataset] = load_dataset
 ) -> str:
-    """The page's text; as :func:`write_html`, paths being relative to ``folder``."""
-    page = _Page(
-        result=result,
-        analysis=analysis,
-        folder=folder,
-        target=analysis.target if has_target else None,
-        archive=Archive(load),
-    )
+    """The page's text; as :func:`write_html`, with paths relative to ``folder``."""
+    page = _Page(content, folder=folder, artifacts=ArtifactLoader(load))
     return _environment().get_template("page.html.j2").render(page.context())
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Page:
-    result: StudyResult
-    analysis: StudyAnalysis
-    folder: Path
-    target: float | None
-    archive: Archive
+    """The values of the template."""
+
+    def __init__(self, content: Content, *, folder: Path, artifacts: ArtifactLoader) -> None:
+        self.content = content
+        self.folder = folder
+        self.artifacts = artifacts
 
     def context(self) -> _Context:
-        study = self.result.study
-        best = standing.best_rung(self.analysis)
-        pairs = list(zip(self.result.rungs, self.analysis.rungs, strict=True))
-        ran, rung = pairs[best]
-        closer = self._closer(ran, rung, most=NUM_MISTAKES)
-        others = [pair for i, pair in enumerate(pairs) if i != best]
-        share = max(1, NUM_OTHER_MISTAKES // max(1, len(others)))
+        content, best = self.content, self.content.best
+        spec = content.result.study if content.has_target else best.result.records[0].run
+        num_rows = sum(len(r.rows) for stage in content.stages for r in stage.result.records)
         return {
-            "title": study.name,
-            "target": None if self.target is None else percent(self.target),
-            "budget": budget_words(self.result),
-            "seeds": count(min(r.seeds for r in self.analysis.rungs), "seed"),
-            "unfinished": standing.unfinished(self.result),
-            "facts": self._facts(ran, rung),
-            "ladder": self._ladder() if self.target is not None else None,
-            "conclusions": self.analysis.conclusions if self.target is not None else (),
-            "rungs": list(self._rungs()),
-            "best_note": standing.BEST_NOTE if others else "",
-            "closer": closer,
-            "others": [self._closer(*pair, most=share) for pair in others],
+            # Functions and modules that the template calls.
+            "below_axis": below_axis,
+            "curves": curves,
+            "calibration_curve": calibration_curve,
+            "misclassified": misclassified,
+            "percent": percent,
+            "tables": tables,
+            # What it shows.
+            "content": content,
+            "best": best,
+            "is_study": content.has_target,
+            "several": any(stage.analysis.seeds > 1 for stage in content.stages),
+            "facts": self._facts(),
+            "ladder": self._ladder() if content.has_target else None,
+            "short_log": num_rows > MAX_LOG_ROWS,
+            "errors": self._errors(),
             "samples": self._samples(),
-            "kernels": self._kernels(ran, rung),
-            "networks": self._networks(best),
-            "toml": to_toml(study if self.target is not None else ran.records[0].run),
-            "environment": environment_lines(self.result),
-            "commands": reproduce.commands(
-                self.result, folder=self.folder, is_study=self.target is not None
-            ),
+            "kernels": self._kernels(),
+            "networks": self._networks(),
+            "toml": to_toml(spec),
+            "environment": environment_lines(content.result),
+            "commands": commands(content, folder=self.folder),
+            "same_numbers": SAME_NUMBERS,
         }
 
-    def _facts(self, ran: RungResult, rung: RungAnalysis) -> list[tuple[str, str, str]]:
-        """(label, figure, note) of the numbers to be seen first, the best rung's."""
-        several = len(self.result.rungs) > 1
-        which = f"rung {rung.number}, {rung.name}: the highest, so a little optimistic"
-        notes = [] if rung.final.ci95 is None else [f"95% interval {interval(*rung.final.ci95)}"]
-        if several:
-            notes.append(which)
-        facts = [
-            ("Final test accuracy", percent(rung.final.mean), "; ".join(notes)),
-            (
-                "Parameters",
-                f"{ran.parameters:,}",
-                budget_words(self.result).removeprefix(", with "),
-            ),
-            ("Test images", f"{self.analysis.test_images:,}", ""),
-        ]
-        if self.target is not None:
-            reached = f"{rung.reached} of {rung.seeds}"
-            note = f"at least {percent(self.target)} in each of the last three epochs"
-            facts.insert(1, ("Seeds that reached the target", reached, note))
-        return facts
+    def _facts(self) -> list[tuple[str, str, str]]:
+        """(label, figure, note) of the best stage's most important numbers."""
+        content, stage = self.content, self.content.best.analysis
+        notes = [] if stage.final.ci95 is None else [f"95% interval {interval(*stage.final.ci95)}"]
+        if len(content.stages) > 1:
+            name = f"stage {stage.number}, {stage.name}"
+            notes.append(f"{name}: the highest, so slightly optimistic")
+        facts = [("Final test accuracy", percent(stage.final.mean), "; ".join(notes))]
+        if content.has_target:
+            note = f"at least {content.target} in each of the last three epochs"
+            facts.append(("Seeds that reached the target", tables.reached_by(stage), note))
+        facts.append(("Parameters", f"{content.best.result.parameters:,}", content.limits))
+        return [*facts, ("Test images", f"{content.analysis.test_images:,}", "")]
 
     def _ladder(self) -> _Context:
-        axis = ladder.ladder_axis(self.analysis)
-        table = _with_whole_intervals(tables.ladder(self.result, self.analysis))
-        error = max(rung.binomial for rung in self.analysis.rungs)
-        rows = []
-        for ran, rung in zip(self.result.rungs, self.analysis.rungs, strict=True):
-            rows.append(
-                {
-                    "number": rung.number,
-                    "name": rung.name,
-                    "parameters": f"{ran.parameters:,}",
-                    "strip": ladder.ladder_strip(rung, axis=axis, error=error),
-                    "mean": percent(rung.final.mean),
-                    "spread": _spread(rung.final),
-                    "reached": f"{rung.reached} of {rung.seeds}",
-                    "all": rung.reached == rung.seeds,
-                }
-            )
+        analysis = self.content.analysis
+        axis, error = ladder_axis(analysis), band_half_width(analysis)
         return {
-            "rows": rows,
-            "axis": ladder.ladder_scale(self.analysis, axis=axis),
-            "table": table,
-            "note": tables.LADDER_NOTE,
-            "several": any(rung.seeds > 1 for rung in self.analysis.rungs),
-            "binomial": f"{error:.2f}",
-            "images": f"{self.analysis.test_images:,}",
+            "strip": partial(ladder_strip, axis=axis, error=error),
+            "scale": ladder_scale(analysis, axis=axis),
+            "key": ladder_key(analysis),
+            "table": _with_unbroken_intervals(tables.ladder(self.content.result, analysis)),
         }
 
-    def _rungs(self) -> Iterator[_Context]:
-        study = self.result.study
-        names = [rung.step.name for rung in study.rungs]
-        epochs = sum(len(record.rows) for ran in self.result.rungs for record in ran.records)
-        for ran, rung in zip(self.result.rungs, self.analysis.rungs, strict=True):
-            lone = self.target is None
-            budget = study.budget.parameters
-            logged = ran.records if epochs <= MAX_LOG_ROWS else ran.records[:1]
-            yield {
-                "number": rung.number,
-                "name": rung.name,
-                "target": ran.rung.step.target,
-                "change": "" if lone else tables.change_line(ran),
-                "result": standing.lone_result(ran, rung)
-                if lone
-                else tables.result_lines(ran, rung, budget=budget),
-                "seeds": None if lone else tables.seeds(ran, rung),
-                "seeds_note": f"* Best epoch: {tables.OPTIMISTIC}.",
-                "sentences": standing.lone_sentences(rung) if lone else rung.sentences,
-                "next_rung": names[rung.number] if rung.number < len(names) else "",
-                "suggestions": () if lone else rung.next_steps[: tables.NUM_SUGGESTIONS],
-                "next_note": tables.NEXT_NOTES[rung.judged_on],
-                "logs": [(record.run.train.seed, record.log_table) for record in logged],
-                "not_logged": len(ran.records) - len(logged),
-                "curves": charts.curves(
-                    ran.records, target=self.target, name=f"rung-{rung.number}"
-                ),
-                "left_out": charts.left_out(ran.records, target=self.target),
-                "several": len(ran.records) > 1,
-            }
-
-    def _closer(self, ran: RungResult, rung: RungAnalysis, *, most: int) -> _Context:
-        """What the test images show of a rung."""
-        found = self.archive.evidence(ran)
-        name = f"closer-{rung.number}"
-        context = {"number": rung.number, "name": rung.name, "id": name, "seeds": rung.seeds}
-        if isinstance(found, str):
-            return context | {"missing": found}
-        calibration = found.errors.calibration
-        shown = evidence.gallery(found, most=most)
-        return context | {
-            "classes": found.classes,
-            "matrix": evidence.matrix(found),
-            "pairs": evidence.pairs(found),
-            "mean_wrong": evidence.mean_count(found.errors.mean_wrong, seeds=rung.seeds),
-            "images": f"{found.errors.images:,}",
-            "gallery": shown,
-            "num_hard": len(found.errors.hard),
-            "calibration": charts.calibration_curve(calibration, name=f"{name}-calibration"),
-            "ece": f"{100 * calibration.ece:.2f}",
-            "confidence": f"{100 * calibration.confidence:.2f}%",
-            "accuracy": f"{100 * calibration.accuracy:.2f}%",
-            "calibration_table": evidence.calibration_table(found),
-        }
-
-    def _samples(self) -> _Context | None:
-        """What the last augmenting rung does to its training images; None where none augments."""
-        augmenting = [ran for ran in self.result.rungs if ran.rung.run.data.augment]
-        if not augmenting:
-            return None
-        ran = augmenting[-1]
-        found = self.archive.images(ran)
-        if isinstance(found, str):
-            return {"missing": found}
-        images, classes = found
-        run = ran.records[0].run
-        return {
-            "samples": augmented_samples(run, images, classes=classes),
-            "number": ran.rung.number,
-            "name": ran.rung.step.name,
-            "seed": run.train.seed,
-            "words": f"data.augment = {inline([step.to_dict() for step in run.data.augment])}",
-        }
-
-    def _kernels(self, ran: RungResult, rung: RungAnalysis) -> _Context:
-        weights = self.archive.weights(ran)
-        if isinstance(weights, str):
-            return {"missing": weights}
-        pictures = kernels(ran.rung.run.net, weights)
-        if not pictures:
-            return {"missing": "The first layer's weights are no picture of one or three channels."}
-        return {
-            "pictures": pictures,
-            "colour": ran.rung.run.net.input[0] == 3,
-            "number": rung.number,
-            "name": rung.name,
-            "seed": ran.records[0].run.train.seed,
-        }
-
-    def _networks(self, best: int) -> list[_Context]:
-        """The best rung's network, then those of other rungs that differ from it and each other."""
-        order = [best, *(i for i in range(len(self.result.rungs)) if i != best)]
-        nets: dict[Net, list[RungResult]] = {}
-        for i in order:
-            ran = self.result.rungs[i]
-            nets.setdefault(ran.rung.run.net, []).append(ran)
+    def _errors(self) -> list[tuple[StageContent, StageErrors | Missing, int]]:
+        """Each stage, the best one first, its errors, and the images that its gallery may have."""
+        best = self.content.best
+        stages = [best, *(stage for stage in self.content.stages if stage is not best)]
+        share = max(1, NUM_OTHER_MISTAKES // max(1, len(stages) - 1))
         return [
-            self._network(summarise(net), rungs, name=f"network-{i}")
-            for i, (net, rungs) in enumerate(nets.items())
+            (stage, self.artifacts.errors(stage.result), NUM_MISTAKES if stage is best else share)
+            for stage in stages
         ]
 
-    def _network(self, summary: Summary, rungs: list[RungResult], *, name: str) -> _Context:
-        found = self.archive.images(rungs[0])
-        numbers = sorted(ran.rung.number for ran in rungs)
+    def _samples(self) -> _Context | None:
+        """Augmented training images of the last stage that augments; None without one."""
+        augmenting = [stage for stage in self.content.stages if stage.result.stage.run.data.augment]
+        if not augmenting:
+            return None
+        stage = augmenting[-1]
+        images = self.artifacts.images(stage.result)
+        if isinstance(images, Missing):
+            return {"missing": images.reason}
+        run = stage.result.records[0].run
+        augment = inline([each.to_dict() for each in run.data.augment])
         return {
-            "id": name,
-            "rungs": f"{'Rung' if len(numbers) == 1 else 'Rungs'} {', '.join(map(str, numbers))}",
-            "parameters": f"{summary.parameters:,}",
-            "macs": f"{summary.macs:,}",
-            "memory": f"{summary.peak_activation_bytes / 1024:.1f} KiB",
-            "channels": summary.channel_line,
-            "layers": summary.layers_table,
-            "fields": summary.receptive_field_table,
-            "drawings": []
-            if isinstance(found, str)
-            else receptive_fields(summary, found[0].test_images, name=name),
+            "samples": augmented_samples(run, images),
+            "stage": stage.analysis,
+            "seed": run.train.seed,
+            "setting": f"data.augment = {augment}",
         }
 
+    def _kernels(self) -> _Context:
+        stage = self.content.best
+        weights = self.artifacts.weights(stage.result)
+        if isinstance(weights, Missing):
+            return {"missing": weights.reason}
+        run = stage.result.records[0].run
+        pictures = kernels(run.net, weights)
+        if not pictures:
+            return {
+                "missing": "Not shown: the first layer's filters have no one or three channels."
+            }
+        color = run.net.input[0] == 3
+        stage_and_seed = {"stage": stage.analysis, "seed": run.train.seed}
+        return {"pictures": pictures, "color": color, **stage_and_seed}
 
-def _with_whole_intervals(table: Table) -> Table:
-    """The table with cells that break before and behind an interval, but not within it."""
-    rows = tuple(tuple(_INTERVAL.sub(_unbroken, cell) for cell in row) for row in table.rows)
+    def _networks(self) -> list[_Context]:
+        """The best stage's network, then each other network of the study once."""
+        best = self.content.best
+        nets: dict[Net, list[StageContent]] = {best.result.stage.run.net: []}
+        for stage in self.content.stages:
+            nets.setdefault(stage.result.stage.run.net, []).append(stage)
+        return [
+            self._network(summarize(net), stages, name=f"network-{i}")
+            for i, (net, stages) in enumerate(nets.items())
+        ]
+
+    def _network(self, summary: Summary, stages: list[StageContent], *, name: str) -> _Context:
+        images = self.artifacts.images(stages[0].result)
+        numbers = ", ".join(str(stage.analysis.number) for stage in stages)
+        fields = []
+        if not isinstance(images, Missing):
+            fields = receptive_fields(summary, images.data.test_images, name=name)
+        stages_text = f"Stage{'s'[: len(stages) > 1]} {numbers}"
+        return {"id": name, "stages": stages_text, "summary": summary, "fields": fields}
+
+
+def _with_unbroken_intervals(table: Table) -> Table:
+    """The table with cells that have no line breaks within an interval."""
+    rows = tuple(tuple(cell.replace(", ", ",\u00a0") for cell in row) for row in table.rows)
     return replace(table, rows=rows)
-
-
-def _unbroken(interval: re.Match[str]) -> str:
-    return interval.group().replace(" ", "\u00a0")
-
-
-def _spread(final: Statistics) -> str:
-    if final.ci95 is None:
-        return "one seed" if final.n == 1 else EQUAL
-    return interval(*final.ci95)
 
 
 def _environment() -> jinja2.Environment:
@@ -317,10 +208,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style"] = _style()
+    page = (files("kilonet.report.html") / "page.css").read_text("utf-8")
+    # kilonet's own files, without a "</style>" in them: nothing to escape.
+    environment.globals["style"] = chart_style() + Markup(page)  # noqa: S704
     return environment
-
-
-def _style() -> Markup:
-    # The house's own, without a "</style>" in it: nothing to escape.
-    return Markup((files("kilonet.report.html") / "page.css").read_text("utf-8"))  # noqa: S704

@@ -1,0 +1,1 @@
+"""Studies, runs, comparisons and range tests as plain data for programs."""

@@ -1,0 +1,145 @@
+"""Studies and runs as plain data: keys that programs rely on, see the design's section JSON.
+
+Accuracies are in percent, times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from kilonet.analysis import Difference, Effect, StageAnalysis, StudyAnalysis
+from kilonet.storage.record import RunRecord
+from kilonet.study import StageResult, StudyResult
+
+_DIGITS = 12  # significant ones: the last of sixteen are rounding errors
+_MEAN = ("mean", "sd", "ci95", "bootstrap95", "minimum", "maximum")
+
+
+def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
+    """A study for ``study … --json``.
+
+    Keys: ``study``, ``target``, ``stages`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
+    [low, high], both null with one seed and with equal seeds, ``reached``, ``seeds`` (each:
+    ``seed``, ``run``, ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)). Further keys:
+    the folder, other statistics (see docs/statistics.md), the effect of each stage, the sensitivity
+    of the study, ``findings`` and ``suggestions``.
+    """
+    return rounded(
+        {
+            "study": result.study.name,
+            "folder": str(result.path),
+            "target": result.study.target,
+            "budget": result.study.budget.to_dict(),
+            "test_images": analysis.test_images,
+            "stages": [
+                _stage(each, stage)
+                for each, stage in zip(result.stages, analysis.stages, strict=True)
+            ],
+            "sensitivity": vars(analysis.sensitivity),
+            "conclusions": list(analysis.conclusions),
+        }
+    )
+
+
+def run_json(record: RunRecord) -> dict[str, Any]:
+    """A run for ``train … --json``.
+
+    Keys: ``run`` (folder), ``engine``, ``parameters``, ``seconds``, ``epochs`` (each: ``epoch``,
+    ``train_accuracy``, ``train_loss``, ``test_accuracy``, ``test_loss``, ``lr``, ``seconds``; with
+    a validation split ``validation_accuracy`` and ``validation_loss`` too). Further keys: ``seed``
+    and, after the first epoch, ``final_test_accuracy`` and ``best_test_accuracy``.
+    """
+    data: dict[str, Any] = {
+        "run": str(record.path),
+        "engine": record.provenance.engine.name or None,
+        "seed": record.run.train.seed,
+        "parameters": record.run.net.num_parameters,
+        "seconds": sum(row.seconds for row in record.rows),
+        "epochs": [
+            {key: value for key, value in vars(row).items() if value is not None}
+            for row in record.rows
+        ],
+    }
+    if record.rows:
+        data |= values_of(record, "final_test_accuracy", "best_test_accuracy")
+    return rounded(data)
+
+
+def _stage(result: StageResult, stage: StageAnalysis) -> dict[str, Any]:
+    return {
+        "number": stage.number,
+        "name": stage.name,
+        "target": result.stage.target,
+        "change": result.stage.change,
+        "parameters": result.parameters,
+        **values_of(stage.final, *_MEAN, "intervals_disagree"),
+        "best": values_of(stage.best, *_MEAN),
+        "binomial_error": stage.binomial,
+        "mean_last_five": stage.last_five.mean,
+        "best_train_accuracy": stage.best_train.mean,
+        "reached": stage.reached,
+        "share_at_target": [seeds / stage.seeds for seeds in stage.at_target],
+        "seeds": [_seed(record, target=stage.target) for record in result.records],
+        "effect": _effect(stage.effect),
+        "effect_on_first": _effect(stage.effect_on_first),
+        "findings": [
+            values_of(finding, "kind", "verdict", "sentence", "figures")
+            for finding in stage.findings
+        ],
+        "suggestions": [
+            {**values_of(each, "title", "reason", "change"), "judged_on": stage.judged_on}
+            for each in stage.suggestions
+        ],
+    }
+
+
+def _seed(record: RunRecord, *, target: float) -> dict[str, Any]:
+    return {
+        "seed": record.run.train.seed,
+        "run": str(record.path),
+        **values_of(record, "final_test_accuracy", "best_test_accuracy", "best_train_accuracy"),
+        "reached": record.reached(target),
+        "seconds": sum(row.seconds for row in record.rows),
+    }
+
+
+def _effect(effect: Effect | None) -> dict[str, Any] | None:
+    if effect is None:
+        return None
+    return {
+        "against": effect.against,
+        "final": difference_json(effect.final),
+        "last_five": difference_json(effect.last_five),
+    }
+
+
+def difference_json(difference: Difference) -> dict[str, Any]:
+    """A difference, as under ``effect`` in ``study --json``."""
+    names = ("mean", "sd", "ci95", "p", "p_sign_flip", "comparisons", "p_adjusted", "confidence")
+    return {"pairs": difference.n, **values_of(difference, *names, "interval", "verdict")}
+
+
+def values_of(source: object, *names: str) -> dict[str, Any]:
+    """Attributes by name; an interval always has two ends, so that programs can unpack it."""
+    values = {name: getattr(source, name) for name in names}
+    for name in ("ci95", "bootstrap95", "interval"):
+        if name in values and values[name] is None:
+            values[name] = [None, None]
+    return values
+
+
+def rounded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data for JSON: floats to 12 digits; infinite ones and NaN as null."""
+    return {key: _rounded(value) for key, value in data.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return rounded(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(item) for item in value]
+    return value

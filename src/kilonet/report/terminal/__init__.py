@@ -1,0 +1,1 @@
+"""Studies, runs, comparisons, range tests and benchmarks on a terminal."""

@@ -1,0 +1,220 @@
+"""A study on a console: for each stage its seeds and its analysis, then the ladder.
+
+The terminal shows what is worth reading while the study runs; logs, layers, all findings and all
+suggestions are in the report.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any, Self
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from kilonet.errors import KilonetError
+from kilonet.formatting import count, percent
+from kilonet.report.content import Content, missing_stages
+from kilonet.report.json.records import study_json
+from kilonet.report.rebuild import HTML_REPORT, analyze_records, write_reports
+from kilonet.report.terminal.ladder import ladder_table
+from kilonet.report.terminal.live_display import LiveDisplay, TrialBar
+from kilonet.report.terminal.stage import stage_panel
+from kilonet.spec import Net, ResolvedStage, Study
+from kilonet.storage.record import RunRecord
+from kilonet.study import Failure, StudyObserver, StudyResult, Trial
+from kilonet.summary import summarize
+from kilonet.training.observer import Observer
+
+_Page = tuple[int, int]
+"""A stage's number and a seed; or 0 in place of the seed: the stage's analysis."""
+_ANALYSIS = 0
+
+
+class StudyProgress(StudyObserver):
+    """An observer that shows a study on a console and writes its reports.
+
+    Use it in a ``with`` block. The reports are written after every stage, so a stopped study has
+    those of its complete stages.
+
+    Attributes:
+        report_error: why the last reports were not written, in a line; None if they were. The
+            training continues all the same: the disk may be full.
+    """
+
+    def __init__(self, study: Study, console: Console | None = None) -> None:
+        self.study = study
+        self.console = console or Console(highlight=False)
+        self._display = LiveDisplay(study, self.console)
+        self._bars: dict[_Page, TrialBar] = {}
+        self._net: Net | None = None
+        # Output is in the order of the ladder: the lines of a trial wait until all trials before it
+        # have ended, and a stage's analysis follows its trials.
+        self._pages: deque[_Page] = deque(
+            (stage.number, page)
+            for stage in study.stages
+            for page in (*study.seed_numbers(), _ANALYSIS)
+        )
+        self._lines: defaultdict[_Page, list[str]] = defaultdict(list)
+        self._ended: set[_Page] = set()
+        self._headings = 0
+        self._engine = ""
+        self.report_error: str | None = None
+
+    def __enter__(self) -> Self:
+        self._display.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._display.stop()
+
+    def wait(self, line: str) -> None:
+        """Print which process the study waits for."""
+        self._print(line)
+
+    def begin_study(self, *, engine: str, trials: Sequence[Trial], num_jobs: int) -> None:
+        """Print the engine and the number of runs."""
+        self._engine = engine
+        at_once = f", {num_jobs} at a time" if num_jobs > 1 else ""
+        self._print(f"{engine}: {count(len(trials), 'run')} to train{at_once}")
+        self._display.begin_study(trials)
+
+    def begin_trial(self, trial: Trial) -> Observer:
+        """Add a bar, and print the stage's heading when it is its turn."""
+        page = (trial.stage.number, trial.seed)
+        self._bars[page] = self._display.bar(trial, begun=lambda: self._write(page, ""))
+        return self._bars[page]
+
+    def end_trial(self, trial: Trial, record: RunRecord) -> None:
+        """Print the final accuracy and the folder within the study's."""
+        page = (trial.stage.number, trial.seed)
+        how = self._how(self._bars[page])
+        final = f"final test accuracy {percent(record.final_test_accuracy)}"
+        folder = f"{record.path.parent.name}/{record.path.name}"
+        self._write(page, f"Seed {trial.seed}{how}: {final}, {folder}")
+        self._end(trial, record)
+
+    def _how(self, bar: TrialBar) -> str:
+        """How a run was trained, where that is not obvious."""
+        if bar.engine is None:
+            return ", trained before"
+        # The study's engine is on its first line.
+        engine = "" if bar.engine == self._engine else f", with {bar.engine}"
+        resumed = f", resumed after epoch {bar.epochs_before - 1}" if bar.epochs_before else ""
+        return engine + resumed
+
+    def fail_trial(self, failure: Failure) -> None:
+        """Print the reason."""
+        page = (failure.trial.stage.number, failure.trial.seed)
+        self._write(page, f"Seed {failure.trial.seed} failed: {failure.reason}")
+        self._ended.add((failure.trial.stage.number, _ANALYSIS))
+        self._end(failure.trial, None)
+
+    def end_stage(self, so_far: StudyResult) -> None:
+        """Print the stage's analysis and write the reports of the complete stages."""
+        content = self._report(so_far)
+        if content is not None:
+            width, terminal = self.console.width, self._display.shown
+            self._show(stage_panel(content.stages[-1], width=width, terminal=terminal))
+        if self.report_error is None:
+            self._print(f"Report: {so_far.path / HTML_REPORT}")
+        else:
+            self._print(f"No report yet: {self.report_error}")
+        self._ended.add((so_far.stages[-1].stage.number, _ANALYSIS))
+        self._turn_pages()
+
+    def finish(self, result: StudyResult) -> dict[str, Any]:
+        """Print the ladder of the complete stages; return the data for ``--json``."""
+        self._display.stop()
+        self.console.print()
+        missing = missing_stages(result)
+        if missing:
+            self._print(missing)
+        nothing = {"study": self.study.name, "target": self.study.target, "stages": []}
+        if not result.stages:
+            return nothing
+        # A report that failed is tried once more: the disk may have room again.
+        content = self._analyze(result) if self.report_error is None else self._report(result)
+        if content is None:
+            return nothing
+        self._show(ladder_table(content, width=self.console.width, terminal=self._display.shown))
+        if self.report_error is None:
+            self._print(f"Report: {result.path / HTML_REPORT}")
+        return study_json(result, content.analysis)
+
+    def _print(self, text: str) -> None:
+        """Print text as it is: no markup, no wrapping."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, renderable: RenderableType) -> None:
+        """Print what depends on the console's width; in a file without trailing spaces."""
+        if self._display.shown:
+            self.console.print(renderable)
+            return
+        with self.console.capture() as capture:
+            self.console.print(renderable)
+        self._print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+    def _end(self, trial: Trial, record: RunRecord | None) -> None:
+        page = (trial.stage.number, trial.seed)
+        self._bars.pop(page).end()
+        self._display.end_trial(trial, record)
+        self._ended.add(page)
+        self._turn_pages()
+
+    def _write(self, page: _Page, line: str) -> None:
+        """Print a trial's line, now or when it is the trial's turn."""
+        if page != self._pages[0]:
+            self._lines[page].append(line)
+            return
+        stage = self.study.stages[page[0] - 1]
+        if stage.number > self._headings:
+            self._headings = stage.number
+            self._print_heading(stage)
+        if line:
+            self._print(line)
+
+    def _turn_pages(self) -> None:
+        """Print the lines that waited for trials that have now ended."""
+        while self._pages and self._pages[0] in self._ended:
+            self._pages.popleft()
+            if self._pages:
+                for line in self._lines.pop(self._pages[0], []):
+                    self._write(self._pages[0], line)
+
+    def _print_heading(self, stage: ResolvedStage) -> None:
+        heading = f"Stage {stage.number} of {len(self.study.stage)}: {stage.name}"
+        self.console.print()
+        self.console.rule(Text(heading, style="bold"), align="left")
+        net = stage.run.net
+        summary = summarize(net)
+        layers = f"{summary.parameters:,} parameters, {summary.macs:,} multiply-adds"
+        if self._net is None:
+            self._print(f"Network: {layers} (layers: kilonet summary)")
+        else:
+            self._print(f"{'Same' if net == self._net else 'New'} network: {layers}")
+        self._net = net
+
+    def _report(self, result: StudyResult) -> Content | None:
+        """Analyze and write the reports; None without an analysis."""
+        content = self._analyze(result)
+        if content is None:
+            return None
+        later = f"the runs are kept; write it later with 'kilonet report {result.path}'"
+        try:
+            write_reports(content)
+        except KilonetError as error:
+            self.report_error = f"{error}; {later}"
+        except MemoryError:
+            self.report_error = f"{result.path / HTML_REPORT}: out of memory; {later}"
+        return content
+
+    def _analyze(self, result: StudyResult) -> Content | None:
+        """The study and its analysis; None if a run's files cannot be read."""
+        self.report_error = None
+        try:
+            return Content(result=result, analysis=analyze_records(result))
+        except KilonetError as error:
+            self.report_error = str(error)
+            return None

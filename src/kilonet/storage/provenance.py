@@ -1,0 +1,195 @@
+"""Provenance of a result: engine, data, versions, machine and source; stored with every run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kilonet.storage.environment import cpu_name, package_versions, source_revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """The engine that trained.
+
+    Attributes:
+        name: ``native``, ``torch``, or the name of the user's own engine.
+        description: one line: engine, version, device, threads.
+        version: of the engine.
+        device: ``cpu``, ``cuda:0``, …
+        instruction_set: of the native engine; "" for others.
+        threads: if the bits depend on their number, else None.
+    """
+
+    name: str = ""
+    description: str = ""
+    version: str = ""
+    device: str = ""
+    instruction_set: str = ""
+    threads: int | None = None
+
+    @property
+    def setting(self) -> EngineInfo:
+        """The fields that the bits depend on: all but the description."""
+        return replace(self, description="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """The images that a run was trained and tested on.
+
+    Attributes:
+        name: of the data set.
+        sha256: its fingerprint, in hex; "" if unknown.
+        train_images, test_images: counts; None if unknown.
+    """
+
+    name: str = ""
+    sha256: str = ""
+    train_images: int | None = None
+    test_images: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The computer.
+
+    Attributes:
+        cpu: name of the processor.
+        cores: logical processors; None if unknown.
+        system: operating system and architecture.
+    """
+
+    cpu: str = ""
+    cores: int | None = None
+    system: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The code that ran.
+
+    Attributes:
+        sha256: digest of the package's files.
+        commit: of a git checkout, else "".
+        modified: whether the checkout had changes; None without one.
+    """
+
+    sha256: str = ""
+    commit: str = ""
+    modified: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How and where a run, or a part of it, was trained.
+
+    Attributes:
+        engine, data, machine, source: see their classes.
+        versions: package → version, including Python.
+        started: ISO 8601, UTC.
+        after_epoch: of a resumption, the last epoch finished before it; else None.
+        resumed: resumptions in a changed environment, in order.
+    """
+
+    engine: EngineInfo = EngineInfo()
+    data: DataInfo = DataInfo()
+    machine: Machine = Machine()
+    source: Source = Source()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    started: str = ""
+    after_epoch: int | None = None
+    resumed: tuple[Provenance, ...] = ()
+
+    @classmethod
+    def of_now(cls, *, engine: EngineInfo, data: DataInfo) -> Provenance:
+        """The provenance of a run that this process starts now."""
+        return cls(
+            engine=engine,
+            data=data,
+            machine=Machine(
+                cpu=cpu_name(),
+                cores=os.cpu_count(),
+                system=f"{platform.system()} {platform.machine()}",
+            ),
+            source=Source(**source_revision()),
+            versions=package_versions(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    @property
+    def last_engine(self) -> EngineInfo:
+        """The engine that trained the most recent epoch."""
+        return next((r.engine for r in reversed(self.resumed) if r.engine.name), self.engine)
+
+    def differences(self, other: Provenance) -> list[str]:
+        """Names of the fields that differ: engine, machine, source, versions.
+
+        Data are not compared, because a study may change them between stages.
+        """
+        same = {
+            "engine": self.engine.setting == other.engine.setting,
+            "machine": self.machine == other.machine,
+            "source": self.source == other.source,
+            "versions": dict(self.versions) == dict(other.versions),
+        }
+        return [name for name, equal in same.items() if not equal]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``environment.json``, without unknown values."""
+        packages = {name: found for name, found in self.versions.items() if name != "python"}
+        content = {
+            "after_epoch": self.after_epoch,
+            "started": self.started,
+            "engine": _known(vars(self.engine)),
+            "data": _known(vars(self.data)),
+            "packages": packages,
+            "python": self.versions.get("python", ""),
+            "system": self.machine.system,
+            "cpu": self.machine.cpu,
+            "cores": self.machine.cores,
+            "source": _known(vars(self.source)),
+            "resumed": [resumption.to_json() for resumption in self.resumed],
+        }
+        return _known(content) | {"engine": content["engine"], "data": content["data"]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Provenance:
+        """The inverse of :meth:`to_json`; keys that older files lack are unknown values."""
+        packages = _table(content, "packages")
+        versions = {"python": content.get("python"), **packages}
+        resumed = content.get("resumed", [])
+        return cls(
+            engine=EngineInfo(**_fields(EngineInfo, _table(content, "engine"))),
+            data=DataInfo(**_fields(DataInfo, _table(content, "data"))),
+            machine=Machine(**_fields(Machine, content)),
+            source=Source(**_fields(Source, _table(content, "source"))),
+            versions={name: str(version) for name, version in versions.items() if version},
+            started=str(content.get("started", "")),
+            after_epoch=content.get("after_epoch"),
+            resumed=tuple(cls.from_json(each) for each in resumed if isinstance(each, Mapping)),
+        )
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+
+
+def _table(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _fields(kind: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass's fields, without those of a wrong type."""
+    defaults = vars(kind())
+    values = {name: content[name] for name in defaults if name in content}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int if defaults[name] is None else type(defaults[name]))
+    }

@@ -1,0 +1,157 @@
+"""A run's measurements: one row per epoch, and the record of a run as read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from kilonet.spec import Run
+from kilonet.storage.provenance import Provenance
+from kilonet.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One epoch's measurements: a line of ``epochs.jsonl``.
+
+    Attributes:
+        epoch: from 0, as in the notebook.
+        train_accuracy: percent, over the epoch's batches, each before its update.
+        train_loss: mean over the epoch's images, nats; with dropout, augmentation and smoothing.
+        test_accuracy: percent.
+        test_loss: mean over the test images, nats.
+        lr: learning rate of the epoch's last step.
+        seconds: training and evaluation.
+        validation_accuracy, validation_loss: on the validation split; None without one.
+    """
+
+    epoch: int
+    train_accuracy: float
+    train_loss: float
+    test_accuracy: float
+    test_loss: float
+    lr: float
+    seconds: float
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """Train minus test accuracy, percentage points: the notebook's ``Diff``."""
+        return self.train_accuracy - self.test_accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run, read from its folder.
+
+    Attributes:
+        path: the folder.
+        run: the spec.
+        rows: an :class:`EpochRow` for each finished epoch, in order.
+        provenance: engine, data, versions, machine and source.
+    """
+
+    path: Path
+    run: Run
+    rows: tuple[EpochRow, ...]
+    provenance: Provenance
+
+    @cached_property
+    def finished(self) -> bool:
+        """Whether every epoch is finished."""
+        return len(self.rows) == self.run.train.epochs
+
+    @property
+    def final_test_accuracy(self) -> float:
+        """Percent, after the last epoch: the headline."""
+        return self.rows[-1].test_accuracy
+
+    @property
+    def best_test_accuracy(self) -> float:
+        """Percent, of the best epoch; chosen on the test set, therefore optimistic."""
+        return max(row.test_accuracy for row in self.rows)
+
+    @property
+    def best_train_accuracy(self) -> float:
+        """Percent, of the best epoch."""
+        return max(row.train_accuracy for row in self.rows)
+
+    def reached(self, target: float) -> bool:
+        """Whether each of the last three epochs' test accuracies is at least ``target`` percent."""
+        last = self.rows[-3:]
+        return len(last) == 3 and all(row.test_accuracy >= target for row in last)
+
+    @property
+    def log_table(self) -> Table:
+        """The notebook's six columns, one row per epoch."""
+        return Table(
+            columns=(
+                "Epoch",
+                "Training Accuracy",
+                "Test Accuracy",
+                "Diff",
+                "Training Loss",
+                "Test Loss",
+            ),
+            rows=tuple(
+                (
+                    str(row.epoch),
+                    f"{row.train_accuracy:.2f}%",
+                    f"{row.test_accuracy:.2f}%",
+                    f"{row.gap:.2f}",
+                    f"{row.train_loss:.4f}",
+                    f"{row.test_loss:.4f}",
+                )
+                for row in self.rows
+            ),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.log_table.to_html()
+
+
+class Split(StrEnum):
+    """Images that accuracies are measured on."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+    def accuracies(self, record: RunRecord) -> list[float]:
+        """Of each epoch, percent.
+
+        Raises:
+            ValueError: if an epoch has no accuracy of this split.
+        """
+        if self is Split.TEST:
+            return [row.test_accuracy for row in record.rows]
+        accuracies = [row.validation_accuracy for row in record.rows]
+        if None in accuracies:
+            raise ValueError(f"{record.path}: epochs without a validation accuracy")
+        return [accuracy for accuracy in accuracies if accuracy is not None]
+
+    def num_images(self, record: RunRecord, *, default: int) -> int:
+        """How many there are; ``default`` where the record does not say."""
+        data, amount = record.provenance.data, record.run.data.validation
+        if self is Split.TEST:
+            return data.test_images or default
+        if isinstance(amount, int):
+            return amount
+        # As kilonet.data.validation_split counts them.
+        return default if data.train_images is None else round(amount * data.train_images)
+
+    def fingerprint(self, record: RunRecord) -> tuple[str, float, int]:
+        """Equal where two runs are measured on the same images."""
+        sha256, data = record.provenance.data.sha256, record.run.data
+        if self is Split.TEST:
+            return sha256, 0, 0
+        return sha256, data.validation, data.validation_seed
+
+
+def choosing_split(records: Sequence[RunRecord]) -> Split:
+    """What choices are read from: validation, where every epoch of every run has it; else test."""
+    held_out = all(row.validation_accuracy is not None for record in records for row in record.rows)
+    return Split.VALIDATION if held_out else Split.TEST

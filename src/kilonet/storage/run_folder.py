@@ -1,0 +1,392 @@
+"""Run folders: the files of a run, how they are written, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kilonet.errors import StorageError
+from kilonet.spec import Run, parse_run, to_toml
+from kilonet.storage.atomic import is_temporary, write_atomically
+from kilonet.storage.checksums import (
+    FORMAT,
+    READABLE_FORMATS,
+    Arrays,
+    CorruptError,
+    arrays_from_bytes,
+    arrays_to_bytes,
+    json_from_bytes,
+    json_to_bytes,
+    rows_from_bytes,
+    rows_to_bytes,
+    tensors_from_bytes,
+    tensors_to_bytes,
+)
+from kilonet.storage.lock import LOCK
+from kilonet.storage.provenance import Provenance
+from kilonet.storage.record import EpochRow, RunRecord
+
+_SPEC = "run.toml"
+_PROVENANCE = "environment.json"
+_ROWS = "epochs.jsonl"
+_STEPS = "steps.npz"
+_CHECKPOINT = "checkpoint.safetensors"
+_WEIGHTS = "weights.safetensors"
+_LOGITS = "predictions.npz"
+
+FILES = frozenset({LOCK, _SPEC, _PROVENANCE, _ROWS, _STEPS, _CHECKPOINT, _WEIGHTS, _LOGITS})
+"""The names that a run folder may contain."""
+
+_UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": ()}
+"""The fields of a provenance that say nothing about the environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """The training steps of a run so far.
+
+    Attributes:
+        loss: (steps,) float64, nats, each step's mean.
+        correct: (steps,) int64.
+    """
+
+    loss: NDArray[np.float64]
+    correct: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The state of a run after an epoch.
+
+    Attributes:
+        epochs: number of finished epochs.
+        state: the engine's, see :meth:`kilonet.engine.Engine.state`.
+        rows: one per finished epoch.
+        steps: the steps of the finished epochs.
+    """
+
+    epochs: int
+    state: Arrays
+    rows: tuple[EpochRow, ...]
+    steps: StepLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """The content of a run folder at one moment, each file read once.
+
+    Attributes:
+        record: the spec, its provenance, and the rows of the finished epochs.
+        finished: whether the run is trained to its end and all results are in the folder.
+        checkpoint: where an unfinished run resumes; None before the end of its first epoch.
+        format: of the files.
+        spec_sha256: of ``run.toml``, in hex.
+    """
+
+    record: RunRecord
+    finished: bool
+    checkpoint: Checkpoint | None
+    format: int
+    spec_sha256: str
+
+
+class RunFolder:
+    """One run's folder. Every file in it is replaced as a whole or not at all.
+
+    The checkpoint is written last in an epoch and decides how far the run is: rows and steps beyond
+    it belong to an interrupted epoch and are dropped. A truncated or altered file is an error (see
+    :mod:`kilonet.storage.checksums`) and is never overwritten.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def exists(self) -> bool:
+        """Whether the folder contains a run."""
+        return is_file(self.path / _SPEC)
+
+    def read(self) -> RunState | None:
+        """The run, or None if there is none.
+
+        Raises:
+            StorageError: a file is damaged, of a newer format, or does not fit the others.
+            SpecError: the spec is invalid, as one of a newer version may be.
+        """
+        # First, so that a run that finishes meanwhile counts as unfinished, not as damaged.
+        finished = is_file(self.path / _WEIGHTS) and is_file(self.path / _LOGITS)
+        found = self._read_spec()
+        if found is None:
+            return None
+        run, content, spec_sha256 = found
+        checked = content["format"] > 1
+        checkpoint = None
+        if finished:
+            rows = self._read_rows(checked=checked)
+            if len(rows) != run.train.epochs:
+                raise StorageError(
+                    f"{self.path / _ROWS}: has {len(rows)} of {run.train.epochs} epochs, though "
+                    f"{_WEIGHTS} exists; {self._remedy}"
+                )
+        else:
+            checkpoint = self._read_checkpoint(checked=checked)
+            rows = () if checkpoint is None else checkpoint.rows
+        provenance = Provenance.from_json(content)
+        return RunState(
+            record=RunRecord(path=self.path, run=run, rows=rows, provenance=provenance),
+            finished=finished,
+            checkpoint=checkpoint,
+            format=content["format"],
+            spec_sha256=spec_sha256,
+        )
+
+    def record(self) -> RunRecord:
+        """The run up to its end or its checkpoint; raises as :meth:`read`, and if there is none."""
+        state = self.read()
+        if state is None:
+            raise StorageError(f"{self.path}: not a run folder: it has no {_SPEC}")
+        return state.record
+
+    def spec(self) -> Run | None:
+        """The spec alone, or None if there is no run; raises as :meth:`read`."""
+        found = self._read_spec()
+        return None if found is None else found[0]
+
+    def weights(self) -> dict[str, NDArray[np.generic]]:
+        """The final weights, by PyTorch's names.
+
+        Raises:
+            StorageError: the run is unfinished, or the file is damaged.
+        """
+        return self._read_tensors(_WEIGHTS, self._read(_WEIGHTS))[0]
+
+    def test_logits(self) -> NDArray[np.float32]:
+        """(test images, classes) float32, of the final weights; raises as :meth:`weights`."""
+        return self._read_arrays(_LOGITS, ("logits",))["logits"].astype(np.float32)
+
+    def begin(self, run: Run, provenance: Provenance) -> None:
+        """Write the spec and its provenance; remove the files of an earlier run.
+
+        Raises:
+            StorageError: the folder cannot be written, contains files that are not a run's, or
+                contains results without their spec.
+        """
+        if not self.exists():
+            self._refuse_other_files()
+            for name in (_WEIGHTS, _CHECKPOINT):
+                if is_file(self.path / name):
+                    raise StorageError(
+                        f"{self.path / _SPEC}: missing, though {name} exists; restore it from a "
+                        "copy, or name another folder"
+                    )
+        # Without its spec a folder counts as empty. So the spec is removed last and written last:
+        # at no instant does a folder count as empty and contain results.
+        for name in (_LOGITS, _WEIGHTS, _CHECKPOINT, _STEPS, _ROWS, _SPEC):
+            self._remove(name)
+        spec = to_toml(run).encode()
+        self._write_provenance(provenance, spec_sha256=_sha256(spec))
+        self._write(_SPEC, spec)
+
+    def resume(self, state: RunState, provenance: Provenance) -> Provenance:
+        """Prepare the folder for more epochs after ``state``.
+
+        An older format is rewritten in the current one. If the environment has changed, the
+        resumption is added to the run's provenance.
+
+        Returns:
+            The provenance of the run.
+        """
+        begun = state.record.provenance
+        before = begun.resumed[-1] if begun.resumed else begun
+        changed = replace(before, **_UNCOMPARED) != replace(provenance, **_UNCOMPARED)
+        if state.format < FORMAT and state.checkpoint is not None:
+            self.save(state.checkpoint)
+        if changed:
+            last_epoch = len(state.record.rows) - 1
+            resumption = replace(provenance, after_epoch=last_epoch)
+            begun = replace(begun, resumed=(*begun.resumed, resumption))
+        if changed or state.format < FORMAT:
+            # After the checkpoint: the format decides which checksums the other files must have.
+            self._write_provenance(begun, spec_sha256=state.spec_sha256)
+        return begun
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the steps, the rows and, last, the state of a run after an epoch."""
+        steps = {
+            "loss": checkpoint.steps.loss,
+            "correct": checkpoint.steps.correct,
+            "epochs": np.array(checkpoint.epochs),
+        }
+        self._write(_STEPS, arrays_to_bytes(steps))
+        self._write(_ROWS, rows_to_bytes(checkpoint.rows))
+        metadata = {"epochs": str(checkpoint.epochs)}
+        self._write(_CHECKPOINT, tensors_to_bytes(checkpoint.state, metadata))
+
+    def finish(self, *, weights: Arrays, logits: NDArray[np.float32]) -> None:
+        """Write the final weights and the test set's logits, which make the run finished."""
+        self._write(_WEIGHTS, tensors_to_bytes(weights, {}))
+        self._write(_LOGITS, arrays_to_bytes({"logits": logits}))
+
+    def _read_spec(self) -> tuple[Run, dict[str, Any], str] | None:
+        """The spec, the content of ``environment.json``, and the digest of the spec."""
+        text = self._read_if_exists(_SPEC)
+        if text is None:
+            return None
+        try:
+            content = json_from_bytes(self._read(_PROVENANCE))
+        except CorruptError as error:
+            raise self._corrupt(_PROVENANCE, str(error)) from None
+        found = content.get("format")
+        if found not in READABLE_FORMATS:
+            raise self._unknown_format(_PROVENANCE, found)
+        for table in ("engine", "data"):
+            if not isinstance(content.get(table), dict):
+                raise self._corrupt(_PROVENANCE, f"{table!r} is not a table")
+        if not isinstance(content.get("resumed", []), list):
+            raise self._corrupt(_PROVENANCE, "'resumed' is not a list")
+        if found > 1 and "run_sha256" not in content:
+            raise self._corrupt(_PROVENANCE, "'run_sha256' is missing")
+        spec_sha256 = _sha256(text)
+        if found > 1 and content["run_sha256"] != spec_sha256:
+            raise self._corrupt(_SPEC)
+        return parse_run(text, where=str(self.path / _SPEC)), content, spec_sha256
+
+    def _read_rows(self, *, checked: bool) -> tuple[EpochRow, ...]:
+        content = self._read_if_exists(_ROWS)
+        if content is None:
+            return ()
+        try:
+            return rows_from_bytes(content, checked=checked)
+        except CorruptError as error:
+            raise self._corrupt(_ROWS, str(error)) from None
+
+    def _read_checkpoint(self, *, checked: bool) -> Checkpoint | None:
+        path = self.path / _CHECKPOINT
+        # In the opposite order of writing: if another process continues the run meanwhile, steps
+        # and rows are ahead of the checkpoint, never behind.
+        content = self._read_if_exists(_CHECKPOINT)
+        rows = self._read_rows(checked=checked)
+        if content is None:
+            # A kill while the first epoch is saved leaves one row and no checkpoint, never more
+            # rows. If the checkpoint exists by now, another process continues the run.
+            if len(rows) > 1 and not is_file(path):
+                raise StorageError(
+                    f"{path}: missing, though {_ROWS} has {len(rows)} epochs; {self._remedy}"
+                )
+            return None
+        state, metadata = self._read_tensors(_CHECKPOINT, content)
+        epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
+        arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
+        loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
+        # Steps and rows are one epoch ahead if the run was interrupted before its checkpoint.
+        steps, odd = divmod(len(loss) * epochs, max(1, int(arrays["epochs"])))
+        if not 1 <= epochs <= len(rows) or odd or not steps <= len(loss) == len(correct):
+            raise StorageError(f"{path}: does not match {_ROWS} and {_STEPS}; {self._remedy}")
+        return Checkpoint(
+            epochs=epochs,
+            state=state,
+            rows=rows[:epochs],
+            steps=StepLog(loss=loss[:steps], correct=correct[:steps]),
+        )
+
+    def _read_tensors(
+        self, name: str, content: bytes
+    ) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
+        try:
+            tensors, metadata = tensors_from_bytes(content)
+        except CorruptError:
+            raise self._corrupt(name) from None
+        if metadata.get("format") not in {str(known) for known in READABLE_FORMATS}:
+            raise self._unknown_format(name, metadata.get("format"))
+        return tensors, metadata
+
+    def _read_arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
+        try:
+            return arrays_from_bytes(self._read(name), names=keys)
+        except CorruptError:
+            raise self._corrupt(name) from None
+
+    def _read(self, name: str) -> bytes:
+        content = self._read_if_exists(name)
+        if content is None:
+            raise StorageError(f"{self.path / name}: missing; the run is unfinished or damaged")
+        return content
+
+    def _read_if_exists(self, name: str) -> bytes | None:
+        path = self.path / name
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from None
+
+    def _write_provenance(self, provenance: Provenance, *, spec_sha256: str) -> None:
+        content = {"format": FORMAT, "run_sha256": spec_sha256, **provenance.to_json()}
+        self._write(_PROVENANCE, json_to_bytes(content))
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.path / name, content)
+
+    def _remove(self, name: str) -> None:
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path / name}: cannot be removed: {error.strerror}") from None
+
+    def _refuse_other_files(self) -> None:
+        """Refuse a folder that contains the user's own files."""
+        try:
+            others = sorted(
+                entry.name
+                for entry in self.path.iterdir()
+                if entry.name not in FILES and not is_temporary(entry.name)
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        if others:
+            raise StorageError(
+                f"{self.path}: contains {others[0]!r}, which is not a run's; name another folder"
+            )
+
+    @property
+    def _remedy(self) -> str:
+        return f"restore it from a copy, or remove {self.path} to train the run again"
+
+    def _corrupt(self, name: str, where: str = "") -> StorageError:
+        where = f" ({where})" if where else ""
+        return StorageError(f"{self.path / name}: truncated or altered{where}; {self._remedy}")
+
+    def _unknown_format(self, name: str, found: object) -> StorageError:
+        return StorageError(
+            f"{self.path / name}: format {found!r}, but this kilonet reads formats "
+            f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}; use the version that wrote it, or "
+            "another folder"
+        )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        StorageError: that is unknown: no access, or a name that is too long.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> StorageError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return StorageError(f"{path}: cannot be read: {reason}")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,39 @@
+"""The executor that trains one trial after another in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+from kilonet.study.executors.base import EventObserver, Load, Receive, Resources, train_trial
+from kilonet.study.trial import Trial
+
+
+class SerialExecutor:
+    """Trains a submitted trial when it is polled.
+
+    Args:
+        load: name or path → data set; called for every trial.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._submitted: deque[tuple[Trial, Resources]] = deque()
+
+    def submit(self, trial: Trial, resources: Resources) -> bool:
+        """See :class:`kilonet.study.executors.base.Executor`."""
+        self._submitted.append((trial, resources))
+        return True
+
+    def poll(self, receive: Receive) -> None:
+        """Train the first submitted trial to its end."""
+        trial, resources = self._submitted.popleft()
+        observer = EventObserver(partial(receive, trial))
+        receive(trial, train_trial(trial, resources, load=self._load, observer=observer))
+
+    def cancel(self) -> None:
+        """Nothing trains outside of :meth:`poll`."""
+        self._submitted.clear()
+
+    def shutdown(self, *, wait: bool) -> None:
+        """Nothing trains outside of :meth:`poll`."""
