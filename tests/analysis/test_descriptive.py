@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from kilonet.analysis import binomial_error, describe
 from kilonet.analysis.bootstrap import studentized_bootstrap
+from kilonet.analysis.descriptive import spread_interval
 
 SEEDS = [99.23, 99.31, 99.18, 99.27, 99.25]
 
@@ -87,3 +89,21 @@ def test_binomial_error_by_hand() -> None:
     assert binomial_error(99.4, images=10_000) == pytest.approx(0.077227, abs=1e-6)
     assert binomial_error(50.0, images=100) == pytest.approx(5.0)
     assert binomial_error(100.0, images=100) == 0.0
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 4.5, 30])
+def test_interval_of_a_spread_is_the_chi_squares(freedom: float) -> None:
+    ends = [0.1 * (freedom / stats.chi2.ppf(p, freedom)) ** 0.5 for p in (0.975, 0.025)]
+    assert spread_interval(0.1, freedom=freedom) == pytest.approx(ends, rel=1e-9)
+
+
+@pytest.mark.parametrize("effects", [1, 3])
+def test_effects_that_share_a_stage_show_less_of_the_spread(effects: int) -> None:
+    """Stages of three seeds that differ by luck alone: 95 % of the intervals hold the truth."""
+    stages = np.random.default_rng(effects).normal(0, 1, (4000, effects + 1, 3))
+    sds = np.sqrt(np.diff(stages, axis=1).var(axis=2, ddof=1).mean(axis=1))
+    shared = effects / (effects + (effects - 1) / 2)
+    low, high = spread_interval(1.0, freedom=2 * effects * shared)
+    held = (sds * low <= np.sqrt(2)) & (np.sqrt(2) <= sds * high)
+    # Four standard errors of a share of 4,000.
+    assert held.mean() == pytest.approx(0.95, abs=0.014)

@@ -119,12 +119,13 @@ def _seeds_needed(sensitivity: Sensitivity, *, seeds: int) -> str:
         if detectable > LARGEST:
             shows = f"; {count(number, 'seed')} are too few to show any"
     spread = f"Paired differences have a standard deviation of {points(sensitivity.sd)} points"
-    if sensitivity.assumed:
-        source = (
-            f"{PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors: assumed, as in the bundled study"
-        )
-    else:
-        source = "pooled over the stages; so few seeds show that only roughly"
+    source = f"{PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors: assumed, as in the bundled study"
+    if sensitivity.sd95 is not None and sensitivity.seeds_for_wanted95 is not None:
+        source = f"pooled over the stages, 95% interval {interval(*sensitivity.sd95)}"
+        low, high = sensitivity.seeds_for_wanted95
+        if low < high:
+            many = f"{high:,}" if high < MAX_SEEDS else f"more than {high:,}"
+            source += f", so it may take as few as {low:,} seeds or as many as {many}"
     return f"{takes}{shows}. {spread}, {source}."
 
 

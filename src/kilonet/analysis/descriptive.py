@@ -111,6 +111,18 @@ def binomial_error(accuracy: float, *, images: int) -> float:
     return 100 * math.sqrt(max(0.0, p * (1 - p)) / images)
 
 
+def spread_interval(sd: float, *, freedom: float) -> tuple[float, float]:
+    """95 % interval of a standard deviation of normal values, by the chi-square distribution.
+
+    ``freedom`` is its degrees of freedom, which need not be a whole number.
+    """
+    from scipy.special import gammaincinv
+
+    tails = ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
+    low, high = (sd * math.sqrt(freedom / (2 * gammaincinv(freedom / 2, p))) for p in tails)
+    return low, high
+
+
 def half_width(sd: float, *, n: int, confidence: float) -> float:
     """Half of Student's t interval of the mean of ``n`` values with this standard deviation."""
     from scipy.special import stdtrit

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from kilonet.analysis.descriptive import CONFIDENCE
+from kilonet.analysis.descriptive import CONFIDENCE, spread_interval
 from kilonet.analysis.differences import Difference
 
 POWER = 0.8
@@ -44,21 +44,25 @@ class Sensitivity:
     Attributes:
         sd: standard deviation of the differences between two stages paired by seed, percentage
             points: pooled over all stages, each against the one before.
+        sd95: 95 % interval of ``sd``; None where it is assumed.
         assumed: whether ``sd`` is the documented default, not measured.
         level: significance level of one comparison at its strictest: 0.05 over ``comparisons``.
         comparisons: how many the study's verdicts are corrected for.
         wanted: the difference that ``seeds_for_wanted`` is for, percentage points.
         seeds_for_wanted: seeds a stage that would show it with :data:`POWER`; never more than
             :data:`MAX_SEEDS`.
+        seeds_for_wanted95: the same for both ends of ``sd95``.
         detectable: the difference that the study's seeds show with :data:`POWER`; None with one.
     """
 
     sd: float
+    sd95: tuple[float, float] | None
     assumed: bool
     level: float
     comparisons: int
     wanted: float
     seeds_for_wanted: int
+    seeds_for_wanted95: tuple[int, int] | None
     detectable: float | None
 
 
@@ -78,16 +82,26 @@ def sensitivity_of(
     spreads = [(effect.n - 1, effect.sd) for effect in effects if effect.sd]
     # Without a wrong image the binomial error is zero; one image is the least.
     sd = PAIRED_SD_IN_BINOMIAL_ERRORS * max(binomial, 100 / images)
+    sd95 = seeds95 = None
     if spreads:
         squares = math.fsum(freedom * spread**2 for freedom, spread in spreads)
-        sd = math.sqrt(squares / sum(freedom for freedom, _ in spreads))
+        total = sum(freedom for freedom, _ in spreads)
+        sd = math.sqrt(squares / total)
+        # Successive effects share a stage: such differences have a correlation of -1/2, their
+        # variances one of 1/4.
+        shared = len(spreads) / (len(spreads) + (len(spreads) - 1) / 2)
+        sd95 = spread_interval(sd, freedom=total * shared)
+        low, high = (seeds_needed(wanted, sd=end, level=level) for end in sd95)
+        seeds95 = (low, high)
     return Sensitivity(
         sd=sd,
+        sd95=sd95,
         assumed=not spreads,
         level=level,
         comparisons=comparisons,
         wanted=wanted,
         seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
+        seeds_for_wanted95=seeds95,
         detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
     )
 
