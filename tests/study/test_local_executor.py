@@ -104,6 +104,25 @@ def test_an_executor_trains_and_sends_events(
     assert "lower train.optimizer.lr" in failed.reason
 
 
+@pytest.mark.timeout(60)
+def test_shutdown_never_blocks_on_a_busy_worker(small_run: Run, tmp_path: Path) -> None:
+    """A worker that trains reads nothing, so repeated messages would fill its pipe."""
+    executor = LocalExecutor(load_dataset)
+    assert executor.submit(trial(small_run, tmp_path / "run"), ONE_THREAD)
+    [worker] = executor._workers
+    pid = worker._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(20_000):
+        executor.shutdown(wait=False)
+    os.kill(pid, signal.SIGCONT)
+    received: list[Event] = []
+    while not received or not isinstance(received[-1], Done | Failed):
+        executor.poll(lambda _, event: received.append(event))
+    executor.shutdown(wait=True)
+    assert received[-1] == Done()
+
+
 def test_a_bug_in_a_worker_keeps_its_traceback(small_run: Run, tmp_path: Path) -> None:
     def load(name: str) -> Dataset:
         raise ZeroDivisionError(f"no {Path(name).name}")

@@ -274,6 +274,7 @@ def test_a_scheduler_needs_only_the_protocol(small_run: Run) -> None:
     assert executor.threads == [2, 2, 2, 2]
     first_polls = ["submit", "submit", "poll", "submit", "poll", "submit", "shutdown"]
     assert executor.calls[: len(first_polls)] == first_polls
+    assert executor.calls.count("shutdown") == 1
     assert executor.calls[-1] == "shutdown and wait"
 
 

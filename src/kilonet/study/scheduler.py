@@ -178,6 +178,7 @@ class Scheduler:
         self._end = end
         self._waiting: deque[PlannedTrial] = deque()
         self._slots: list[_Slot] = []
+        self._closed = False
 
     def run(self, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """Train the trials, begun in order; no two have the same folder.
@@ -213,7 +214,8 @@ class Scheduler:
             self._waiting.popleft()
             observer = self._begin(planned.trial) or Observer()
             self._slots.append(_Slot(planned.trial, threads, observer))
-        if not self._waiting:
+        if not self._waiting and not self._closed:
+            self._closed = True
             self._executor.shutdown(wait=False)
 
     def _threads_for(self, planned: PlannedTrial) -> int | None:

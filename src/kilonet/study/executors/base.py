@@ -113,7 +113,10 @@ class Executor(Protocol):
         ...
 
     def shutdown(self, *, wait: bool) -> None:
-        """Accept no more trials; workers end after those that they have. ``wait``: until then."""
+        """Accept no more trials; workers end after those that they have. ``wait``: until then.
+
+        May be called several times, and never blocks without ``wait``.
+        """
         ...
 
 

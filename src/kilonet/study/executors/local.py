@@ -117,6 +117,7 @@ class Worker:
         from joblib.externals.loky.backend import get_context
 
         context = get_context("loky")
+        self._finishing = False
         self.connection, worker_connection = context.Pipe()
         worker_end, self._parent_pipe = context.Pipe(duplex=False)
         self._process: BaseProcess = context.Process(
@@ -172,8 +173,11 @@ class Worker:
 
     def finish(self) -> None:
         """Let it end after its trial."""
-        with suppress(OSError):
-            self.connection.send(None)
+        # Once: a busy worker does not read, and a full pipe would block its parent.
+        if not self._finishing:
+            self._finishing = True
+            with suppress(OSError):
+                self.connection.send(None)
 
     def stop(self) -> None:
         """Stop it between two steps; :meth:`join` waits for that."""
