@@ -309,13 +309,13 @@ def truths(grid: Sequence[Trial], *, images: int) -> list[Truth]:
 def grid_table(
     grids: dict[Place, list[Trial]], known: dict[Place, list[Truth]], optimizer: str
 ) -> Table:
-    """A network a row, a rate a column: accuracy, bold where good, and the verdict."""
+    """A network a row, a rate a column: accuracy, ✓ where good, and the verdict."""
 
     def cell(trial: Trial, truth: Truth) -> str:
         if trial.record is None:
             return "no number"
         shown = f"{trial.accuracy:.2f}"
-        shown = f"**{shown}**" if truth.word == "good" else shown
+        shown = f"{shown} ✓" if truth.word == "good" else shown
         return f"{shown} {trial.verdict or ''}".strip()
 
     places = [place for place in grids if place.optimizer == optimizer]
@@ -384,7 +384,7 @@ def main() -> None:
     print(
         f"{cpu_name()}, {joblib.cpu_count()} cores; {len(every)} trainings of the {setting.name} "
         f"set, {setting.epochs} epochs on {setting.train_images:,} images, seed 1. Accuracy in "
-        f"percent on {setting.others:,} others, good rates bold, and the analysis' verdict:\n"
+        f"percent on {setting.others:,} others, good rates with ✓, and the analysis' verdict:\n"
     )
     for optimizer in setting.rates:
         print(grid_table(grids, known, optimizer).to_markdown(), end="\n\n")

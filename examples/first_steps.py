@@ -1,4 +1,4 @@
-"""Define a network, print its tables, train it for an epoch, print the log.
+"""Define a network, print its tables, train it for an epoch, print the log, evaluate.
 
 python examples/first_steps.py
 """
@@ -16,3 +16,7 @@ run = kn.Run(net=net, train=kn.Train(epochs=1))
 with kn.RunProgress() as progress:
     record = kn.train(run, resume=True, observer=progress)
 print(record.log_table)
+
+model = record.model()
+mnist = kn.load_dataset("mnist")
+print(model.evaluate(mnist.test_images, mnist.test_labels))

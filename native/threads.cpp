@@ -4,7 +4,9 @@
 
 #include <unistd.h>
 
-#ifdef __linux__
+// Threads sleep on a futex, or elsewhere on a condition variable, which the tests also build here.
+#if defined(__linux__) && !defined(KILONET_NO_FUTEX)
+#define KILONET_FUTEX
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
@@ -12,7 +14,9 @@
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -67,7 +71,7 @@ class EventCount {
   }
 
  private:
-#ifdef __linux__
+#ifdef KILONET_FUTEX
   // May return early: a signal ends the sleep.
   void sleep(std::uint32_t old, bool polls) {
     const timespec time = {0, 1000000 * long(kPollInterval.count())};
@@ -75,8 +79,22 @@ class EventCount {
   }
   void wake() { syscall(SYS_futex, &count_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0); }
 #else
-  void sleep(std::uint32_t, bool) { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
-  void wake() {}
+  // No wake-up is lost: the count is compared under the mutex, which `wake` takes after it changed.
+  void sleep(std::uint32_t old, bool polls) {
+    std::unique_lock lock(mutex_);
+    if (count_.load() != old) return;
+    if (polls)
+      changed_.wait_for(lock, kPollInterval);
+    else
+      changed_.wait(lock);
+  }
+  void wake() {
+    { const std::lock_guard lock(mutex_); }
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
 #endif
 
   std::atomic<std::uint32_t> count_{0};

@@ -144,7 +144,7 @@ def layers_section(bench: Found) -> str:
     for kernel in bench["kernels"]:
         rates.setdefault((kernel["layer"], kernel["text"]), {})[kernel["kernel"]] = kernel["gflops"]
     rows = tuple(
-        (f"{layer} `{text}`", *(f"{of[name]:.0f}" if name in of else "–" for name in KERNELS))
+        (f"{layer} {text}", *(f"{of[name]:.0f}" if name in of else "–" for name in KERNELS))
         for (layer, text), of in rates.items()
     )
     columns = ("Layer", *(name.capitalize() for name in KERNELS))

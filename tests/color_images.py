@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from kilonet.data import Dataset
@@ -24,7 +26,7 @@ def color_dataset(name: str) -> Dataset:
     test_images, test_labels = images(48)
     test_labels[::4] = (test_labels[::4] + 1) % 3
     return Dataset(
-        name=name,
+        name=Path(name).stem,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,

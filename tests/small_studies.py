@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kilonet.spec import Run, Study
+from kilonet.study import Trial
 
 STAGES = [
     {"name": "Batch norm", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
@@ -18,6 +19,14 @@ def study_of(run: Run, *, stages: Sequence[object] = STAGES, seeds: int = 2) -> 
     base = run.replace({"net.block": ["conv", "relu"], "data.augment": [], "train.epochs": 2})
     spec = {"name": "small", "target": 50.0, "seeds": seeds, "stage": list(stages)}
     return Study(net=base.net, data=base.data, train=base.train, **spec)
+
+
+def trial_of(run: Run, folder: Path) -> Trial:
+    """A trial with this run and seed 1."""
+    base = study_of(run).to_dict() | {"net": run.net, "data": run.data, "train": run.train}
+    stages = [{"name": "Same", "change": {"train.epochs": run.train.epochs}}]
+    study = Study.from_dict(base | {"stage": stages})
+    return Trial(stage=study.stages[0], seed=1, folder=folder)
 
 
 def contents(folder: Path) -> dict[str, object]:

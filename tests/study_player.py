@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -19,7 +20,14 @@ class Player:
     """A study's observer with its console's output."""
 
     def __init__(
-        self, result: StudyResult, *, terminal: bool = False, width: int = 130, height: int = 34
+        self,
+        result: StudyResult,
+        *,
+        terminal: bool = False,
+        width: int = 130,
+        height: int = 34,
+        quiet: bool = False,
+        colors: Literal["standard"] | None = None,
     ) -> None:
         self.result = result
         self.file = io.StringIO()
@@ -28,10 +36,10 @@ class Player:
             force_terminal=terminal,
             width=width,
             height=height,
-            color_system=None,
+            color_system=colors,
             highlight=False,
         )
-        self.progress = StudyProgress(result.study, console)
+        self.progress = StudyProgress(result.study, console, quiet=quiet)
         self.bars: dict[tuple[int, int], TrialBar] = {}
         trials = [self.trial(*key) for key in self.keys]
         self.progress.begin_study(engine=ENGINE, trials=trials, num_jobs=2)
@@ -55,7 +63,7 @@ class Player:
         run = trial.stage.seeded(seed)
         bar.begin(run, engine=engine, folder=Path("x"), epochs_done=epochs_done)
         bar.begin_epoch(0, num_steps=10)
-        bar.step(batch=4, loss=0.5, accuracy=80.0)
+        bar.step(step=4, batch=4, loss=0.5, accuracy=80.0, lr=0.01)
         self.bars[stage, seed] = bar
 
     def epoch(self, stage: int, seed: int) -> None:

@@ -104,26 +104,26 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _net('"conv 8", "conv 8 kernel=27"'),
         ["summary", "bad.toml"],
         2,
-        "layer 2 'conv 8 kernel=27': kernel 27 × 27 is larger than its input 8 × 26 × 26",
+        "net.layers.1 'conv 8 kernel=27': kernel 27 × 27 is larger than its input 8 × 26 × 26",
     ),
     "groups do not divide": (
         _net('"conv 8", "conv 9 groups=2"'),
         ["summary", "bad.toml"],
         2,
-        "layer 2 'conv 9 groups=2'",
+        "net.layers.1 'conv 9 groups=2'",
     ),
     "residual changes the shape": (
         _net('"conv 8", { residual = ["conv 8"] }'),
         ["summary", "bad.toml"],
         2,
-        "layer 2 'residual [conv 8]'",
+        "net.layers.1 'residual [conv 8]'",
     ),
     "no class scores": (_net('"conv 8"'), ["summary", "bad.toml"], 2, "8 × 26 × 26"),
     "classes unlike the data": (
         _net('"gap", "pointwise 7 bare"'),
         RUN,
         2,
-        "layer 2 'pointwise 7 bare'",
+        "net.layers.1 'pointwise 7 bare'",
     ),
     "image size unlike the data": (
         _spec(NET.replace("28, 28", "32, 32")),
@@ -266,7 +266,59 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         1,
         "over the budget of 50",
     ),
-    "picture without a name": (_nothing, ["data", "mnist", "--picture", ""], 1, "is a folder"),
+    "picture without a name": (_nothing, ["data", "mnist", "--picture", ""], 2, "is empty"),
+    "picture that is a folder": (
+        _nothing,
+        ["train", "--find-lr", "--picture", "."],
+        1,
+        ".: is a folder; name the file to write",
+    ),
+    "picture in a folder that is missing": (
+        _nothing,
+        ["train", "--find-lr", "--picture", "missing/curve.png"],
+        1,
+        "missing/curve.png: cannot be written: No such file or directory",
+    ),
+    "figure in a folder that is missing": (
+        _nothing,
+        ["bench", "--figure", "missing/roofline.png"],
+        1,
+        "missing/roofline.png: cannot be written",
+    ),
+    "empty --out": (_nothing, ["train", "--out", ""], 2, "'' is not a path: it is empty"),
+    "empty --out of a study": (_nothing, ["study", "--out", ""], 2, "is not a path"),
+    "empty folder to report": (_nothing, ["report", ""], 2, "is not a path"),
+    "home folder of nobody": (
+        _nothing,
+        ["train", "--out", "~nobody-here/run"],
+        2,
+        "the home folder ~nobody-here is unknown",
+    ),
+    "data of nobody": (_nothing, [*SET, "data.name=~nobody-here/x.npz"], 2, "data.name"),
+    "a data path with a NUL": (
+        _spec(NET + '[data]\nname = "a\\u0000b"\n'),
+        RUN,
+        2,
+        "bad.toml: data.name: 'a\\x00b' is not a path",
+    ),
+    "run.toml of the user's own": (
+        _bytes("run/run.toml", b"# mine\n"),
+        ["train", "interim", "--out", "run"],
+        1,
+        "run/run.toml: is not kilonet's",
+    ),
+    "environment.json of the user's own": (
+        _bytes("run/environment.json", b'{"mine": 1}'),
+        ["train", "interim", "--out", "run"],
+        1,
+        "environment.json",
+    ),
+    "steps.npz of the user's own": (
+        _bytes("run/steps.npz", b"mine"),
+        ["train", "interim", "--out", "run"],
+        1,
+        "steps.npz",
+    ),
     "picture into a missing place": (
         _bytes("file", b""),
         ["data", "mnist", "--picture", "file/below.png"],
@@ -328,6 +380,30 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert run_command(["train", "interim", "--out", "run"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("kilonet: out of memory; finished epochs are kept")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (KeyboardInterrupt(), "stopped"),
+        (MemoryError(), "out of memory: free some, or lower train.batch_size"),
+        (PermissionError(13, "Permission denied", "some/file"), "some/file: Permission denied"),
+    ],
+)
+def test_what_is_said_is_true_of_a_sweep(
+    raised: BaseException,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It keeps no epochs, and nothing can be resumed."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("kilonet.training.range_test.find_lr", fail)
+    run_command(["train", "interim", "--find-lr"])
+    assert capsys.readouterr().err == f"kilonet: {said}\n"
 
 
 def test_a_run_folder_with_a_truncated_spec(

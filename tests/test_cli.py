@@ -85,8 +85,8 @@ def test_find_lr_json_and_nothing_but_a_picture(
     (tmp_path / "run.toml").write_text(to_toml(small_run))
     assert run_command(["train", "run.toml", "--find-lr", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["picture"] == "run-learning-rate.png"
-    assert {path.name for path in tmp_path.iterdir()} == {"run.toml", found["picture"]}
+    assert found["picture"] is None
+    assert {path.name for path in tmp_path.iterdir()} == {"run.toml"}
     assert found["steepest"] < found["minimum"]
     mean = math.sqrt(found["steepest"] * found["minimum"] / 10)
     assert found["suggestion"] == pytest.approx(mean, rel=0.05)  # two digits; batch norm, no limit
@@ -146,6 +146,85 @@ def test_study_prints_the_ladder_and_writes_the_report(
         assert all(Path(seed["run"]).is_dir() for seed in stage["seeds"])
 
 
+def test_quiet_prints_the_result_alone(
+    small_run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = small_run.replace({"train.epochs": 1})
+    (tmp_path / "run.toml").write_text(to_toml(run))
+    assert run_command(["train", "run.toml", "--out", "made", "-q"]) == 0
+    out, err = capfd.readouterr()
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        "Final test accuracy",
+        "Run folder",
+    ]
+    assert err == ""
+    assert run_command(["train", "run.toml", "--out", "made", "-q", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["run"] == "made"
+    assert err == ""
+    held_out = ["--set", "data.validation=0.25", "-q"]
+    assert run_command(["train", "run.toml", "--out", "held", *held_out]) == 0
+    assert run_command(["train", "run.toml", "--out", "two", *held_out, "--seeds", "2"]) == 0
+    out, err = capfd.readouterr()
+    beginnings = [line.partition(" accuracy")[0].partition("/")[0] for line in out.splitlines()]
+    assert beginnings == [
+        "Final validation", "Final test", "Run folder: held", "Seed 1: final validation",
+        "Seed 2: final validation", "Mean final validation", "Mean final test",
+    ]  # fmt: skip
+    assert err == ""
+    stage = {"name": "$A$ :smile: [red]", "change": {"train.label_smoothing": 0.1}}
+    spec = {**run.to_dict(), "name": "s", "target": 50.0, "seeds": 1, "stage": [stage]}
+    (tmp_path / "study.toml").write_text(to_toml(Study.from_dict(spec)))
+    assert run_command(["study", "study.toml", "--out", "s", "--quiet"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("s: target 50.00%")
+    assert stage["name"] in out
+    assert out.endswith(f"Report: {Path('s', 'report.html')}\n")
+    assert len(out.splitlines()) < 8
+    assert err == ""
+    # An error is told all the same.
+    assert run_command(["train", "run.toml", "--set", "train.epochs=0", "-q"]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_an_error_shows_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", "\x1b[31mred", "b"]) == 1
+    assert "\u241b[31mred: holds no study" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the cache is elsewhere")
+def test_commands_write_into_the_folder_and_the_cache_alone(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    """Nor does a library say anything on standard error."""
+    home, work, temporary = (tmp_path / name for name in ("home", "work", "tmp"))
+    for folder in (home, work, temporary):
+        folder.mkdir()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "KILONET_"))}
+    images = ["--set", f"data.name={small_mnist}", "--set", "train.epochs=1"]
+    for arguments in (
+        ["train", "interim", *images, "--out", "run"],
+        ["train", "interim", *images, "--find-lr", "--picture", "curve.png"],
+        ["study", "mnist-8k", *images, "--set", "seeds=1", "--out", "study", "--quiet"],
+        ["report", "study"],
+        ["compare", "study", "run"],
+        ["data", str(small_mnist), "--picture", "samples.png"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "kilonet", *arguments],
+            cwd=work,
+            env={**kept, "HOME": str(home), "TMPDIR": str(temporary)},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+    found = {path.relative_to(home).parts[:2] for path in home.rglob("*") if path.is_file()}
+    assert found == {(".cache", "kilonet")}
+    assert not any(temporary.iterdir())
+    assert {path.name for path in work.iterdir()} == {"run", "study", "curve.png", "samples.png"}
+
+
 def test_data_describes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["data", "mnist", "--picture", "digits.png"]) == 0
     out = capsys.readouterr().out
@@ -155,7 +234,18 @@ def test_data_describes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["study"], ["train"], ["report"], ["compare"], ["summary"], ["data"], ["bench"]]
+    "command",
+    [
+        [],
+        ["study"],
+        ["train"],
+        ["report"],
+        ["compare"],
+        ["summary"],
+        ["show"],
+        ["data"],
+        ["bench"],
+    ],
 )
 def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--help"]) == 0
@@ -307,8 +397,139 @@ def test_training_without_pytorch(small_mnist: Path) -> None:
 def test_the_bundled_study_is_the_default() -> None:
     import inspect
 
-    from kilonet.cli import study
+    from kilonet.cli.study import study
 
     default = inspect.signature(study).parameters["name"].default
     assert load_study(default).name == "mnist-8k"
     assert load_study(default).seeds == 3
+
+
+def test_show_lists_what_is_bundled_and_prints_what_loads_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["interim", "run"], ["mnist-8k", "study"]]
+    assert run_command(["show", "mnist-8k", "--set", "seeds=7"]) == 0
+    (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
+    assert load_study("mine.toml") == load_study("mnist-8k").replace({"seeds": 7})
+    assert run_command(["show", "mine.toml", "--json"]) == 0
+    assert Study.from_dict(json.loads(capsys.readouterr().out)) == load_study("mine.toml")
+    assert run_command(["show", "--set", "seeds=7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_path_that_summary_shows_is_one_that_set_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(["summary", "interim", "--set", "net.layers.4=conv 10"]) == 0
+    out = capsys.readouterr().out
+    assert "| net.layers.4 | conv 10 " in out
+    assert run_command(["summary", "interim", "--set", "net.layers.4=conv 10 kernel=99"]) == 2
+    assert "net.layers.4 'conv 10 kernel=99': kernel 99 × 99 is larger" in capsys.readouterr().err
+    assert run_command(["summary", "interim", "--budget", "7000"]) == 1
+    assert "most are in net.layers.7 'conv 16 pad=1' (2,336)" in capsys.readouterr().err
+    assert run_command(["summary", "interim", "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert [layer["path"] for layer in layers if layer["text"] == "gap"] == ["net.layers.8"]
+
+
+SMALL_NET = 'input = [1, 28, 28]\nlayers = ["conv 4", "maxpool 2", "gap", "pointwise 10 bare"]\n'
+
+
+def test_a_file_with_seeds_and_without_stages_is_taken_by_train_and_study(
+    small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(f"seeds = 2\ntarget = 50.0\n[net]\n{SMALL_NET}")
+    options = ["--data", str(small_mnist), "--epochs", "1"]
+    assert run_command(["train", "mine.toml", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[-3:]] == [
+        "Seed 1", "Seed 2", "Mean final test accuracy",
+    ]  # fmt: skip
+    assert run_command(["train", "mine.toml", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == [
+        "Seed 1, trained before", "Seed 2, trained before",
+    ]  # fmt: skip
+    assert run_command(["train", "mine.toml", *options, "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["seed"] for run in runs] == [1, 2]
+    assert [len(run["epochs"]) for run in runs] == [1, 1]
+    assert run_command(["study", "mine.toml", *options, "--jobs", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["study"] == "mine"
+    # The study's folder states its seeds too; its runs are not written over.
+    assert run_command(["train", "kilonet-studies/mine", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["run"] for run in again] == [run["run"] for run in runs]
+    [stage] = found["stages"]
+    assert (stage["name"], stage["change"]) == ("Baseline", {})
+    finals = [seed["final_test_accuracy"] for seed in stage["seeds"]]
+    assert finals == [run["final_test_accuracy"] for run in runs]
+    assert "The base run, unchanged." in Path("kilonet-studies/mine/report.md").read_text()
+
+
+def test_seeds_say_what_is_read_and_what_begins_anew(
+    small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(f"[net]\n{SMALL_NET}")
+    options = ["--data", str(small_mnist), "--epochs", "1", "--out", "made"]
+    assert run_command(["train", "mine.toml", *options, "--seeds", "2", "--json"]) == 0
+    capsys.readouterr()
+    again = ["train", "mine.toml", *options, "--resume"]
+    assert run_command([*again, "--seeds", "3", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert [line.partition(":")[0] for line in captured.out.splitlines()] == [
+        "Seed 1, trained before", "Seed 2, trained before", "Seed 3", "Mean final test accuracy",
+    ]  # fmt: skip
+    assert run_command([*again, "--seeds", "4"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "Nothing to resume in made/seed-4: training begins anew."
+
+
+def test_train_with_seeds_and_with_a_seed(
+    small_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(f"[net]\n{SMALL_NET}")
+    options = ["--data", str(small_mnist), "--epochs", "1", "--json"]
+    assert run_command(["train", "mine.toml", *options, "--seeds", "2", "--out", "made"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [run["run"] for run in found["runs"]] == ["made/seed-1", "made/seed-2"]
+    too_high = ["--data", str(small_mnist), "--set", "train.optimizer.lr=1e30", "-q"]
+    assert run_command(["train", "mine.toml", *too_high, "--seeds", "2"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line[:16] for line in err.splitlines()] == ["kilonet: seed 1:", "kilonet: seed 2:"]
+    assert run_command(["train", "mine.toml", *options, "--seed", "2"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert (one["seed"], one["final_test_accuracy"]) == (
+        2, found["runs"][1]["final_test_accuracy"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "--epochs", "3", "--set", "train.epochs=5"], "--epochs 3 and --set train.epo"),
+        (["study", "--epochs", "3", "--set", "train.epochs=5"], "--epochs 3 and --set train.epo"),
+        (["study", "--seeds", "3", "--set", "seeds=5"], "--seeds 3 and --set seeds=5 disagree"),
+        (["train", "--data", "a", "--set", "data.name=b"], "--data a and --set data.name=b"),
+        (["train", "--seed", "3", "--set", "train.seed=5"], "--seed 3 and --set train.seed"),
+        (["train", "--seed", "3", "--seeds", "2"], "--seeds trains seeds 1 to 2"),
+        (["train", "--seeds", "2", "--find-lr"], "--find-lr sweeps one run: leave out --seeds"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["study", "--seeds", "x"], "--seeds"),
+        (["study", "--set", "train.seed=3"], "a study trains seeds 1 to `seeds`"),
+        (["study", "interim"], "interim: target is missing; a study needs one"),
+    ],
+)  # fmt: skip
+def test_short_options_that_do_not_hold(
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(command) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(Path().iterdir())

@@ -1,10 +1,14 @@
-"""How numbers are written."""
+"""How numbers, and text that a user wrote, are written."""
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
 
-from kilonet.formatting import level, signed_interval
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kilonet.formatting import level, one_line, signed_interval, visible
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,17 @@ def test_levels() -> None:
         "98.8%",
         "99%",
     ]
+
+
+def test_control_characters_are_visible():
+    assert visible("a\tb\nc\x1b[31m\x00\x7f\x9b\u202e\ud800") == "a\tb\nc␛[31m␀␡\ufffd\ufffd\ufffd"
+    assert one_line("a\tb\nc\r\x85\u2028d") == "a b c   d"
+    assert one_line("字 e\u0301 \U0001f600 שלום \u200d") == "字 e\u0301 \U0001f600 שלום \u200d"
+
+
+@given(st.text())
+def test_text_on_a_line_is_printable(text: str) -> None:
+    line = one_line(text)
+    assert len(line) == len(text)
+    assert not {unicodedata.category(c) for c in line} & {"Cc", "Cs", "Zl", "Zp"}
+    assert one_line(line) == line

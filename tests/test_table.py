@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from rich.cells import cell_len
 
 from kilonet.table import Table
 
@@ -58,7 +59,7 @@ def test_spaces_and_frame_go_where_a_table_then_fits():
 
 def test_markdown():
     assert TABLE.to_markdown() == (
-        "| Layer | Size |\n| :--- | ---: |\n| a\\|b | 3 |\n| <conv> | 1,152 |"
+        "| Layer | Size |\n| :--- | ---: |\n| a\\|b | 3 |\n| &lt;conv> | 1,152 |"
     )
 
 
@@ -109,3 +110,21 @@ def test_no_rows_and_no_title():
 def test_ragged_rows_are_refused(row):
     with pytest.raises(ValueError, match=f"a row of {len(row)} cells under 2 columns"):
         Table(columns=("Epoch", "Loss"), rows=(row,))
+
+
+def test_wide_characters_take_their_columns():
+    """字 and emoji take two columns, an accent of its own takes none."""
+    cells = ("字字", "e\u0301", "\U0001f600", "abcd")
+    rows = tuple((cell, cell) for cell in cells)
+    table = Table(columns=("名前", "x"), rows=rows, left=frozenset({0}))
+    assert {cell_len(line) for line in str(table).splitlines()} == {15}
+    assert "| 字字 | 字字 |" in str(table)
+    assert table.columns_wide == 15
+    assert table.to_text(width=15) == str(table)
+
+
+def test_a_line_break_in_a_cell_is_a_space_and_a_control_character_is_visible():
+    table = Table(columns=("a\nb",), rows=(("c\td\x1b[31m",),))
+    assert str(table).splitlines()[1::2] == ["|   a b    |", "| c d␛[31m |"]
+    assert table.to_markdown().splitlines()[2] == "| c d␛\\[31m |"
+    assert "\x1b" not in table.to_html()

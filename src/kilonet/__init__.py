@@ -8,6 +8,8 @@ print(kn.summarize(net))                        # layers, parameters, receptive 
 with kn.RunProgress() as progress:
 record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=progress)
 print(record.log_table)                         # in a notebook, record displays as a table
+model = record.model()                          # or kn.load(folder)
+print(model.evaluate(images, labels))           # images (n, 28, 28) uint8
 
 study = kn.load_study("mnist-8k")
 with kn.StudyProgress(study) as progress:
@@ -21,53 +23,104 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kilonet.data import Dataset, describe, load_dataset
+    from kilonet.data.preprocess import Preprocess
     from kilonet.errors import KilonetError
+    from kilonet.report.comparison import compare
+    from kilonet.report.figures import plot
+    from kilonet.report.rebuild import analyze_records as analyze
     from kilonet.report.terminal.run_progress import RunProgress
     from kilonet.report.terminal.study_progress import StudyProgress
     from kilonet.spec import (
+        EMA,
+        SGD,
+        Adam,
+        AdamW,
+        Affine,
         Budget,
+        ColorJitter,
+        Constant,
+        Cosine,
+        Crop,
         Data,
+        Erasing,
+        MultiStep,
         Net,
+        OneCycle,
+        Plateau,
+        Rotation,
         Run,
         Stage,
+        Step,
         Study,
         Train,
         load_net,
         load_run,
         load_study,
     )
-    from kilonet.storage.record import RunRecord
+    from kilonet.storage.record import EpochRow, RunRecord
     from kilonet.storage.run_folder import RunFolder
-    from kilonet.study import StudyResult, run_study
+    from kilonet.study import StudyObserver, StudyResult, Trial, read_study, run_study
     from kilonet.summary import Summary, summarize
     from kilonet.table import Table
     from kilonet.training.loop import train
+    from kilonet.training.model import Evaluation, Model, load
+    from kilonet.training.observer import Observer
+    from kilonet.training.range_test import RangeTest, find_lr
 
 __version__ = _version("kilonet")
 
 __all__ = [
+    "EMA",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Affine",
     "Budget",
+    "ColorJitter",
+    "Constant",
+    "Cosine",
+    "Crop",
     "Data",
     "Dataset",
+    "EpochRow",
+    "Erasing",
+    "Evaluation",
     "KilonetError",
+    "Model",
+    "MultiStep",
     "Net",
+    "Observer",
+    "OneCycle",
+    "Plateau",
+    "Preprocess",
+    "RangeTest",
+    "Rotation",
     "Run",
     "RunFolder",
     "RunProgress",
     "RunRecord",
     "Stage",
+    "Step",
     "Study",
+    "StudyObserver",
     "StudyProgress",
     "StudyResult",
     "Summary",
     "Table",
     "Train",
+    "Trial",
     "__version__",
+    "analyze",
+    "compare",
     "describe",
+    "find_lr",
+    "load",
     "load_dataset",
     "load_net",
     "load_run",
     "load_study",
+    "plot",
+    "read_study",
     "run_study",
     "summarize",
     "train",
@@ -77,37 +130,86 @@ __all__ = [
 # Where each name comes from. It is imported when it is first used: a process that only trains does
 # not load the report, which saves 0.05 s and 5 MiB.
 _ROOMS = {
-    "kilonet.data": ("Dataset", "describe", "load_dataset"),
+    "kilonet.data": (
+        "Dataset",
+        "describe",
+        "load_dataset",
+    ),
+    "kilonet.data.preprocess": ("Preprocess",),
     "kilonet.errors": ("KilonetError",),
-    "kilonet.storage.record": ("RunRecord",),
-    "kilonet.report.terminal.study_progress": ("StudyProgress",),
+    "kilonet.report.comparison": ("compare",),
     "kilonet.report.terminal.run_progress": ("RunProgress",),
-    "kilonet.training.loop": ("train",),
+    "kilonet.report.terminal.study_progress": ("StudyProgress",),
     "kilonet.spec": (
+        "EMA",
+        "SGD",
+        "Adam",
+        "AdamW",
+        "Affine",
         "Budget",
+        "ColorJitter",
+        "Constant",
+        "Cosine",
+        "Crop",
         "Data",
+        "Erasing",
+        "MultiStep",
         "Net",
+        "OneCycle",
+        "Plateau",
+        "Rotation",
         "Run",
-        "Study",
         "Stage",
+        "Step",
+        "Study",
         "Train",
         "load_net",
         "load_run",
         "load_study",
     ),
+    "kilonet.storage.record": (
+        "EpochRow",
+        "RunRecord",
+    ),
     "kilonet.storage.run_folder": ("RunFolder",),
-    "kilonet.study": ("StudyResult", "run_study"),
-    "kilonet.summary": ("Summary", "summarize"),
+    "kilonet.study": (
+        "StudyObserver",
+        "StudyResult",
+        "Trial",
+        "read_study",
+        "run_study",
+    ),
+    "kilonet.summary": (
+        "Summary",
+        "summarize",
+    ),
     "kilonet.table": ("Table",),
+    "kilonet.training.loop": ("train",),
+    "kilonet.training.model": (
+        "Evaluation",
+        "Model",
+        "load",
+    ),
+    "kilonet.training.observer": ("Observer",),
+    "kilonet.training.range_test": (
+        "RangeTest",
+        "find_lr",
+    ),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_ROOM_OF = {name: (room, name) for room, names in _ROOMS.items() for name in names}
+_ROOM_OF["analyze"] = ("kilonet.report.rebuild", "analyze_records")
+
+_MODULES = {"plot": "kilonet.report.figures.plot"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOM_OF:
-        value = getattr(_import_module(_ROOM_OF[name]), name)
+        room, own_name = _ROOM_OF[name]
+        value = getattr(_import_module(room), own_name)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return _import_module(_MODULES[name])
     if name.startswith("_") or _find_spec(f"kilonet.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _import_module(f"kilonet.{name}")

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 from kilonet.cli import app
 from kilonet.errors import KilonetError, StudyError, is_out_of_memory
+from kilonet.formatting import visible
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in shells: 128 + SIGINT."""
@@ -37,6 +39,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for a console without × or →
+    # Without shared memory joblib says that it works serially; kilonet's workers do not.
+    warnings.filterwarnings("ignore", module=r"joblib\._multiprocessing_helpers")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:::joblib._multiprocessing_helpers")
     received: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
@@ -78,22 +83,29 @@ def run_command(arguments: list[str]) -> int:
         return 1
     except Exception as error:
         if is_out_of_memory(error):
-            return _fail(
-                "out of memory; finished epochs are kept: free some, or lower train.batch_size", 1
-            )
-        full = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        if not isinstance(error, OSError) or error.errno not in full:
+            kept = "; finished epochs are kept" if _is_training(arguments) else ""
+            return _fail(f"out of memory{kept}: free some, or lower train.batch_size", 1)
+        if not isinstance(error, OSError):
             raise
-        # Errors of files are StorageErrors; this one is of standard output.
+        if error.filename is not None:  # what the system refuses is no bug
+            return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 1)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        # Without a name it is of standard output.
         return _fail(f"standard output: cannot be written: {error.strerror}", 1)
     if code == INTERRUPTED:
-        return _fail(_STOPPED.get(arguments[0], "stopped"), INTERRUPTED)
+        return _fail(_STOPPED[arguments[0]] if _is_training(arguments) else "stopped", INTERRUPTED)
     return 0
+
+
+def _is_training(arguments: list[str]) -> bool:
+    """Whether the command writes epochs, which are kept whatever happens."""
+    return arguments[0] in _STOPPED and "--find-lr" not in arguments
 
 
 def _fail(message: str, code: int) -> int:
     with suppress(OSError):  # a closed terminal, a full disk: the exit code remains
-        print(f"kilonet: {' '.join(message.split())}", file=sys.stderr)
+        print(f"kilonet: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -10,6 +10,7 @@
     ├── DataError           exit 1   a data set that cannot be read or does not fit the network
     ├── EngineError         exit 1   no engine can train the network here
     │   └── DivergenceError          the loss is no longer finite
+    ├── ClusterError        exit 1   a cluster that cannot be reached, or cannot train the study
     ├── StorageError        exit 1   a run folder that cannot be read or written
     └── StudyError          exit 1   runs of a study failed; the others are finished
 
@@ -40,7 +41,7 @@ class SpecError(KilonetError):
 
 
 class NetError(SpecError):
-    """A network that cannot be built; names the layer's number, text and shapes."""
+    """A network that cannot be built; names the layer's path, text and shapes."""
 
 
 class UsageError(KilonetError):
@@ -63,6 +64,10 @@ class EngineError(KilonetError):
 
 class DivergenceError(EngineError):
     """The training diverged: its loss is no longer a finite number."""
+
+
+class ClusterError(KilonetError):
+    """A cluster cannot be reached, is lost, or cannot train the study."""
 
 
 class StorageError(KilonetError):

@@ -1,7 +1,8 @@
-"""How numbers are written in sentences, tables and figures."""
+"""How numbers, and text that a user wrote, are written in sentences, tables and figures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 EQUAL = "equal in every seed"
@@ -65,3 +66,50 @@ def probability(p: float) -> str:
 def level(confidence: float) -> str:
     """An interval's level in percent, to three digits: corrected ones are 98.3% and the like."""
     return f"{100 * confidence:.3g}%"
+
+
+# C0 controls have pictures of their own in Unicode; other controls, bidirectional overrides, lone
+# surrogates and noncharacters do not: XML forbids them, and a terminal obeys them.
+_VISIBLE = {code: 0x2400 + code for code in range(0x20)}
+_VISIBLE |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+_VISIBLE |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+_VISIBLE |= dict.fromkeys((*range(0xD800, 0xE000), 0xFFFE, 0xFFFF), 0xFFFD)
+_VISIBLE |= dict.fromkeys(map(ord, "\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"), 0x20)
+_ONE_LINE = _VISIBLE | dict.fromkeys(map(ord, "\t\n"), 0x20)
+del _VISIBLE[0x09], _VISIBLE[0x0A]
+
+
+def visible(text: str) -> str:
+    """Text with tabs and line feeds, but no other control character: spaces or visible signs."""
+    return text.translate(_VISIBLE)
+
+
+def one_line(text: str) -> str:
+    """The same in a line or a cell: with spaces for tabs and line feeds too."""
+    return text.translate(_ONE_LINE)
+
+
+# Characters that Markdown, or GitHub's flavor of it, may read as markup. What it never does is left
+# alone, for people who read the source: an underscore within a word, an interval in brackets.
+_MARKDOWN = re.compile(
+    r"""[\\`*~$|]                                  # code, emphasis, strikethrough, math, tables
+    | (?<![^\W_]) _ | _ (?![^\W_])                # emphasis
+    | \[ (?! [-+\d.,%\ ]+ \] (?! [(\[:] ) )        # links, footnotes, task lists
+    | (?<!\S) \#                                 # headings
+    | : (?= [\w+-]+ : )                          # emoji
+    | \A (?: > | [-+=] (?= \s | [-=\s]* \Z ) )    # quotes, lists, rules, underlined headings
+    | \A \d{1,9} (?= [.)] (?: \s | \Z ) )         # numbered lists
+    """,
+    re.VERBOSE,
+)
+
+
+def markdown_text(text: str) -> str:
+    """Text on one line that Markdown shows as it is, in a paragraph, a heading or a table."""
+    line = " ".join(one_line(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+
+    def escaped(match: re.Match[str]) -> str:
+        # Of "1. " it is the point that is escaped: "1\\. ".
+        return f"{match[0]}\\" if match[0].isdigit() else f"\\{match[0]}"
+
+    return _MARKDOWN.sub(escaped, line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -36,9 +37,9 @@ def test_stages_that_share_the_highest_mean_are_all_named() -> None:
 def test_one_seed_says_how_many_would_do() -> None:
     analysis = analyze(notebook_result(), test_images=TEST_IMAGES)
     found = analysis.sensitivity
-    # √(0.9932 · 0.0068 / 10,000) = 0.0822 points, times 1.2.
+    # √(0.9932 · 0.0068 / 10,000) = 0.0822 points, Wilson's a little more; times 1.2.
     assert found.assumed
-    assert found.sd == pytest.approx(1.2 * 0.08218, rel=1e-3)
+    assert found.sd == pytest.approx(1.2 * 0.08218, rel=3e-3)
     assert (found.wanted, found.comparisons, found.detectable) == (0.05, 5, None)
     # And the noncentral t at 0.05 / 5 says 80 % from that many seeds on, not one fewer.
     n = found.seeds_for_wanted
@@ -46,9 +47,12 @@ def test_one_seed_says_how_many_would_do() -> None:
         limit = stats.t.isf(0.005, seeds - 1)
         reached = stats.nct.sf(limit, seeds - 1, 0.05 / found.sd * seeds**0.5)
         assert (reached >= 0.8) == enough
-    text = conclusion(analysis, "A difference of")
-    assert f"takes about {n} seeds a stage to be shown in 80% of studies" in text
+    text = conclusion(analysis, "5 seeds show a difference of")
+    assert text.startswith("5 seeds show a difference of 0.26 points in 80% of studies")
+    # Up to 50 seeds are named.
+    assert (f"; one of 0.05 points takes about {n} seeds." in text) == (n <= 50)
     assert "a standard deviation of 0.10 points, 1.2 binomial errors: assumed" in text
+    assert "add --seeds 5; finished runs are kept" in conclusion(analysis, "One seed a stage")
 
 
 def test_several_seeds_say_what_they_would_show() -> None:
@@ -58,42 +62,76 @@ def test_several_seeds_say_what_they_would_show() -> None:
     assert not found.assumed
     assert found.sd == pytest.approx(0.025**0.5)
     assert found.detectable is not None
-    text = conclusion(analysis, "A difference of")
+    text = conclusion(analysis, "3 seeds show")
     assert "standard deviation of 0.16 points, pooled over the stages" in text
-    assert f"; 3 seeds show {found.detectable:.2f} points as often." in text
+    # A difference of 0.05 points takes more seeds than anybody would train.
+    assert found.seeds_for_wanted > 50
+    shown = f"{found.detectable:.2f} points in 80% of studies, corrected for 5 comparisons."
+    assert text.startswith(f"3 seeds show a difference of {shown}")
 
 
 def test_what_five_seeds_would_show() -> None:
     analysis = analyze(notebook_result(), test_images=TEST_IMAGES)
     found = analysis.sensitivity
     shown = detectable_difference(sd=found.sd, n=5, level=found.level)
-    text = conclusion(analysis, "A difference of")
-    assert f"; 5 seeds show {shown:.2f} points as often." in text
+    conclusion(analysis, f"5 seeds show a difference of {shown:.2f} points")
     # Equal differences leave the spread to be assumed, but these are more than one seed.
-    assert "; 2 seeds show" in conclusion(analyzed([99.0] * 2, [99.0] * 2), "A difference of")
+    conclusion(analyzed([99.0] * 2, [99.0] * 2), "2 seeds show a difference of")
 
 
-def test_no_error_is_not_certainty() -> None:
-    # The rule of three: 3 of 500 are 0.6 %, beyond which no error at all has a chance below 5 %.
-    text = analyzed([100.0, 100.0], images=500).conclusions[-1]
-    assert "leaves room for an error of up to 0.60 points" in text
-    assert pytest.approx(0.05, abs=0.001) == (1 - 0.006) ** 500
-    assert "room for" not in analyzed([99.8, 100.0], images=500).conclusions[-1]
-    # Nor where not one is right, though that leaves no binomial error either.
-    assert "room for" not in analyzed([0.0, 0.0], images=500).conclusions[-1]
-    # Of few images: 0.05 = 0.55 ^ 5, about.
-    assert "up to 45.07 points" in analyzed([100.0], images=5).conclusions[-1]
+@pytest.mark.parametrize(
+    ("right", "images"), [(500, 500), (499, 500), (0, 500), (5, 5), (0, 5), (120, 120), (7, 9)]
+)
+def test_no_error_is_not_certainty(right: int, images: int) -> None:
+    """SciPy's Wilson interval, at 0 and at 100 % too."""
+    accuracy = 100 * right / images
+    text = analyzed([accuracy, accuracy], images=images).conclusions[-1]
+    ends = stats.binomtest(right, images).proportion_ci(method="wilson")
+    assert f"in [{100 * ends.low:.2f}, {100 * ends.high:.2f}] (95%, Wilson)" in text
+
+
+class TestSeedsForThisDifference:
+    """Not for some other one: two seeds, +6.40 and +4.70."""
+
+    FOUND = analyzed([80.0, 80.0], [86.4, 84.7])
+
+    def test_the_conclusion(self) -> None:
+        assert conclusion(self.FOUND, "2 seeds are too few") == (
+            "2 seeds are too few for stage 2's +5.55: --seeds 4 would show it in 80% of studies; "
+            "finished runs are kept."
+        )
+        assert not any("0.05 points" in sentence for sentence in self.FOUND.conclusions)
+
+    def test_simulated_studies(self) -> None:
+        """Normal differences of this mean and spread, t-tested at 0.05 / 5."""
+        shown = {}
+        for n in (3, 4):
+            drawn = np.random.default_rng(n).normal(5.55, 1.70 / 2**0.5, (20_000, n))
+            shown[n] = (stats.ttest_1samp(drawn, 0.0, axis=1).pvalue < 0.01).mean()
+        assert shown[3] < 0.8 <= shown[4]
+
+    def test_several_at_once(self) -> None:
+        text = conclusion(analyzed([80.0, 80.0], [86.4, 84.7], [85.0, 84.0]), "2 seeds are too few")
+        more = "too few for some changes: --seeds 4 would show stage 2's +5.55 in 80% of studies, "
+        assert more + "--seeds 6 stage 3's -1.05; finished runs are kept." in text
+
+    def test_not_for_what_is_shown_or_too_small(self) -> None:
+        shown = analyzed([98.0, 98.5, 99.0], [98.2, 98.71, 99.19])
+        tiny = analyzed([98.0, 98.5, 99.0], [98.2, 98.3, 99.01])
+        for analysis in (shown, tiny, analyzed([99.0], [99.5]), analyzed([99.0] * 2, [99.1] * 2)):
+            assert not any("too few for" in sentence for sentence in analysis.conclusions)
 
 
 def test_few_images_want_no_less_than_one() -> None:
     assert analyzed([80.0], [81.0], images=500).sensitivity.wanted == pytest.approx(0.2)
-    # Without an error there is no binomial one; an image is the least.
+    # Without an error Wilson's is half an image; a whole one is the least.
     assert analyzed([100.0], [100.0]).sensitivity.sd == pytest.approx(1.2 * 0.01)
 
 
 def test_seeds_beyond_counting() -> None:
     analysis = analyzed([10.0, 50.0, 90.0], [90.0, 10.0, 50.0])
-    assert "takes more than 10,000 seeds" in conclusion(analysis, "A difference of")
+    assert analysis.sensitivity.seeds_for_wanted == 10_000
+    conclusion(analysis, "3 seeds are too few to show any difference")
 
 
 def test_a_bootstrap_agrees_or_the_report_says_so() -> None:

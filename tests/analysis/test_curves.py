@@ -137,7 +137,7 @@ class TestGap:
         swing = [0.2, -0.2, 0.2, -0.2, 0.0]
         train = [99.3 + s for s in swing] + [99.4 + s for s in swing]
         found = finding(stage_of(made_rows([99.0] * 10, train=train)), Kind.GAP)
-        assert "steady" in found.sentence
+        assert "it is not shown to change (+0.30" in found.sentence
 
     # It passes from below zero to zero, about, and to more than one binomial error.
     @pytest.mark.parametrize(
@@ -189,6 +189,19 @@ class TestTrend:
         assert found.figures["error"] == pytest.approx(0.016**0.5)
         assert found.verdict == verdict
 
+    # Alternating, with 0.06 points, which are material here, between the windows.
+    @pytest.mark.parametrize(("step", "plateau"), [(0.04, True), (0.06, False)])
+    def test_noise_is_no_plateau(self, step: float, plateau: bool) -> None:
+        swing = [0.2, -0.2, 0.2, -0.2, 0.0]
+        test = [99.0 + s for s in swing] + [99.0 + step + s for s in swing]
+        found = finding(stage_of(made_rows(test)), Kind.TREND)
+        assert found.verdict is Verdict.LEVEL
+        assert found.sentence.startswith("On a plateau") == plateau
+
+    def test_without_a_change_there_is_no_direction(self) -> None:
+        found = finding(stage_of(made_rows([99.0] * 10)), Kind.TREND)
+        assert ", 99.00%, is as high as in the 5 before (standard error" in found.sentence
+
     def test_says_when_the_budget_is_spent(self) -> None:
         rows = made_rows([98.5] * 10 + [99.0] * 5)
         sentence = finding(stage_of(rows), Kind.TREND).sentence
@@ -230,12 +243,15 @@ class TestFluctuation:
     def test_a_climb_is_not_a_fluctuation(self) -> None:
         found = finding(stage_of(made_rows([98.0 + 0.1 * i for i in range(10)])), Kind.FLUCTUATION)
         assert found.verdict == "settled"
+        assert found.sentence.startswith("Does not fluctuate: ")
+        level = finding(stage_of(made_rows([98.0] * 10)), Kind.FLUCTUATION)
+        assert level.sentence.startswith("Settled: ")
 
     # The first window bends: about a straight line it moves, but it never falls by the 0.06 points
     # that are material here (half of √(0.985 · 0.015 / 10,000) = 0.12).
     @pytest.mark.parametrize(("fall", "verdict"), [(0.0, "climbs"), (0.05, "climbs")])
     def test_a_climb_that_bends_is_none_either(self, fall: float, verdict: str) -> None:
-        rows = made_rows([97.0, 98.3, 98.8, 98.8 - fall])
+        rows = made_rows([90.0] * 4 + [97.0, 98.3, 98.8, 98.8 - fall])
         found = finding(stage_of(rows), Kind.FLUCTUATION)
         assert found.verdict == verdict
         assert found.figures["movement"] > 0.2  # type: ignore[operator]
@@ -243,7 +259,9 @@ class TestFluctuation:
         assert not any("scheduler" in suggestion.title for suggestion in stage.suggestions)
 
     def test_a_fall_that_is_material_is_one(self) -> None:
-        found = finding(stage_of(made_rows([97.0, 98.3, 98.8, 98.7])), Kind.FLUCTUATION)
+        found = finding(
+            stage_of(made_rows([90.0] * 4 + [97.0, 98.3, 98.8, 98.7])), Kind.FLUCTUATION
+        )
         assert found.verdict == "fluctuates"
 
     def test_says_whether_the_learning_rate_is_still_high(self) -> None:

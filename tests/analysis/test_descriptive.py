@@ -8,7 +8,7 @@ from scipy import stats
 
 from kilonet.analysis import binomial_error, describe
 from kilonet.analysis.bootstrap import studentized_bootstrap
-from kilonet.analysis.descriptive import spread_interval
+from kilonet.analysis.descriptive import binomial_interval, spread_interval
 
 SEEDS = [99.23, 99.31, 99.18, 99.27, 99.25]
 
@@ -85,10 +85,28 @@ def test_disagreement_is_measured_before_intervals_are_cut() -> None:
 
 
 def test_binomial_error_by_hand() -> None:
-    # √(0.994 · 0.006 / 10,000) = 0.00077227…
-    assert binomial_error(99.4, images=10_000) == pytest.approx(0.077227, abs=1e-6)
-    assert binomial_error(50.0, images=100) == pytest.approx(5.0)
-    assert binomial_error(100.0, images=100) == 0.0
+    # √(0.994 · 0.006 / 10,000) = 0.00077227…; Wilson's is a little more.
+    assert binomial_error(99.4, images=10_000) == pytest.approx(0.077227, rel=3e-3)
+    # √(0.25 / 100 + 1 / 40,000) / (1 + 1 / 100)
+    assert binomial_error(50.0, images=100) == pytest.approx(100 * 0.002525**0.5 / 1.01)
+    # √(1 / 40,000) / 1.01, at either end: half an image.
+    for end in (0.0, 100.0):
+        assert binomial_error(end, images=100) == pytest.approx(0.5 / 1.01)
+
+
+@pytest.mark.parametrize("images", [1, 5, 120, 10_000])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97, 1.0])
+def test_binomial_interval_is_scipys_wilson(share: float, images: int) -> None:
+    right = round(share * images)
+    found = binomial_interval(100 * right / images, images=images)
+    ends = stats.binomtest(right, images).proportion_ci(method="wilson")
+    assert found == pytest.approx((100 * ends.low, 100 * ends.high), abs=1e-9)
+    assert 0 <= found[0] < found[1] <= 100
+    # And the error is half of that interval, of one standard error.
+    level = 2 * stats.norm.cdf(1) - 1
+    ends = stats.binomtest(right, images).proportion_ci(level, method="wilson")
+    half = binomial_error(100 * right / images, images=images)
+    assert half == pytest.approx(50 * (ends.high - ends.low))
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 4.5, 30])

@@ -10,13 +10,14 @@ import pytest
 import kilonet.analysis
 from kilonet.analysis import analyze, compare, correct, describe
 from kilonet.analysis.bootstrap import RESAMPLES
-from kilonet.analysis.descriptive import AGREE_WITHIN
+from kilonet.analysis.descriptive import AGREE_WITHIN, binomial_interval, spread_interval
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     POWER,
     WANTED,
     detectable_difference,
     seeds_needed,
+    seeds_to_show,
 )
 from kilonet.report.json.records import study_json
 from ladders import TEST_IMAGES, seeded_result
@@ -88,6 +89,21 @@ def test_how_many_seeds() -> None:
         in FLAT
     )
     assert f"points would take {seeds_needed(WANTED, sd=0.0979, level=0.01)}:" in FLAT
+
+
+def test_the_examples_of_wilson_and_of_the_seeds_for_this_difference() -> None:
+    assert (
+        "10,000 images [{:.2f}, {:.2f}] and".format(*binomial_interval(99.39, images=10_000))
+        in FLAT
+    )
+    assert "right are in [{:.2f}, {:.2f}].".format(*binomial_interval(100, images=120)) in FLAT
+    [found] = correct([compare({1: 0.0, 2: 0.0}, {1: 6.4, 2: 4.7})], comparisons=5)
+    assert f"mean of {found.mean:.2f} and a standard deviation of {found.sd:.2f};" in FLAT
+    assert seeds_to_show(found) == 4
+    assert "first of five comparisons that takes four seeds." in FLAT
+    two, four = (spread_interval(1.0, freedom=n - 1)[1] for n in (2, 4))
+    assert f"may be {two:.0f} times as large" in FLAT
+    assert f"of four {four:.1f} times" in FLAT
 
 
 def test_every_threshold_is_documented() -> None:

@@ -54,6 +54,10 @@ def test_what_the_seeds_would_have_shown() -> None:
     detectable = found.figures["detectable"]
     assert isinstance(detectable, float)
     assert f"With this spread 3 seeds would show {detectable:.2f} points" in found.sentence
+    assert "takes more than" not in found.sentence  # there is no difference to show
+    small = effect([98.0, 98.5, 99.0], [98.1, 98.5, 98.93])
+    assert small.figures["seeds_needed"] > 50  # type: ignore[operator]
+    assert "; +0.01 takes more than 50 seeds." in small.sentence
     wider = effect([98.0, 98.5, 99.0], [98.2, 98.5, 98.8]).figures["detectable"]
     assert wider == pytest.approx(2 * detectable)
 
@@ -136,14 +140,19 @@ def test_seeds_without_a_partner() -> None:
 
 
 def test_short_runs_name_the_epochs_they_have() -> None:
-    assert "in the mean of the last 3 epochs" in effect([99.0], [99.5], epochs=3).sentence
-    assert "in the mean of the last epoch;" in effect([99.0], [99.5], epochs=1).sentence
+    """Half the run, five at most; where that is under three, the final epoch alone."""
+    for epochs, window in ((6, 3), (7, 3), (8, 4), (10, 5), (11, 5)):
+        sentence = effect([99.0], [99.5], epochs=epochs).sentence
+        assert f"in the mean of the last {window} epochs" in sentence
+    for epochs in (1, 2, 3, 4, 5):
+        for finals in (([99.0], [99.5]), ([99.0, 99.1], [99.5, 99.7])):
+            assert "in the mean" not in effect(*finals, epochs=epochs).sentence
 
 
 def test_runs_of_different_length_are_compared_over_as_many_epochs() -> None:
-    """Three epochs of 98, 98.5 and 99; seven that end with 99, 99.5 and 100: 1.00 over three."""
-    short = [made_rows([98.0, 98.5, 99.0])] * 2
-    long = [made_rows([90.0] * 4 + [99.0, 99.5, 100.0])] * 2
+    """Six epochs that end with 98, 98.5 and 99; ten with 99, 99.5 and 100: 1.00 over three."""
+    short = [made_rows([90.0] * 3 + [98.0, 98.5, 99.0])] * 2
+    long = [made_rows([90.0] * 7 + [99.0, 99.5, 100.0])] * 2
     [_, stage] = analyze(made_result(STUDY, [short, long]), test_images=TEST_IMAGES).stages
     assert stage.effect is not None
     assert stage.effect.epochs == 3
@@ -172,6 +181,7 @@ def test_other_test_images_make_no_pair() -> None:
 
 def test_intervals_end_where_differences_do() -> None:
     found = effect([50.0, 50.0], [60.0, 40.0])
+    assert found.figures["seeds_needed"] is None
     assert "0.00 points, 99% interval [-100.00, +100.00]" in found.sentence
     assert "With this spread 2 seeds are too few to show any difference." in found.sentence
 
@@ -223,8 +233,9 @@ class TestRobustness:
         found = robustness([self.STILL], [self.STILL], train_before=before, train_after=after)
         assert found.verdict == verdict
 
-    # An F test: the movements of two seeds over ten epochs have 2 · 8 degrees of freedom each.
-    @pytest.mark.parametrize(("seeds", "freedom"), [(1, 8), (2, 16)])
+    # An F test: the movements of two seeds over ten epochs but the first have 2 · 7 degrees of
+    # freedom each.
+    @pytest.mark.parametrize(("seeds", "freedom"), [(1, 7), (2, 14)])
     @pytest.mark.parametrize(("p", "shown"), [(0.049, True), (0.051, False)])
     def test_movement(self, seeds: int, freedom: int, p: float, shown: bool) -> None:
         ratio = stats.f.ppf(p / 2, freedom, freedom) ** 0.5
@@ -238,6 +249,13 @@ class TestRobustness:
             found = robustness([one] * seeds, [other] * seeds, train_before=one, train_after=other)
             assert found.figures["chance"] == pytest.approx(p)
             assert found.verdict is (verdict if shown else Verdict.ALIKE)
+
+    # ±s about a line moves by about s; material is 0.05 points.
+    @pytest.mark.parametrize(("size", "verdict"), [(0.6, "more robust"), (0.4, "alike")])
+    def test_movement_that_is_not_material_is_none(self, size: float, verdict: str) -> None:
+        moving = [99.0 + size * s for s in self.SWING]
+        found = robustness([moving], [self.STILL], train_before=moving, train_after=self.STILL)
+        assert found.verdict == verdict
 
     def test_no_movement_at_all(self) -> None:
         moving = [99.0 + s for s in self.SWING]
@@ -310,4 +328,4 @@ class TestRobustness:
 
     def test_runs_of_different_length_name_both(self) -> None:
         found = robustness([[99.0] * 6], [[99.0] * 10])
-        assert "over the last 6 and 10 epochs the gap" in found.sentence
+        assert "over the last 5 and 9 epochs the gap" in found.sentence

@@ -84,4 +84,4 @@ def test_the_effect_counts_a_failed_seed_and_the_width_does_not() -> None:
     assert effect is not None
     assert effect.verdict == "no difference shown"
     assert "[-100.00, +100.00]" in effect.sentence
-    assert "With this spread 3 seeds are too few to show any difference." in effect.sentence
+    assert "3 seeds are too few for +29.73" in effect.sentence

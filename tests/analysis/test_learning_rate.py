@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
+from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze, measure_errors
 from kilonet.spec import Study, load_study
 from kilonet.storage.record import EpochRow
 from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
@@ -101,6 +102,31 @@ class TestStuck:
             # What never started to learn shows nothing of its width, and is not to learn faster.
             assert "One-cycle schedule" not in titles
             assert not any(other.kind is Kind.WIDTH for other in stage.findings)
+
+    @pytest.mark.parametrize("epochs", [1, 2, 5, 6])
+    def test_a_run_without_a_window_has_barely_begun(self, epochs: int) -> None:
+        rows = with_losses(made_rows([10.3] * epochs, train=10.4), [2.3] * epochs)
+        study = STUDY.replace({"train.epochs": epochs})
+        stage = stage_of(rows, study=study)
+        rate = learning_rate(stage)
+        assert rate is not None
+        assert rate.verdict is (Verdict.STUCK if epochs == 6 else Verdict.TOO_SHORT)
+        assert ("far off" in rate.sentence) == (epochs == 6)
+        first = stage.suggestions[0].change
+        assert ("train.epochs" if epochs < 6 else "train.optimizer.lr") in first
+
+    @pytest.mark.parametrize("stuck", [True, False])
+    def test_what_has_learned_something_is_not_stuck(self, stuck: bool) -> None:
+        """Whatever the loss; always predicting the largest class is not to have learned."""
+        labels = np.repeat(np.arange(10), [1135, *[985] * 9])
+        predicted = labels * (not stuck)
+        errors = measure_errors([np.eye(10)[predicted]], labels)
+        rows = with_losses(made_rows([11.35 if stuck else 100.0] * 10, train=10.4), [2.3] * 10)
+        study = Study.from_dict({**STUDY.to_dict(), "stage": STUDY.to_dict()["stage"][:1]})
+        result = made_result(study, [[rows]])
+        stage = analyze(result, test_images=TEST_IMAGES, errors=[errors]).stages[0]
+        rate = learning_rate(stage)
+        assert (rate is not None and rate.verdict is Verdict.STUCK) == stuck
 
 
 def test_the_notebooks_rate_is_in_order() -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import linregress
 
 from kilonet.analysis import measure
+from kilonet.analysis.measurements import window_of
 from kilonet.spec import load_study
 from kilonet.storage.record import EpochRow
 from ladders import DROPOUT, TEST_IMAGES, made_record, made_rows, typed_rows
@@ -88,9 +89,16 @@ def test_the_largest_fall_of_the_last_window() -> None:
     assert measured(made_rows([98.0])).fall == 0.0
 
 
-@pytest.mark.parametrize(("epochs", "both_windows"), [(1, 1), (3, 3), (5, 5), (6, 6), (15, 10)])
+@pytest.mark.parametrize(
+    ("epochs", "both_windows"), [(1, 1), (2, 1), (3, 2), (6, 5), (10, 9), (11, 10), (15, 10)]
+)
 def test_both_windows(epochs: int, both_windows: int) -> None:
-    assert measured(made_rows([98.0] * epochs)).both_windows == both_windows
+    """As one window they leave out the first epoch, whatever it is."""
+    found = measured(made_rows([98.0] * epochs))
+    assert found.both_windows == both_windows
+    if epochs > 2:
+        other = measured(made_rows([10.0] + [98.0] * (epochs - 1)))
+        assert (other.both_gap, other.both_movement) == (found.both_gap, found.both_movement)
 
 
 def test_losses_are_the_mean_of_the_seeds() -> None:
@@ -100,11 +108,15 @@ def test_losses_are_the_mean_of_the_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "window", "compared"), [(1, 1, False), (2, 2, False), (3, 3, False), (6, 3, True)]
+    ("epochs", "window", "compared"),
+    [(n, 1, False) for n in (1, 2, 3, 4, 5)] + [(6, 3, True), (8, 4, True), (11, 5, True)],
 )
 def test_short_runs(epochs: int, window: int, compared: bool) -> None:
-    found = measured(made_rows([98.0] * epochs))
-    assert found.window == window
+    found = measured(made_rows([90.0] * (epochs - 1) + [98.0], train=[80.0] * (epochs - 1) + [97]))
+    assert found.window == window == window_of(epochs)
+    if window == 1:  # the end is the last epoch's, not the start's
+        assert (found.accuracy, found.train_accuracy, found.gap) == (98.0, 97.0, -1.0)
+        assert found.at_end == "in the last epoch"
     assert (found.movement is not None) == (window >= 3)
     assert (found.accuracy_change is not None) == compared
     assert (found.gap_change is not None) == compared
@@ -120,7 +132,7 @@ def test_windows_never_overlap(epochs: int) -> None:
 
 def test_what_is_material() -> None:
     # Half of √(0.98 · 0.02 / 10,000) = 0.14 points; never less than one image.
-    assert measured(made_rows([98.0] * 5)).material == pytest.approx(0.07)
+    assert measured(made_rows([98.0] * 5)).material == pytest.approx(0.07, rel=1e-3)
     assert measured(made_rows([100.0] * 5), images=500).material == pytest.approx(0.2)
 
 

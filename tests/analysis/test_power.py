@@ -8,11 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from kilonet.analysis import compare, correct
 from kilonet.analysis.power import (
     MAX_SEEDS,
     detectable_difference,
     power,
     seeds_needed,
+    seeds_to_show,
 )
 
 
@@ -64,3 +66,35 @@ def test_detectable_is_where_power_is_reached(n: int, level: float) -> None:
 
 def test_no_end_of_seeds() -> None:
     assert seeds_needed(1e-6, sd=1.0) == MAX_SEEDS
+
+
+@pytest.mark.parametrize("comparisons", [1, 3, 5])
+@pytest.mark.parametrize(
+    "differences",
+    [(6.4, 4.7), (0.5, 1.5), (0.3, 0.1, 0.0), (-0.4, -0.1, -0.2, 0.1), (5.0, 0.0, -4.0)],
+)
+def test_seeds_to_show_what_was_measured(differences: tuple[float, ...], comparisons: int) -> None:
+    """SciPy's noncentral t: enough at that many seeds, not at one fewer."""
+    alone = compare(dict.fromkeys(range(9), 0.0), dict(enumerate(differences)))
+    [found] = correct([alone], comparisons=comparisons)
+    needed = seeds_to_show(found)
+    if found.shown:
+        assert needed is None
+        return
+    assert needed is not None
+    assert needed > len(differences)
+    mean, sd = np.mean(differences), np.std(differences, ddof=1)
+    for n, enough in ((needed, True), (needed - 1, False)):
+        if n > len(differences):
+            limit = stats.t.isf(0.05 / comparisons / 2, n - 1)
+            shift = abs(mean) / sd * n**0.5
+            reached = stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift)
+            # Where the shift is far, SciPy has no number: test_conclusions.py simulates that case.
+            assert not np.isfinite(reached) or (reached >= 0.8) == enough
+
+
+@pytest.mark.parametrize("differences", [(), (0.4,), (0.4, 0.4), (0.3, -0.3), (0.0, 0.0)])
+def test_nothing_tells_how_many_seeds(differences: tuple[float, ...]) -> None:
+    """Without two seeds, a spread or a difference."""
+    found = compare(dict.fromkeys(range(9), 0.0), dict(enumerate(differences)))
+    assert seeds_to_show(found) is None

@@ -116,6 +116,45 @@ def test_every_history_has_an_analysis(case: Any, images: int) -> None:
         assert_suggestions_apply(study, ran.stage.run, stage)
 
 
+@settings(max_examples=60, deadline=None)
+@given(histories(levels=NEAR), st.data())
+def test_every_history_with_a_split_has_an_analysis(case: Any, data: Any) -> None:
+    """Of all stages, of some, or of other images: what is picked by is what all have."""
+    study, result = case
+    spec = study.to_dict()
+    for stage in spec["stage"]:
+        held_out = data.draw(st.sampled_from([None, None, 0, 500, 600]))
+        stage["change"] |= {} if held_out is None else {"data.validation": held_out}
+    study = Study.from_dict(spec)
+    stages = []
+    for stage, ran in zip(study.stages, result.stages, strict=True):
+        run = stage.run
+        records = tuple(
+            replace(
+                record,
+                run=run.replace({"train.seed": record.run.train.seed}),
+                rows=tuple(replace(row, validation_accuracy=data.draw(NEAR)) for row in record.rows)
+                if run.data.validation
+                else record.rows,
+            )
+            for record in ran.records
+        )
+        stages.append(replace(ran, stage=stage, records=records))
+    result = StudyResult(study=study, path=result.path, stages=tuple(stages))
+    analysis = analyze(result, test_images=10_000)
+    amounts = {stage.run.data.validation for stage in study.stages}
+    assert (analysis.judged_on == "validation") == (len(amounts) == 1 and amounts != {0})
+    for ran, stage, judged in zip(result.stages, analysis.stages, analysis.judged, strict=True):
+        assert (stage.validation is not None) == bool(ran.stage.run.data.validation)
+        assert (judged is stage.validation) == (analysis.judged_on == "validation")
+        target = next(f for f in stage.findings if f.kind is Kind.TARGET)
+        assert target.figures["short"] == pytest.approx(study.target - stage.final.mean)
+        assert_suggestions_apply(study, ran.stage.run, stage)
+    for sentence in (*analysis.conclusions, *(s for x in analysis.stages for s in x.sentences)):
+        assert sentence.endswith(".")
+        assert not any(word in sentence for word in ("nan", "inf", "None", "\n", "-0.00"))
+
+
 def assert_verdicts_agree(stage: StageAnalysis) -> None:
     of_mean = stage.final
     assert of_mean.minimum - 1e-9 <= of_mean.mean <= of_mean.maximum + 1e-9

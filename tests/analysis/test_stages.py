@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
 from kilonet.spec import load_study
+from kilonet.storage.record import EpochRow
 from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 NOTEBOOK = analyze(notebook_result(), test_images=TEST_IMAGES)
@@ -172,6 +174,56 @@ def test_short_runs_are_analyzed_too() -> None:
         rows = made_rows([99.0] * epochs)
         for stage in analyze(made_result(study, [[rows], [rows]]), test_images=10).stages:
             assert stage.sentences
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 6, 10, 11])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_no_verdict_from_a_window_that_a_run_does_not_exceed(epochs: int, seeds: int) -> None:
+    """Runs that learn quickly, 20 to 88.36 % in the last epoch: their mean says nothing."""
+    study = load_study("mnist-8k").replace({"budget.epochs": 30, "train.epochs": epochs})
+    train = [20.0 + 68.36 * (i + 1) / epochs for i in range(epochs)]
+    test = [value - 1.0 for value in train]
+
+    def rows(shift: float) -> tuple[EpochRow, ...]:
+        return made_rows([value + shift for value in test], train=train)
+
+    histories = [[rows(0.1 * seed + stage) for seed in range(seeds)] for stage in (0.0, 0.5)]
+    analysis = analyze(made_result(study, histories), test_images=TEST_IMAGES)
+    stage = analysis.stages[1]
+    reasons = [suggestion.reason for suggestion in stage.suggestions]
+    text = " ".join([*stage.sentences, *analysis.conclusions, *reasons])
+    windows = {int(n) for n in re.findall(r"last (\d+) epochs", text)}
+    assert all(3 <= window < epochs for window in windows)
+    verdicts = {found.kind: found.verdict for found in stage.findings}
+    assert (verdicts[Kind.TREND] is Verdict.TOO_SHORT) == (epochs < 6)
+    assert (verdicts[Kind.FLUCTUATION] is Verdict.TOO_SHORT) == (epochs < 6)
+    assert (Kind.ROBUSTNESS in verdicts) == (epochs >= 6)
+    if epochs < 6:
+        assert not windows
+        assert verdicts[Kind.FIT] is Verdict.TOO_SHORT
+        assert "training accuracy 88.36%" in finding(stage, Kind.FIT).sentence
+        assert stage.last_five == stage.final
+        assert not {Verdict.UNDERFITS, Verdict.OUT_OF_REACH} & set(verdicts.values())
+        assert stage.suggestions[0].change == {"train.epochs": 6}
+        assert stage.effect is not None
+        assert stage.effect.last_five.differences == stage.effect.final.differences
+
+
+def test_a_run_without_a_target_is_not_judged_by_one() -> None:
+    """No rule that needs one, whatever the accuracies; all others as with one."""
+    needs_one = {Kind.TARGET, Kind.FIT, Kind.REGULARIZER, Kind.WIDTH}
+    for rows in (made_rows([50.0] * 15, train=50.0), made_rows([99.9] * 15), made_rows([10.0])):
+        result = made_result(load_study("mnist-8k"), [[rows]] * 2)
+        whole = analyze(result, test_images=TEST_IMAGES)
+        lone = analyze(result, test_images=TEST_IMAGES, has_target=False)
+        assert lone.target is None
+        for with_target, without in zip(whole.stages, lone.stages, strict=True):
+            kept = [found for found in with_target.findings if found.kind not in needs_one]
+            assert list(without.findings) == kept
+            assert without.suggestions == ()
+            assert (without.target, without.reached, without.at_target) == (None, 0, ())
+        text = " ".join([*lone.conclusions, *lone.stages[1].sentences])
+        assert "target" not in text
 
 
 def test_nothing_to_analyze() -> None:

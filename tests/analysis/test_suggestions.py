@@ -261,6 +261,23 @@ def test_a_faster_start_is_no_wild_one(optimizer: dict[str, object], peak: float
     assert last.change["train.schedule"]["max_lr"] == pytest.approx(peak)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 5, 6])
+def test_what_has_barely_begun_is_not_widened(epochs: int) -> None:
+    study = study_with({**RUNS["dropout"], "train.epochs": epochs}, BUDGETS["ample"])
+    stage = analyzed(study, made_rows([90.0] * epochs, train=89.0))
+    found = titles(stage)
+    assert ("2 times as wide" in found) == ("Without dropout" in found) == (epochs == 6)
+    assert ("Train for 6 epochs" in found) == (epochs < 6)
+
+
+def test_who_ends_at_the_target_needs_no_faster_start() -> None:
+    """The first of the last three epochs was below it."""
+    study = study_with({**RUNS["first stage"], "train.epochs": 3}, {})
+    for last, offered in ((100.0, False), (99.3, True)):
+        stage = analyzed(study, made_rows([90.0, last, last]))
+        assert ("One-cycle schedule" in titles(stage)) == offered
+
+
 def test_improving_asks_for_epochs_where_there_are_any() -> None:
     rows = HISTORIES["improves"]
     spent = analyzed(study_with(RUNS["first stage"], BUDGETS["the notebook's"]), rows)

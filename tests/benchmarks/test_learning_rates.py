@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_it_runs_and_a_second_time_trains_nothing(
     benchmark.main()
     first = capsys.readouterr().out
     assert "4 trainings of the first set, 1 epochs on 640 images" in first
-    assert "| perceptron | **" in first
+    assert re.search(r"\| perceptron \| \d+\.\d\d ✓", first)
     assert "| no number |" in first
     finished = {path: path.stat().st_mtime_ns for path in tiny.rglob("predictions.npz")}
     assert len(finished) in (2, 3)  # Adam's steps are as long as its rate, and may stay numbers

@@ -44,8 +44,10 @@ def test_repr_is_short(arrays):
     [
         (
             {"train_images": np.zeros((12, 5, 4), np.float32)},
-            "train images are float32; expected uint8",
+            "train images are float32; expected uint8, 0 to 255 (multiply pixels",
         ),
+        ({"test_images": np.zeros((6, 5, 4), np.int64)}, "0 to 255: images.astype('uint8'), if"),
+        ({"test_images": np.zeros((6, 5, 4), bool)}, "0 to 255: images * numpy.uint8(255)"),
         ({"test_images": np.zeros((6, 5, 4), np.int16)}, "test images are int16; expected uint8"),
         ({"train_images": np.zeros((12, 20), np.uint8)}, "train images have the shape (12, 20)"),
         ({"train_images": np.zeros((12, 3, 5, 4), np.uint8)}, "channels last"),
@@ -57,9 +59,14 @@ def test_repr_is_short(arrays):
         ),
         ({"test_images": np.zeros((6, 5, 4, 3), np.uint8)}, "test images are 5 × 4 × 3"),
         ({"test_images": np.zeros((7, 5, 4), np.uint8)}, "7 test images but 6 test labels"),
-        ({"train_labels": np.zeros(12)}, "train labels are float64; expected integers"),
-        ({"train_labels": np.array(["a"] * 12)}, "train labels are <U1; expected integers"),
+        ({"train_labels": np.zeros(12)}, "train labels are float64; expected integers from 0 (l"),
+        ({"train_labels": np.full(12, 0.5)}, "from 0, and some are not whole numbers"),
+        ({"train_labels": np.full(12, np.nan)}, "from 0, and some are not whole numbers"),
+        ({"train_labels": np.zeros(12, bool)}, "train labels are bool; expected integers"),
+        ({"train_labels": np.array(["a"] * 12)}, "train labels are text (<U1); expected integers"),
+        ({"train_labels": np.array([b"a"] * 12)}, "train labels are text (|S1); expected"),
         ({"train_labels": np.eye(12, dtype=np.int64)}, "not one-hot"),
+        ({"train_labels": np.eye(12, dtype=np.float32)}, "labels.argmax(axis=1) has the numbers"),
         ({"train_labels": np.array([], np.int64)}, "train labels are empty"),
         (
             {"train_labels": np.array([0] * 5 + [-1] * 7)},
@@ -81,6 +88,16 @@ def test_repr_is_short(arrays):
             {"classes": ("a", "b")},
             "train label 2 at index 2 is out of range: there are 2 classes, 0 to 1",
         ),
+        (
+            {
+                "classes": ("a", "b", "c"),
+                "train_labels": np.arange(12) % 3 + 1,
+                "test_labels": np.arange(6) % 3 + 1,
+            },
+            "there are 3 classes, 0 to 2; the labels count from 1, so subtract 1",
+        ),
+        ({"classes": ("a", " ", "c")}, "the name of class 1 is empty"),
+        ({"classes": ("a b", "c", "a\n b")}, "class names are not unique: a b"),
     ],
 )
 def test_refused_in_one_line(arrays, change, message):
@@ -130,3 +147,13 @@ def test_histogram(channels, monkeypatch):
     )
     expected = [np.histogram(images[..., c], bins=256, range=(0, 256))[0] for c in range(channels)]
     np.testing.assert_array_equal(dataset.train_histogram, expected)
+
+
+def test_class_names_are_text_of_one_line(arrays):
+    names = ["$a_b$", "日本\n語\t x", "<b>\x1b[1m\ud800"]
+    dataset = Dataset(name="d", classes=names, **arrays)
+    assert dataset.classes == ("$a_b$", "日本 語 x", "<b> [1m?")
+
+
+def test_more_names_than_labels(arrays):
+    assert Dataset(name="d", classes=tuple("abcde"), **arrays).num_classes == 5

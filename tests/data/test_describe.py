@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kilonet.data.dataset import Dataset
-from kilonet.data.describe import describe, normalization, pixel_statistics
+from kilonet.data.describe import describe, pixel_statistics
 from kilonet.errors import DataError
 
 
@@ -39,19 +39,6 @@ def test_statistics_by_hand():
     assert std == (0.5, 0.4, 0.0)
 
 
-def test_normalization_rounds_to_four_decimals():
-    images = np.array([[[0, 0, 255]]], np.uint8)
-    # mean 1/3, variance 1/3 · 2/3, deviation √2/3 = 0.47140…
-    assert normalization(dataset_of(images)) == ((0.3333,), (0.4714,))
-
-
-def test_a_constant_channel_cannot_be_normalized():
-    images = np.zeros((2, 2, 2, 3), np.uint8)
-    images[0, ..., 0] = images[0, ..., 2] = 9
-    with pytest.raises(DataError, match="d: channel 1 has the same value in all training pixels"):
-        normalization(dataset_of(images))
-
-
 @pytest.fixture
 def summary(arrays):
     arrays["test_labels"] = np.array([0, 0, 0, 0, 0, 2], np.uint8)
@@ -76,6 +63,18 @@ def test_json(summary, arrays):
     assert len(found["fingerprint"]) == 64
 
 
+def test_notes(summary):
+    assert summary.to_json()["notes"][0] == "class 'bee' has no test images"
+    assert str(summary).endswith("\nNote: class 'bee' has no test images.")
+    assert "<p>Note: class &#x27;bee&#x27; has no test images.</p>" in summary._repr_html_()
+
+
+def test_constant_pixels_are_described():
+    found = describe(dataset_of(np.full((3, 2, 2), 51, np.uint8)))
+    assert (found.mean, found.std) == ((0.2,), (0.0,))
+    assert found.tables()[2].rows == (("gray", "0.2000", "0.0000"),)
+
+
 def test_tables(summary):
     overview, balance, pixels, checksums = summary.tables()
     assert ("training images", "12 × 5 × 4") in overview.rows
@@ -89,5 +88,5 @@ def test_tables(summary):
 
 
 def test_class_names_that_repeat_are_refused(arrays):
-    with pytest.raises(DataError, match="class names are not unique: ant, ant, cat"):
+    with pytest.raises(DataError, match="class names are not unique: ant"):
         Dataset(name="small", classes=("ant", "ant", "cat"), **arrays)

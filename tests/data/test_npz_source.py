@@ -54,6 +54,40 @@ def test_npz_as_keras_publishes_cifar(tmp_path, arrays):
     np.testing.assert_array_equal(dataset.train_labels, arrays["train_labels"])
 
 
+@pytest.mark.parametrize("key", ["classes", "class_names", "label_names"])
+@pytest.mark.parametrize(
+    ("array", "names"),
+    [
+        (np.array(["ant", "bee", "日本語"]), ("ant", "bee", "日本語")),
+        (np.array(["ant", "bee", "Käfer"]).astype("U9").astype(">U9"), ("ant", "bee", "Käfer")),
+        (np.array(["ä".encode(), b"b", b"c"]), ("ä", "b", "c")),
+        (np.array([3, 5, 7]), ("3", "5", "7")),
+        (np.array(["a", "b", "c", "d"]), ("a", "b", "c", "d")),
+    ],
+)
+def test_class_names(tmp_path, arrays, key, array, names):
+    np.savez(tmp_path / "n.npz", **arrays, **{key: array})
+    assert load_dataset(tmp_path / "n.npz").classes == names
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array(["ant", "bee"]), "train label 2 at index 2 is out of range: there are 2 classes"),
+        (np.array(["ant", "bee", "ant"]), "class names are not unique: ant"),
+        (np.array(["ant", "", "cat"]), "the name of class 1 is empty"),
+        (np.array([b"\xff", b"b", b"c"]), "a class name is not UTF-8"),
+        (np.array(3), "classes: int64 of shape (); expected class names, (n,) strings"),
+        (np.array([0.5, 1, 2]), "classes: float64 of shape (3,); expected class names"),
+        (np.array([["a", "b", "c"]]), "of shape (1, 3); expected class names"),
+        (np.array(["a", "b", "c"], dtype=object), "save plain numbers, or text with dtype=str"),
+    ],
+)
+def test_class_names_that_are_refused(tmp_path, arrays, array, message):
+    np.savez(tmp_path / "n.npz", **arrays, classes=array)
+    assert message in error_of(tmp_path / "n.npz")
+
+
 def test_npz_of_fractions(tmp_path, arrays):
     arrays["train_images"] = arrays["train_images"] / 255
     np.savez(tmp_path / "f.npz", **arrays)

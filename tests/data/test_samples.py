@@ -66,13 +66,54 @@ def test_images_of_any_size(tmp_path, shape):
     assert tiles(tmp_path / "s.png", columns=1, rows=2) == [[(70, 70, 70)], [(90, 90, 90)]]
 
 
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1, 3)])
+def test_images_that_are_lines(tmp_path, shape):
+    images, labels = flat([70], shape), np.array([0])
+    dataset = Dataset(
+        name="d", train_images=images, train_labels=labels, test_images=images, test_labels=labels
+    )
+    draw_samples(dataset, tmp_path / "s.png", per_class=1)
+    with Image.open(tmp_path / "s.png") as sheet:
+        drawn = np.asarray(sheet)[:, sheet.width - 8 - 56 :]
+    assert (drawn == 70).all(axis=2).sum() == 56
+
+
+def names_of(classes, path):
+    """The sheet's part with the names."""
+    images, labels = flat([0] * len(classes), (8, 8)), np.arange(len(classes))
+    dataset = Dataset(
+        name="d",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        classes=classes,
+    )
+    draw_samples(dataset, path, per_class=1)
+    with Image.open(path) as sheet:
+        return np.asarray(sheet)[:, : sheet.width - 8 - 56]
+
+
+def test_class_names_are_any_text(tmp_path):
+    path = tmp_path / "s.png"
+    assert names_of(["a" * 5000], path).shape[1] < 600
+    np.testing.assert_array_equal(names_of(["a" * 39 + "…"], path), names_of(["a" * 5000], path))
+    # Not markup.
+    assert (names_of(["$x^2$"], path).shape) != (names_of(["x2"], path).shape)
+    assert names_of(["Größe"], path).min() < 100
+    # What the font has no glyphs for would be boxes.
+    np.testing.assert_array_equal(names_of(["日本語"], path), names_of(["class 0"], path))
+
+
 def test_refused(dataset, tmp_path):
     for per_class in (0, -1, 101):
         with pytest.raises(UsageError, match="1 to 100"):
             draw_samples(dataset, tmp_path / "s.png", per_class=per_class)
     with pytest.raises(DataError, match="cannot be written: No such file or directory"):
         draw_samples(dataset, tmp_path / "absent" / "s.png")
-    for folder in (tmp_path, "", "/"):
+    for folder in (tmp_path, "/"):
         with pytest.raises(DataError, match="is a folder; name the PNG file to write"):
             draw_samples(dataset, folder)
+    with pytest.raises(UsageError, match="is not a path: it is empty"):
+        draw_samples(dataset, "")
     assert not list(tmp_path.iterdir())

@@ -29,11 +29,11 @@ def error_of(name_or_path) -> str:
         ("mnits", "no data set 'mnits' (did you mean 'mnist'?); a path must be a folder of IDX"),
         ("MNIST", "did you mean 'mnist'?"),
         ("cifar", "no data set 'cifar' (known: mnist); a path must be a folder of IDX"),
-        ("", "neither the name of a data set nor a path"),
-        ("a\0b", "neither the name of a data set nor a path"),
+        ("", "'' is not a path: it is empty"),
+        ("a\0b", "is not a path: it contains a NUL"),
         ("./digits", "digits: no such file or folder; give a folder of IDX"),
         ("digits.npz", "digits.npz: no such file or folder"),
-        ("~nobody-of-this-name/digits", "no such home folder"),
+        ("~nobody-of-this-name/digits", "the home folder ~nobody-of-this-name is unknown here"),
     ],
 )
 def test_unknown(name, message, tmp_path, monkeypatch):

@@ -105,3 +105,8 @@ def test_every_image_has_the_same_chance():
 def test_impossible(amount, message):
     with pytest.raises(DataError, match=message):
         validation_split(MIXED, amount=amount, seed=0)
+
+
+def test_no_class_can_spare_an_image():
+    with pytest.raises(DataError, match=r"each class has a single image.*; remove data"):
+        validation_split(np.arange(4), amount=1, seed=0)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+import joblib
 import pytest
 
 from kilonet.engine import (
@@ -105,7 +106,7 @@ def test_auto_leaves_what_native_does_not_cover_to_torch() -> None:
     # The net is frozen, its cached nodes are not: put an uncovered operation in a residual.
     object.__setattr__(silu, "op", Tanh())
     assert choose_engine(net) == EngineChoice(
-        engine="torch", reason=f"it has no layer {silu.line} 'silu'"
+        engine="torch", reason=f"it has no layer for {silu.path} 'silu'"
     )
     assert choose_engine(net, engine="native") == EngineChoice(engine="native")
 
@@ -133,6 +134,30 @@ def test_native_by_name(normalization: dict[str, Any]) -> None:
     assert engine.name == "native"
     assert describe_engine(INTERIM.net, engine="native", threads=2) == engine.description
     assert engine.description.endswith(", 2 threads")
+
+
+@pytest.mark.parametrize("engine", [pytest.param("native", marks=pytest.mark.native), "torch"])
+def test_a_quota_limits_the_default_threads(
+    engine: str, normalization: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+        assert describe_engine(INTERIM.net, engine=engine, device="cpu").endswith(", 3 threads")
+        created = create_engine(INTERIM, engine=engine, device="cpu", **normalization)
+        assert created.info.description.endswith(", 3 threads")
+        if engine == "torch":
+            assert created.info.threads == torch.get_num_threads() == 3
+            # Fewer, as by OMP_NUM_THREADS, stay fewer.
+            torch.set_num_threads(2)
+            assert describe_engine(INTERIM.net, engine=engine, device="cpu").endswith("2 threads")
+        # Whoever asks for more gets them.
+        line = describe_engine(INTERIM.net, engine=engine, device="cpu", threads=5)
+        assert line.endswith(", 5 threads")
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("engine", ["auto", "native"])

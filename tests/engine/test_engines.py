@@ -307,7 +307,7 @@ def test_one_image_through_batch_norm_with_one_value_a_channel(engine_of: Make, 
     if flat:
         layers = ["flatten", "linear 5", "batchnorm", "linear 4"]
     engine = engine_of(Run(net=Net(input=(1, 8, 8), block=["conv", "batchnorm"], layers=layers)))
-    layer = "layer 3 'batchnorm'" if flat else "layer 1 'conv 4 kernel=8'"
+    layer = "net.layers.2 'batchnorm'" if flat else "net.layers.0 'conv 4 kernel=8'"
     one = batch(5, count=1)
     for call in (lambda: engine.step(one, 0.1), lambda: engine.gradients(one)):
         with pytest.raises(EngineError) as caught:

@@ -14,9 +14,9 @@ from scipy import stats
 
 from kilonet.entry import run_command
 from kilonet.errors import StorageError, UsageError
-from kilonet.report.comparison import OTHER_IMAGES, compare_folders
+from kilonet.report.compared import settings_table
+from kilonet.report.comparison import OTHER_IMAGES, compare, compare_folders
 from kilonet.report.json.comparison import comparison_json
-from kilonet.report.terminal.comparison import comparison_text, settings_table
 from kilonet.spec import Study, load_study, to_toml
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow
@@ -91,9 +91,9 @@ def test_the_wording(
     b = make_study(Path("b"), [SECOND, FIRST], names=["One", "Two"], lr=0.02)
     found = compare_folders([a, b])
     parts = [
-        comparison_text(found),
-        comparison_text(found, width=60),
-        comparison_text(found, width=20),
+        str(found),
+        found.to_text(width=60),
+        found.to_text(width=20),
     ]
     check_snapshot("compare.txt", "\n\n".join(parts) + "\n")
 
@@ -103,8 +103,8 @@ def test_a_narrow_screen_gets_lists(tmp_path: Path) -> None:
     b = make_study(tmp_path / "b", [SECOND, FIRST], names=["One", "Other"], lr=0.02)
     found = compare_folders([a, b])
     found = replace(found, labels=("a", "b"))
-    assert comparison_text(found, width=500) == comparison_text(found)
-    text = comparison_text(found, width=60)
+    assert found.to_text(width=500) == str(found)
+    text = found.to_text(width=60)
     ends = [stats.t.interval(0.95, 2, np.mean(s), stats.sem(s)) for s in (FIRST, SECOND)]
     assert text.splitlines()[:6] == [
         "One",
@@ -115,9 +115,7 @@ def test_a_narrow_screen_gets_lists(tmp_path: Path) -> None:
         "Two",
     ]
     assert "| One   | train.optimizer.lr | 0.01 | 0.02 |" in text  # narrow enough for a table
-    assert comparison_text(found, width=30).endswith(
-        "One: train.optimizer.lr\n  a: 0.01\n  b: 0.02"
-    )
+    assert found.to_text(width=30).endswith("One: train.optimizer.lr: 0.01\n  (a); 0.02 (b)")
 
 
 def test_what_differs_in_every_stage_stands_once(tmp_path: Path) -> None:
@@ -155,6 +153,16 @@ def test_several_differences_are_corrected_together(tmp_path: Path) -> None:
     assert {d.comparisons for d in found.differences} == {2}
 
 
+def test_the_note_tells_of_what_there_is(tmp_path: Path) -> None:
+    run = load_study("mnist-8k").stages[0].run.replace({"train.epochs": 3})
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_run(tmp_path / name, run.replace({"train.seed": seed}), made_rows(FIRST))
+    a, b, c = (tmp_path / name for name in "abc")
+    one = "Differences are of final test accuracies, in percentage points, paired by seed."
+    assert one in str(compare(a, b, c)).splitlines()
+    assert "Differences are" not in str(compare(a, c))
+
+
 def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
     a = make_study(tmp_path / "a", [FIRST], names=["One"])
     b = make_study(tmp_path / "b", [SECOND], names=["One"], sha256="cd")
@@ -176,7 +184,7 @@ def test_json_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert second["mean"] == pytest.approx(99.3)
     assert found["settings"] == [{"train.optimizer.lr": [0.01, 0.02]}]
     assert run_command(["compare", str(a), str(b)]) == 0
-    assert capsys.readouterr().out == comparison_text(compare_folders([a, b])) + "\n"
+    assert capsys.readouterr().out == compare(a, b).to_text() + "\n"
 
 
 def test_the_same_folder_twice(tmp_path: Path) -> None:
@@ -197,3 +205,92 @@ def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     write_run(half, run.run, run.rows[:2])
     with pytest.raises(StorageError, match="not finished, 2 of 3 epochs"):
         compare_folders([a, half])
+
+
+def test_folders_results_and_records_are_mixed(tmp_path: Path) -> None:
+    a = make_study(tmp_path / "a", [FIRST], names=["One"])
+    b = make_study(tmp_path / "b", [SECOND], names=["One"], lr=0.02)
+    result = read_study(b)
+    record = result.stages[0].records[0]
+    found = compare(a, result, record)
+    assert found == compare_folders([a, b, record.path])
+    assert found.labels == (str(a), str(b), str(record.path))
+    assert found.differences[0].verdict == compare(str(a), b).differences[0].verdict
+    assert str(found) == found.to_text()
+    assert "train.optimizer.lr" in found._repr_html_()
+
+
+def test_eight_runs_are_numbered_and_fit_a_screen(tmp_path: Path) -> None:
+    study = load_study("mnist-8k").replace({"train.epochs": 3})
+    run = study.stages[0].seeded(1)
+    lines = run.net.to_dict()["layers"]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"train.batch_size": 32},
+        {"train.optimizer.lr": 0.02},
+        {"net.layers": ["conv 6", *lines]},
+        {"net.layers": [*lines[:4], *lines[5:]]},
+        {"net.layers": [*lines[:3], "pointwise 10", *lines[4:]]},
+        {"net.block": ["conv", "relu"]},
+        {"train.label_smoothing": 0.1},
+    ]
+    folders = [tmp_path / f"a folder with a long name, {i}" for i in range(8)]
+    for folder, change in zip(folders, changes, strict=True):
+        write_run(folder, run.replace(change), made_rows(FIRST))
+    text = compare_folders(folders).to_text(width=80)
+    legend, rest = text.splitlines()[:8], text.splitlines()[8:]
+    assert legend == [f"  {i}  {folder}" for i, folder in enumerate(folders, 1)]
+    assert len(text.splitlines()) <= 34
+    assert max(map(len, rest)) <= 80
+    assert 'net.layers.0 (added): – (1-3, 5-8); "conv 6" (4)' in text
+    assert f'net.layers.3: "{lines[3]}" (1-5, 7-8); "pointwise 10" (6)' in text
+    assert "train.batch_size: 128 (1, 3-8); 32 (2)" in text
+    assert str(lines) not in text
+
+
+def test_long_paths_are_shown_where_they_differ(tmp_path: Path) -> None:
+    run = load_study("mnist-8k").stages[0].run.replace({"train.epochs": 3})
+    above = "/project" * 10
+    names = [f"{above}/digits-one/data.npz", f"{above}/digits-two/data.npz"]
+    for folder, name in zip("ab", names, strict=True):
+        write_run(tmp_path / folder, run.replace({"data.name": name}), made_rows(FIRST))
+    [line] = settings_table(compare(tmp_path / "a", tmp_path / "b")).rows
+    assert line == (
+        "data.name",
+        '…/project/project/digits-one/data.npz"',
+        '…/project/project/digits-two/data.npz"',
+    )
+
+
+def test_held_out_images_lead_where_all_have_them(tmp_path: Path) -> None:
+    run = load_study("mnist-8k").replace({"train.epochs": 3, "data.validation": 0.1})
+    rows = [
+        tuple(
+            replace(row, validation_accuracy=row.test_accuracy - i, validation_loss=0.1)
+            for row in made_rows(FIRST)
+        )
+        for i in (1, 3)
+    ]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, each in zip(folders, rows, strict=True):
+        write_run(folder, run.stages[0].seeded(1), each)
+    found = compare_folders(folders)
+    assert found.differences[0].mean == pytest.approx(-2)
+    head = next(line for line in str(found).splitlines() if "Final" in line)
+    assert head.index("Final validation") < head.index("Final test")
+    assert "final validation accuracies" in str(found)
+    data = comparison_json(found)
+    assert data["compared_on"] == "validation"
+    assert [e["validation"]["mean"] for e in data["rows"][0]] == pytest.approx([98.1, 96.1])
+    assert [e["mean"] for e in data["rows"][0]] == pytest.approx([99.1, 99.1])
+    # Other held-out images, of the same data.
+    other = run.replace({"data.validation_seed": 7}).stages[0].seeded(1)
+    write_run(tmp_path / "c", other, rows[0])
+    assert compare(folders[0], tmp_path / "c").rows[0][1].note == OTHER_IMAGES
+    # One run without: the test accuracy, which all have.
+    write_run(
+        tmp_path / "d",
+        load_study("mnist-8k").stages[0].seeded(1).replace({"train.epochs": 3}),
+        made_rows(FIRST),
+    )
+    assert comparison_json(compare(folders[0], tmp_path / "d"))["compared_on"] == "test"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kilonet.data import load_dataset
 from kilonet.report.provenance import environment_lines
 from kilonet.spec import Run, load_study
 from kilonet.storage.provenance import Provenance
@@ -40,7 +41,18 @@ def test_a_study_trained_here_was_made_in_one_place(small_run: Run, tmp_path: Pa
     threads = [ran.records[0].provenance.engine.description for ran in result.stages]
     assert [text[-9:] for text in threads] == ["2 threads", " 1 thread"]
     found = dict(environment_lines(result))
-    assert list(found) == ["Engine", "Versions", "Machine", "Source", "Data", "Training time"]
+    assert list(found) == [
+        "Engine",
+        "Versions",
+        "Machine",
+        "Source",
+        "Data",
+        "Normalization",
+        "Training time",
+    ]
+    pixels = load_dataset(small_run.data.name).train_images / 255
+    normalized = f"mean {pixels.mean():.4f}, standard deviation {pixels.std():.4f}, "
+    assert found["Normalization"].startswith(normalized)
 
 
 @pytest.mark.parametrize(

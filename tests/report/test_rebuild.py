@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kilonet.entry import run_command
 from kilonet.errors import StorageError
-from kilonet.report.rebuild import rebuild
+from kilonet.report.rebuild import analyze_records, rebuild
 from kilonet.spec import Run, Study
-from kilonet.study import read_study, run_study
+from kilonet.study import StudyResult, read_study, run_study
 from kilonet.training.loop import train
 from ladders import plain
 
@@ -92,7 +93,7 @@ def test_the_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("empty", "holds no study and no run"),
         ("file", "holds no study and no run"),
         ("broken study", "not valid TOML"),
-        ("broken run", "environment.json: missing; the run is unfinished or damaged"),
+        ("broken run", "run.toml: is not kilonet's, as environment.json is missing"),
     ],
 )
 def test_a_bad_folder_is_one_line(
@@ -125,3 +126,41 @@ def test_a_folder_that_cannot_be_written(study: Path, capsys: pytest.CaptureFixt
     (study / "report.html").mkdir()
     assert run_command(["report", str(study)]) == 1
     assert "report.html: cannot be written" in capsys.readouterr().err
+
+
+def test_a_result_reports_itself(study: Path) -> None:
+    result = read_study(study)
+    written = {path: path.read_bytes() for path in rebuild(study)[0]}
+    for path in written:
+        path.unlink()
+    assert result.report() == tuple(written)
+    assert {path: path.read_bytes() for path in written} == written
+
+
+def test_a_result_without_a_finished_stage(study: Path) -> None:
+    nothing = replace(read_study(study), stages=())
+    for ask in (StudyResult.report, analyze_records):
+        with pytest.raises(StorageError, match="no stage is finished, so there is nothing"):
+            ask(nothing)
+
+
+def test_a_record_reports_itself(study: Path) -> None:
+    record = read_study(study).stages[0].records[0]
+    markdown, page = record.report()
+    assert (markdown, page) == (record.path / "report.md", record.path / "report.html")
+    assert "<!DOCTYPE html>" in page.read_text("utf-8")
+    with pytest.raises(StorageError, match="no epoch is finished"):
+        replace(record, rows=()).report()
+
+
+def test_a_result_displays_its_ladder(study: Path) -> None:
+    result = read_study(study)
+    lines = str(result).splitlines()
+    assert lines[0] == f"two-stages: target 50.00%, {study}"
+    for stage in result.stages:
+        assert any(stage.stage.name in line for line in lines)
+        assert stage.stage.name in result._repr_html_()
+    nothing = replace(result, stages=())
+    assert "no stage is finished" in str(nothing)
+    with pytest.raises(StorageError, match="no stage is finished"):
+        nothing.report()

@@ -15,7 +15,7 @@ from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded
 
 
 def lines_of(ran: StageResult, stage: StageAnalysis) -> dict[str, ResultLine]:
-    lines = tables.result_lines(ran, stage, budget=None, has_target=True)
+    lines = tables.result_lines(ran, stage, budget=None)
     return {line.label: line for line in lines}
 
 
@@ -95,31 +95,40 @@ def test_seeds_that_agree_have_no_range() -> None:
 
 def test_the_accuracy_to_choose_by_is_shown_where_there_is_one() -> None:
     whole = seeded_result(seeds=2)
-    ran, stage = whole.stages[0], analyze(whole, test_images=TEST_IMAGES).stages[0]
-    assert tables.validation_lines(ran.records) == []
+    assert tables.validation_lines(analyze(whole, test_images=TEST_IMAGES).stages[0]) == []
     held_out = [
-        replace(record, rows=tuple(replace(row, validation_accuracy=value) for row in record.rows))
-        for record, value in zip(ran.records, (98.0, 99.0), strict=True)
+        replace(
+            record,
+            run=record.run.replace({"data.validation": 6000}),
+            rows=tuple(replace(row, validation_accuracy=value) for row in record.rows),
+        )
+        for record, value in zip(whole.stages[0].records, (98.0, 99.0), strict=True)
     ]
-    line = lines_of(replace(ran, records=tuple(held_out)), stage)["Final validation accuracy"]
+    result = replace(whole, stages=(replace(whole.stages[0], records=tuple(held_out)),))
+    [stage] = analyze(result, test_images=TEST_IMAGES).stages
+    line = lines_of(result.stages[0], stage)["Final validation accuracy"]
     assert line.value == "98.50%"
+    assert "95% interval [92.15, 100.00]" in line.note  # 98.5 ± 12.71 · 0.7071 / √2, cut at 100
 
 
 def test_a_stages_result() -> None:
     result = notebook_result()
     stage = analyze(result, test_images=TEST_IMAGES).stages[2]
-    lines = tables.result_lines(result.stages[2], stage, budget=8000, has_target=True)
-    # The standard error: √(0.9932 · 0.0068 / 10,000) = 0.00082.
+    lines = tables.result_lines(result.stages[2], stage, budget=8000)
+    # SciPy's binomtest(9932, 10_000).proportion_ci(method="wilson").
     assert [line.value for line in lines] == [
-        "7,864", "99.24%", "99.35%", "99.32%", "no", "0.08 points",
+        "7,864", "99.24%", "99.35%", "99.32%", "no", "[99.14, 99.46]",
     ]  # fmt: skip
     assert lines[0].note == "at most 8,000"
     assert "epoch 11" in lines[2].note
     assert tables.OPTIMISTIC in lines[2].note
     assert lines[4].note == "99.19% no, 99.28% no, 99.32% no"
+    # √(0.9932 · 0.0068 / 10,000) = 0.00082.
+    assert lines[5].note == "95% by Wilson, of 10,000 images; standard error 0.08 points"
     # Outside a study nothing is compared with a target.
-    alone = tables.result_lines(result.stages[2], stage, budget=None, has_target=False)
-    assert [line.value for line in alone] == ["7,864", "99.24%", "99.35%", "99.32%", "0.08 points"]
+    lone = analyze(result, test_images=TEST_IMAGES, has_target=False).stages[2]
+    alone = [line.value for line in tables.result_lines(result.stages[2], lone, budget=None)]
+    assert alone == ["7,864", "99.24%", "99.35%", "99.32%", "[99.14, 99.46]"]
 
 
 def test_a_stages_result_over_seeds() -> None:
@@ -137,16 +146,14 @@ def test_a_stages_result_over_seeds() -> None:
     assert "99.43% to 99.45%" in note
 
 
-def test_seeds_link_their_runs() -> None:
+def test_seeds_name_their_runs() -> None:
     result = seeded_result(seeds=2, folder=Path("some where/ladder"))
     stage = analyze(result, test_images=TEST_IMAGES).stages[3]
-    table = tables.seeds(result.stages[3], stage, links_from=Path("some where"))
+    table = tables.seeds(result.stages[3], stage)
     name = result.stages[3].records[1].path.name
     assert [row[0] for row in table.rows] == ["1", "2"]
-    assert table.rows[1][4:] == ("yes", f"[{name}](ladder/runs/{name})")
+    assert table.rows[1][4:] == ("yes", name)
     assert table.rows[1][3].count("yes") == 3
-    unlinked = tables.seeds(result.stages[3], stage)
-    assert unlinked.rows[1][5] == name
 
 
 def test_relative_paths(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def page(content: Content) -> str:
 
 def lone_run() -> Content:
     result = as_study(RESULT.stages[1].records[0])
-    analysis = analyze(result, test_images=TEST_IMAGES)
-    return Content(result=result, analysis=analysis, has_target=False)
+    analysis = analyze(result, test_images=TEST_IMAGES, has_target=False)
+    return Content(result=result, analysis=analysis)
 
 
 def test_markdown(check_snapshot: Check) -> None:

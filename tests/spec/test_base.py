@@ -193,8 +193,8 @@ def test_replace_inside_a_residual():
     [
         ({"train.epoch": 3}, SpecError, "train.epoch: unknown key; did you mean 'epochs'?"),
         ({"trian.epochs": 3}, SpecError, "trian: unknown key; did you mean 'train'?"),
-        ({"": 3}, SpecError, "'': unknown key; known: data, net, train"),
-        ({"a\nb": 3}, SpecError, r"'a\nb': unknown key; known: data, net, train"),
+        ({"": 3}, SpecError, "'': unknown key; known: data, module, net, train"),
+        ({"a\nb": 3}, SpecError, r"'a\nb': unknown key; known: data, module, net, train"),
         ({"train.epochs.x": 3}, SpecError, "train.epochs: is 15, which has no 'x'"),
         ({"net.layers.0.out": 3}, SpecError, "net.layers.0: is 'conv 8', which has no 'out'"),
         ({"net.layers.10": "relu"}, SpecError, "net.layers.10: no such position; it goes from 0"),
@@ -205,7 +205,7 @@ def test_replace_inside_a_residual():
         ({"train.epochs": 1.5}, SpecError, "train.epochs: 1.5 should be a whole number"),
         ({"net": 3}, SpecError, "net: 3 should be a table"),
         ({"data.augment": 3}, SpecError, "data.augment: 3 should be a list"),
-        ({"net.layers.0": "conv 8 kernel=29"}, NetError, "layer 1 'conv 8 kernel=29': kernel"),
+        ({"net.layers.0": "conv 8 kernel=29"}, NetError, "net.layers.0 'conv 8 kernel=29': kernel"),
     ],
 )
 def test_replace_that_leads_nowhere(change, error, message):

@@ -43,7 +43,7 @@ def test_defaults_change_nothing():
         (Rotation, {"degrees": "x"}, "degrees: 'x' should be a list"),
         (Rotation, {"degrees": 7, "fill": 256}, "fill: 256 should be less than or equal to 255"),
         (Rotation, {"degrees": 7, "resample": "bicubic"}, "'bicubic' should be 'nearest' or"),
-        (Rotation, {"degree": 7}, "degree: unknown key; did you mean 'degrees'?"),
+        (Rotation, {"degree": 7}, "degree: unknown key of rotation; did you mean 'degrees'?"),
         (Affine, {"scale": [0, 1]}, "scale.0: 0 should be greater than or equal to 0.01"),
         (Affine, {"translate": [0.1, 2]}, "translate.1: 2 should be less than or equal to 1"),
         (Affine, {"shear": 90}, "shear: -90.0 should be greater than -90"),
@@ -61,7 +61,8 @@ def test_defaults_change_nothing():
         (Data, {"mean": [float("inf")]}, "mean.0: inf should be a finite number"),
         (Data, {"resize": 32}, "resize: 32 should be a list"),
         (Data, {"resize": [0, 8]}, "resize.0: 0 should be greater than or equal to 1"),
-        (Data, {"augment": ["crop"]}, "augment.0: 'crop' should be a table"),
+        (Data, {"augment": ["crop"]}, "augment.0.padding: is missing"),
+        (Data, {"augment": [3]}, "augment.0: 3 should be a table"),
         (Data, {"augment": [{"degrees": 7}]}, "augment.0: needs a name, as in { name = … }"),
         (Data, {"augment": [{"name": "rotate"}]}, "augment.0: unknown name 'rotate'; did you mean"),
         (

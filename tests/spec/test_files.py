@@ -19,12 +19,15 @@ from kilonet.spec import (
     Study,
     bundled_names,
     load_net,
+    load_net_and_budget,
     load_run,
+    load_run_and_seeds,
     load_study,
     parse_setting,
     to_toml,
 )
 from kilonet.spec.files import _warn_of_steps
+from kilonet.spec.module import Module
 from strategies import nets
 
 NET = '[net]\ninput = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n'
@@ -144,13 +147,15 @@ def test_a_net_from_whatever_holds_one(tmp_path):
         (
             load_study,
             "interim",
-            "interim: has no [[stage]], so it is a run; use 'kilonet train interim'",
+            "interim: target is missing; a study needs one, in percent of test accuracy: add",
         ),
         (load_run, "interm", "interm: no bundled spec and no file of that name; did you mean 'in"),
         (load_run, "zzz", "zzz: no bundled spec and no file of that name; known: interim, mnist-"),
         (load_net, "zzz.toml", "zzz.toml: no such file"),
         (load_net, "no/such/file", "no/such/file: no such file"),
-        (load_net, "a\0b", r"'a\x00b': no bundled spec and no file of that name"),
+        (load_net, "a\0b", r"'a\x00b' is not a path: it contains a NUL"),
+        (load_net, "", "'' is not a path: it is empty"),
+        (load_net, "~nobody-here/a.toml", "the home folder ~nobody-here is unknown"),
         (load_net, "x" * 5000, "': no bundled spec and no file of that name"),
     ],
 )
@@ -200,7 +205,8 @@ def test_a_network_that_cannot_be_names_its_file(tmp_path):
     with pytest.raises(NetError) as raised:
         load_run(str(path))
     assert str(raised.value) == (
-        f"{path}: layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than its input 1 × 28 × 28"
+        f"{path}: net.layers.0 'conv 8 kernel=29': kernel 29 × 29 is larger than its input "
+        "1 × 28 × 28"
     )
 
 
@@ -226,6 +232,14 @@ def test_an_old_study_is_no_run(old_study, caplog):
     with pytest.raises(SpecError, match="is a study, not a run"):
         load_run(old_study)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["stage", "step"])
+def test_a_stage_in_single_brackets_is_told(name, tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(STUDY.replace("[[stage]]", f"[{name}]"))
+    with pytest.raises(SpecError, match=rf"\[{name}\] is one table; write \[\[stage\]\]"):
+        load_study(str(path))
 
 
 def test_a_study_with_steps_and_stages(tmp_path):
@@ -328,7 +342,11 @@ def test_settings_change_what_is_loaded():
     [
         ("train.epoch=2", SpecError, "--set: train.epoch: unknown key; did you mean 'epochs'?"),
         ("train.epochs=two", SpecError, "--set: train.epochs: 'two' should be a whole number"),
-        ("net.layers.0=conv 8 kernel=29", NetError, "--set: layer 1 'conv 8 kernel=29': kernel"),
+        (
+            "net.layers.0=conv 8 kernel=29",
+            NetError,
+            "--set: net.layers.0 'conv 8 kernel=29': kernel",
+        ),
         ("net.layers.99=relu", SpecError, "--set: net.layers.99: no such position; it goes from"),
     ],
 )
@@ -336,3 +354,129 @@ def test_settings_that_do_not_hold(setting, error, message):
     with pytest.raises(error) as raised:
         load_run("interim", settings=[setting])
     assert str(raised.value).startswith(message)
+
+
+def test_a_run_of_a_module_of_ones_own_is_no_study_and_has_no_network_to_print(tmp_path):
+    run = load_run("interim")
+    own = Module(name="My", num_parameters=435, structure="0123")
+    (tmp_path / "run.toml").write_text(to_toml(run.model_copy(update={"module": own})))
+    with pytest.raises(UsageError, match="module of your own, which a study cannot train"):
+        load_study(str(tmp_path), settings=["target=98"])
+    with pytest.raises(UsageError, match="module of your own, 'My' with 435 parameters"):
+        load_net_and_budget(str(tmp_path))
+
+
+def test_a_run_is_a_study_of_one_stage(tmp_path):
+    path = tmp_path / "my run!.toml"
+    path.write_text(NET)
+    study = load_study(str(path), settings=["target=98"])
+    assert (study.name, study.target, study.seeds) == ("my-run", 98, 1)
+    assert [stage.name for stage in study.stages] == ["Baseline"]
+    assert study.run == load_run(str(path))
+    assert load_study("interim", settings=["target=98"]).name == "interim"
+    # A run's folder is named by its hash, which its file is not.
+    folder = tmp_path / "0a1b"
+    folder.mkdir()
+    (folder / "run.toml").write_text(NET)
+    assert load_study(str(folder), settings=["target=98"]).name == "0a1b"
+    with pytest.raises(SpecError, match="target is missing; a study needs one, in percent of test"):
+        load_study(str(path))
+    # Not of the file, which states none.
+    with pytest.raises(SpecError, match=r"^--set: target: 0\.9 is in percent"):
+        load_study(str(path), settings=["target=0.9"])
+
+
+@pytest.mark.parametrize(
+    ("head", "seeds"),
+    [
+        ("seeds = 10\n", 10),
+        ('name = "s"\ntarget = 99\nseeds = 10\n', 10),
+        ('name = "s"\ntarget = 99\nstage = []\n', None),
+        ("seeds = 1\n", None),
+        ("", None),
+    ],
+)
+def test_train_and_study_take_a_file_without_stages(tmp_path, head, seeds):
+    path = tmp_path / "my.toml"
+    path.write_text(head + NET)
+    run, found = load_run_and_seeds(str(path))
+    assert found == seeds
+    assert run == load_run(str(path))
+    study = load_study(str(path), settings=["target=98"])
+    assert (study.run, study.seeds) == (run, seeds or 1)
+    # It is written as it is read.
+    path.write_text(to_toml(study))
+    assert load_study(str(path)) == study
+    assert load_run_and_seeds(str(path)) == (run, seeds)
+    assert load_run_and_seeds(str(path), seeds=3)[1] == 3
+    # A seed that is asked for is one run.
+    assert load_run_and_seeds(str(path), settings=["train.seed=5"])[1] is None
+
+
+def test_keys_of_a_study_are_checked_for_a_run_too(tmp_path):
+    path = tmp_path / "my.toml"
+    for head, message in [
+        ("seeds = 0", "seeds: 0 should be greater than or equal to 1"),
+        ("seeds = 2\nfoo = 1", "foo: unknown key"),
+        ("budget = { epoch = 3 }", "budget.epoch: unknown key; did you mean 'epochs'?"),
+    ]:
+        path.write_text(f"{head}\n{NET}")
+        with pytest.raises(SpecError) as raised:
+            load_run(str(path))
+        assert str(raised.value).startswith(f"{path}: {message}")
+
+
+def test_seeds_and_a_seed_do_not_go_together():
+    with pytest.raises(UsageError, match="--seeds trains seeds 1 to 4; leave it out"):
+        load_run_and_seeds("interim", settings=["train.seed=5"], seeds=4)
+    with pytest.raises(UsageError, match="a study trains seeds 1 to `seeds`"):
+        load_study("mnist-8k", settings=["train.seed=5"])
+
+
+def test_a_setting_that_a_stage_overrides_is_no_network_to_print(tmp_path):
+    path = tmp_path / "study.toml"
+    stage = STAGE.replace('"train.epochs" = 20', '"net.layers.0" = "conv 9"')
+    path.write_text(STUDY + stage.replace("Longer", "Wider"))
+    with pytest.raises(UsageError, match=r"net\.layers\.0: stage 2 'Wider' sets net\.layers\.0"):
+        load_net_and_budget(str(path), settings=["net.layers.0=conv 7"])
+    net, _ = load_net_and_budget(str(path), settings=["net.block.1=silu"])
+    assert str(net.layers[0]) == "conv 9"
+    settings = ['stage.1.change={"net.layers.0"="conv 7"}', "train.epochs=3"]
+    assert str(load_net_and_budget(str(path), settings=settings)[0].layers[0]) == "conv 7"
+
+
+def test_settings_change_a_network_of_whatever_holds_one(tmp_path):
+    bare = tmp_path / "net.toml"
+    bare.write_text('input = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n')
+    run = tmp_path / "run.toml"
+    run.write_text(NET)
+    (tmp_path / "study.toml").write_text(STUDY)
+    for name in ("net.toml", "run.toml", "study.toml"):
+        settings = ["net.layers.0=conv 9", 'net.block=["conv"]']
+        net, _ = load_net_and_budget(str(tmp_path / name), settings=settings)
+        assert [str(layer) for layer in net.layers] == ["conv 9", "gap", "pointwise 10 bare"]
+        assert net.block == (None,)
+        with pytest.raises(SpecError, match=r"--set: net\.layers\.3: no such position"):
+            load_net_and_budget(str(tmp_path / name), settings=["net.layers.3=relu"])
+    with pytest.raises(UsageError, match=r"--set train\.epochs: .* holds a network alone"):
+        load_net_and_budget(str(bare), settings=["net.layers.0=conv 9", "train.epochs=3"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("train.optimizer=adam", "train.optimizer.lr=0.003"),
+        ("train.optimizer.name=adamw", "train.optimizer.lr=0.003"),
+        ("train.schedule=onecycle", "train.schedule.max_lr=0.2"),
+    ],
+)
+def test_the_line_of_find_lr_works_on_the_command_it_was_printed_for(setting, line):
+    after = load_run("interim", settings=[setting, line]).train
+    assert load_run("interim", settings=[line, setting]).train == after
+    rate = after.schedule.max_lr if "max_lr" in line else after.optimizer.lr
+    assert rate == float(line.partition("=")[2])
+    assert after.optimizer.name == load_run("interim", settings=[setting]).train.optimizer.name
+
+
+def test_of_one_path_the_last_setting_counts():
+    assert load_run("interim", settings=["train.epochs=2", "train.epochs=3"]).train.epochs == 3

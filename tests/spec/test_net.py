@@ -41,14 +41,14 @@ def test_what_a_block_wraps():
     )
     kinds = {}
     for node in net.nodes:
-        kinds.setdefault(node.line, []).append(type(node.op).__name__)
+        kinds.setdefault(node.path, []).append(type(node.op).__name__)
     assert kinds == {
-        "1": ["BatchNorm", "Conv2d", "SiLU", "Dropout"],
-        "2": ["Conv2d"],
-        "3": ["Conv2d", "SiLU"],
-        "4": ["BatchNorm", "Conv2d", "SiLU", "Dropout"],
-        "5": ["AvgPool2d"],
-        "6": ["Conv2d"],
+        "net.layers.0": ["BatchNorm", "Conv2d", "SiLU", "Dropout"],
+        "net.layers.1": ["Conv2d"],
+        "net.layers.2": ["Conv2d", "SiLU"],
+        "net.layers.3": ["BatchNorm", "Conv2d", "SiLU", "Dropout"],
+        "net.layers.4": ["AvgPool2d"],
+        "net.layers.5": ["Conv2d"],
     }
 
 
@@ -63,13 +63,13 @@ def test_walk_puts_a_residual_after_its_body():
         input=IMAGE,
         layers=[{"residual": ["relu", {"residual": ["conv 1 pad=1"]}]}, "gap"],
     )
-    assert [(n.name, n.line, n.text) for n in walk(net.nodes)] == [
-        ("residual1.relu1", "1.1", "relu"),
-        ("residual1.residual1.convblock1.0", "1.2.1", "conv 1 pad=1"),
-        ("residual1.residual1.convblock1.1", "1.2.1", "conv 1 pad=1"),
-        ("residual1.residual1", "1.2", "residual [conv 1 pad=1]"),
-        ("residual1", "1", "residual [relu, residual [conv 1 pad=1]]"),
-        ("gap1", "2", "gap"),
+    assert [(n.name, n.path, n.text) for n in walk(net.nodes)] == [
+        ("residual1.relu1", "net.layers.0.residual.0", "relu"),
+        ("residual1.residual1.convblock1.0", "net.layers.0.residual.1.residual.0", "conv 1 pad=1"),
+        ("residual1.residual1.convblock1.1", "net.layers.0.residual.1.residual.0", "conv 1 pad=1"),
+        ("residual1.residual1", "net.layers.0.residual.1", "residual [conv 1 pad=1]"),
+        ("residual1", "net.layers.0", "residual [relu, residual [conv 1 pad=1]]"),
+        ("gap1", "net.layers.1", "gap"),
     ]
 
 
@@ -93,47 +93,60 @@ def test_shapes_join(net):
     [
         (
             ["conv 8 kernel=29"],
-            "layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than its input 1 × 28 × 28",
+            "net.layers.0 'conv 8 kernel=29': kernel 29 × 29 is larger than its input 1 × 28 × 28",
         ),
         (
             ["maxpool 20", "conv 8 kernel=5x2 pad=1"],
             (
-                "layer 2 'conv 8 kernel=5x2 pad=1': kernel 5 × 2 is larger than its input "
+                "net.layers.1 'conv 8 kernel=5x2 pad=1': kernel 5 × 2 is larger than its input "
                 "1 × 1 × 1 with padding 1 × 1"
             ),
         ),
-        (["maxpool 29"], "layer 1 'maxpool 29': kernel 29 × 29 is larger than its input"),
+        (["maxpool 29"], "net.layers.0 'maxpool 29': kernel 29 × 29 is larger than its input"),
         (
             ["conv 6", "conv 8 groups=3"],
             (
-                "layer 2 'conv 8 groups=3': groups=3 does not divide its 6 input and 8 output "
+                "net.layers.1 'conv 8 groups=3': groups=3 does not divide its 6 input and 8 output "
                 "channels (input 6 × 26 × 26)"
             ),
         ),
         (["conv 6", "pointwise 9 groups=4"], "groups=4 does not divide its 6 input and 9 output"),
         (["maxpool 2 pad=2"], "padding 2 × 2 is more than half of the kernel 2 × 2"),
-        (["linear 10"], "layer 1 'linear 10': needs a flat input, but gets 1 × 28 × 28; put"),
-        (["flatten", "conv 8"], "layer 2 'conv 8': needs an image, but its input is flat: 784"),
-        (["flatten", "maxpool 2"], "layer 2 'maxpool 2': needs an image, but its input is flat"),
-        (["flatten", "gap"], "layer 2 'gap': needs an image, but its input is flat: 784"),
-        (["flatten", "depthwise"], "layer 2 'depthwise': needs an image, but its input is flat"),
-        (["flatten", "flatten"], "layer 2 'flatten': needs an image, but its input is flat: 784"),
+        (["linear 10"], "net.layers.0 'linear 10': needs a flat input, but gets 1 × 28 × 28; put"),
+        (
+            ["flatten", "conv 8"],
+            "net.layers.1 'conv 8': needs an image, but its input is flat: 784",
+        ),
+        (
+            ["flatten", "maxpool 2"],
+            "net.layers.1 'maxpool 2': needs an image, but its input is flat",
+        ),
+        (["flatten", "gap"], "net.layers.1 'gap': needs an image, but its input is flat: 784"),
+        (
+            ["flatten", "depthwise"],
+            "net.layers.1 'depthwise': needs an image, but its input is flat",
+        ),
+        (
+            ["flatten", "flatten"],
+            "net.layers.1 'flatten': needs an image, but its input is flat: 784",
+        ),
         (
             [{"residual": ["conv 8 pad=1"]}],
             (
-                "layer 1 'residual [conv 8 pad=1]': its layers turn 1 × 28 × 28 into 8 × 28 × 28; "
-                "a residual must keep the shape"
+                "net.layers.0 'residual [conv 8 pad=1]': its layers turn 1 × 28 × 28 into "
+                "8 × 28 × 28; a residual must keep the shape"
             ),
         ),
         (
             ["conv 4", {"residual": ["relu", {"residual": ["conv 4 kernel=27"]}]}],
-            "layer 2.2.1 'conv 4 kernel=27': kernel 27 × 27 is larger than its input 4 × 26 × 26",
+            "net.layers.1.residual.1.residual.0 'conv 4 kernel=27': kernel 27 × 27 is larger than",
         ),
         (
             ["conv 8"],
             (
-                "layer 1 'conv 8': the network ends in 8 × 26 × 26, not in one number per class; "
-                "end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear CLASSES'"
+                "net.layers.0 'conv 8': the network ends in 8 × 26 × 26, not in one number per "
+                "class; end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear "
+                "CLASSES'"
             ),
         ),
     ],

@@ -135,13 +135,16 @@ def test_seeds():
         ({"seeds": True}, SpecError, "seeds: 'true' should be a whole number"),
         ({"budget": {"epoch": 3}}, SpecError, "budget.epoch: unknown key; did you mean 'epochs'?"),
         ({"budget": {"parameters": 0}}, SpecError, "budget.parameters: 0 should be greater"),
-        ({"stage": []}, SpecError, "stage: [] should have at least 1 value"),
         ({"stage": {"name": "a"}}, SpecError, "stage: {'name': 'a'} should be a list"),
-        ({"stage": ["a"]}, SpecError, "stage.0: 'a' should be a table"),
+        ({"stage": ["a"]}, SpecError, "stage 1: 'a' should be a table"),
         ({"stages": []}, SpecError, "stages: unknown key; did you mean 'stage'?"),
         ({"net": {**NET, "layres": []}}, SpecError, "net.layres: unknown key; did you mean"),
         ({"net": {**NET, "layers": ["conv 0"]}}, SpecError, "net.layers.0: 'conv 0': out '0'"),
-        ({"net": {**NET, "layers": ["conv 8"]}}, NetError, "layer 1 'conv 8': the network ends"),
+        (
+            {"net": {**NET, "layers": ["conv 8"]}},
+            NetError,
+            "net.layers.0 'conv 8': the network ends",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_study(changes, error, message):
@@ -154,24 +157,56 @@ def test_what_is_wrong_with_a_study(changes, error, message):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({}, SpecError, "stage.1.change: {} should have at least 1 value"),
-        ({"train.epoch": 3}, SpecError, "stage.1.change.train.epoch: unknown key; did you mean"),
-        ({"train.epochs": 0}, SpecError, "stage.1.change.train.epochs: 0 should be greater"),
-        ({"seeds": 3}, SpecError, "stage.1.change.seeds: unknown key; known: data, net, train"),
-        ({"net.layers.7": "relu"}, SpecError, "stage.1.change.net.layers.7: no such position"),
-        ({"net.layers.0": "cnov 8"}, SpecError, "stage.1.change.net.layers.0: 'cnov 8': unknown"),
-        ({"train.seed": 3}, SpecError, "stage.1.change: a stage cannot set train.seed; the study"),
-        ({"train.average": None}, SpecError, "stage.1.change: 'train.average' has no value; give"),
-        ({"train": {"epochs": 3}}, SpecError, "stage.1.change: 'train' is a whole section; give"),
+        ({}, SpecError, "stage 2 'Second': change: is missing; only the first"),
+        (
+            {"train.epoch": 3},
+            SpecError,
+            "stage 2 'Second': change.train.epoch: unknown key; did you mean",
+        ),
+        (
+            {"train.epochs": 0},
+            SpecError,
+            "stage 2 'Second': change.train.epochs: 0 should be greater",
+        ),
+        (
+            {"seeds": 3},
+            SpecError,
+            "stage 2 'Second': change.seeds: unknown key; known: data, module, net, train",
+        ),
+        (
+            {"net.layers.7": "relu"},
+            SpecError,
+            "stage 2 'Second': change.net.layers.7: no such position",
+        ),
+        (
+            {"net.layers.0": "cnov 8"},
+            SpecError,
+            "stage 2 'Second': change.net.layers.0: 'cnov 8': unknown",
+        ),
+        (
+            {"train.seed": 3},
+            SpecError,
+            "stage 2 'Second': change: a stage cannot set train.seed; the study",
+        ),
+        (
+            {"train.average": None},
+            SpecError,
+            "stage 2 'Second': change: 'train.average' has no value; give",
+        ),
+        (
+            {"train": {"epochs": 3}},
+            SpecError,
+            "stage 2 'Second': change: 'train' is a whole section; give",
+        ),
         (
             {"net.layers.0": "conv 8 kernel=29"},
             NetError,
-            "stage 2 'Second': layer 1 'conv 8 kernel=29': kernel 29 × 29 is larger than",
+            "stage 2 'Second': net.layers.0 'conv 8 kernel=29': kernel 29 × 29 is larger than",
         ),
         (
             {"train.schedule": "plateau"},
             SpecError,
-            "stage.1.change.train.schedule: plateau needs a validation split; set",
+            "stage 2 'Second': change.train.schedule: plateau needs a validation split; set",
         ),
     ],
 )
@@ -185,7 +220,9 @@ def test_what_is_wrong_with_a_change(change, error, message):
 
 def test_two_stages_of_one_name():
     stage = {"name": "Again", "change": {"train.epochs": 16}}
-    with pytest.raises(InvalidSpecError, match=r"stage\.1\.name: a second stage named 'Again'"):
+    with pytest.raises(
+        InvalidSpecError, match=r"stage 2 'Again': name: a second stage named 'Again'"
+    ):
         study(stage=[stage, stage])
 
 
@@ -202,7 +239,7 @@ def test_two_stages_of_one_name():
             {"train": {"schedule": "plateau"}},
             "train.schedule: plateau needs a validation split; set data.validation",
         ),
-        ({"foo": 1}, "foo: unknown key; known: data, net, train"),
+        ({"foo": 1}, "foo: unknown key; known: data, module, net, train"),
     ],
 )
 def test_what_does_not_go_together_in_a_run(changes, message):
@@ -216,3 +253,39 @@ def test_what_goes_together_in_a_run():
     Run(net=NET, data={"resize": [28, 28], "mean": [0.1], "std": [0.2]})
     color = {**NET, "input": [3, 28, 28]}
     Run(net=color, data={"mean": [0.1], "std": [0.1, 0.2, 0.3]})
+
+
+def test_a_first_stage_may_be_a_baseline():
+    built = study(stage=[{"name": "First"}, {"name": "Longer", "change": {"train.epochs": 20}}])
+    assert built.stages[0].change == {}
+    assert built.stages[0].run == built.run
+    assert built.stages[1].run == built.run.replace({"train.epochs": 20})
+    assert study(stage=[{"name": "First", "change": {}}]).stages[0].run == built.run
+
+
+def test_a_study_may_state_no_stages():
+    built = study(stage=[], seeds=2)
+    assert built == study(seeds=2, stage=())
+    [stage] = built.stages
+    assert (stage.number, stage.name, stage.target, stage.change) == (1, "Baseline", "", {})
+    assert stage.run == built.run
+    assert [stage.seeded(seed).train.seed for seed in built.seed_numbers()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"name": "B"}, "stage 2 'B': change: is missing; only the first stage, a baseline, may"),
+        ({"name": "A", "change": {"train.epochs": 3}}, "stage 2 'A': name: a second stage named"),
+        ({"change": {"train.epochs": 3}}, "stage 2: name: is missing"),
+        ({"name": "", "change": {"train.epochs": 3}}, "stage 2: name: '' should have at least 1"),
+        ({"name": "B", "chnage": {}}, "stage 2 'B': chnage: unknown key; did you mean 'change'?"),
+        ({"name": "B", "change": 3}, "stage 2 'B': change: 3 should be a table"),
+        (3, "stage 2: 3 should be a table"),
+    ],
+)
+def test_errors_call_a_stage_by_its_number_and_name(stage, message):
+    with pytest.raises(InvalidSpecError) as raised:
+        study(stage=[{"name": "A"}, stage])
+    assert str(raised.value).startswith(message)
+    assert raised.value.path[:2] == ("stage", "1")

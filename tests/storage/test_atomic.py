@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kilonet.errors import StorageError
-from kilonet.storage.atomic import is_temporary, replacing, write_atomically
+from kilonet.storage.atomic import check_picture, is_temporary, replacing, write_atomically
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -122,6 +122,36 @@ def test_the_last_of_several_writers_wins(tmp_path: Path) -> None:
         assert path.read_bytes() == b"inner"
     assert path.read_bytes() == b"outer"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_replaces_a_picture_alone(tmp_path: Path) -> None:
+    """Not the images that it is drawn from, as in ``data mine.npz --picture mine.npz``."""
+    path = tmp_path / "x"
+    check_picture(path)
+    for content in (b"", b"\x89PNG\r\n\x1a\nmore"):
+        path.write_bytes(content)
+        check_picture(path)
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(StorageError, match="x: is not a PNG, and would be replaced"):
+        check_picture(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"\x89PNG"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """Root could replace /dev/null."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(StorageError, match="cannot be written: it is a device or a pipe"):
+            write_atomically(path, b"")
+        with pytest.raises(StorageError, match="cannot be written: it is a device or a pipe"):
+            check_picture(path)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
 
 
 def test_a_folder_in_the_way(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from kilonet.study import (
 from kilonet.study.executors.base import Failed, Receive, Resources
 from kilonet.study.result import study_trials
 from kilonet.study.scheduler import Plan, PlannedTrial, Scheduler, make_plan
-from kilonet.training.observer import Observer
+from kilonet.training.observer import GuardedObserver, Observer
 from small_studies import STAGES, contents, study_of
 
 WILD = {"name": "Wild", "change": {"train.optimizer.lr": 1e30}}
@@ -263,7 +263,9 @@ def planned_trials(run: Run) -> list[PlannedTrial]:
 
 def scheduler_of(executor: FakeExecutor, end: Callable[[Trial, str | None], None]) -> Scheduler:
     plan = Plan(threads=4, jobs=2, fixed_threads=1)
-    return Scheduler(executor, plan=plan, device="cpu", begin=lambda trial: None, end=end)
+    return Scheduler(
+        executor, plan=plan, device="cpu", begin=lambda _: GuardedObserver(None), end=end
+    )
 
 
 def test_a_scheduler_needs_only_the_protocol(small_run: Run) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import tomllib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kilonet
 import kilonet.study.executors.base
-from kilonet.errors import BudgetError, NetError, StorageError
+from kilonet.data import load_dataset
+from kilonet.errors import BudgetError, DataError, NetError, StorageError
 from kilonet.spec import (
     Cosine,
     InvalidSpecError,
@@ -31,9 +36,11 @@ from kilonet.study import (
     read_study,
 )
 from kilonet.study import run_study as run_any_study
+from kilonet.study.result import study_trials
 from kilonet.training.loop import folder_name
 from kilonet.training.observer import Observer
 from run_folders import reads
+from small_studies import contents
 
 # One trial after another, in a known order; test_scheduler.py is about several at once.
 run_study = partial(run_any_study, jobs=1)
@@ -118,19 +125,16 @@ def test_finished_runs_are_skipped_and_read_once(
     assert trials.ended == ALL
 
 
-def test_a_changed_stage_is_trained_and_the_others_are_kept(study: Study, finished: Path) -> None:
+def test_a_changed_stage_is_trained_and_the_others_are_kept(
+    study: Study, finished: Path, tmp_path: Path
+) -> None:
     trials = Trials()
+    shutil.copytree(finished, tmp_path / "s")
+    # As a user must say who wants it: without its spec the folder still has the runs.
+    (tmp_path / "s" / "study.toml").unlink()
     changed = study.replace({"stage.1.change": {"train.batch_size": 40}})
-    run_study(changed, folder=finished, observer=trials)
+    run_study(changed, folder=tmp_path / "s", observer=trials)
     assert trials.trained == [(2, 1), (2, 2)]
-    trials = Trials()
-    run_study(study.replace({"seeds": 3}), folder=finished, observer=trials)
-    assert trials.trained == [(1, 3), (2, 3)]
-    trials = Trials()
-    run_study(
-        study.replace({"stage.0.name": "Renamed", "target": 60}), folder=finished, observer=trials
-    )
-    assert trials.trained == []
 
 
 def test_a_study_is_read_back_from_its_records(
@@ -217,7 +221,7 @@ def test_a_stage_in_python_may_contain_specs(study: Study) -> None:
 
 
 def test_a_folder_that_is_not_this_studys(study: Study, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="holds the study 'small'"):
+    with pytest.raises(StorageError, match='holds another study: its name is "small", not "other"'):
         run_study(study.replace({"name": "other"}), folder=finished)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match=r"contains 'notes.txt', which is not a study's"):
@@ -283,3 +287,65 @@ def test_a_run_that_is_damaged_as_it_ends_is_one_failure(
         run_study(study.replace({"seeds": 1}), folder=tmp_path / "s", observer=trials)
     assert [failure.trial.stage.number for failure in caught.value.failures] == [1]
     assert trials.ended == [(2, 1)]
+
+
+def test_images_that_are_given_from_python(study: Study, tmp_path: Path) -> None:
+    """Each worker gets them; the runs are those of one after another, and no plain study's."""
+    own = load_dataset(study.data.name)
+    own = replace(own, train_images=own.train_images[:320], train_labels=own.train_labels[:320])
+    serial = run_study(study, folder=tmp_path / "serial", data=own)
+    parallel = run_study(study, folder=tmp_path / "parallel", data=own, jobs=2, threads=2)
+    assert contents(tmp_path / "serial") == contents(tmp_path / "parallel")
+    assert serial.study.data.name.startswith("python:small-")
+    record = parallel.stages[0].records[0]
+    assert record.provenance.data.sha256 == own.fingerprint
+    assert record.provenance.data.train_images == 320
+    predicted = record.model().evaluate(own.test_images, own.test_labels)
+    assert predicted.accuracy == record.final_test_accuracy
+    again = run_study(study, folder=tmp_path / "parallel", data=own)
+    assert again == parallel
+    # Its reports have them; those of a later process do not, and say so.
+    assert all(stage.errors is not None for stage in kilonet.analyze(again).stages)
+    given = again.study
+    del own, serial, parallel, again
+    gc.collect()
+    [first, *_] = kilonet.analyze(read_study(tmp_path / "parallel")).stages
+    assert first.errors is None
+    assert first.findings[0].verdict == "not known"
+    with pytest.raises(DataError, match="given from Python"):
+        run_study(given, folder=tmp_path / "parallel")
+
+
+def test_images_by_path(study: Study, tmp_path: Path) -> None:
+    other = study.replace({"data.name": "mnist"})
+    expected = study_trials(study, tmp_path)
+    found = run_study(other, folder=tmp_path, data=study.data.name)
+    assert [str(trial.folder) for trial in expected] == found.to_frame()["folder"].tolist()
+
+
+def test_a_result_as_a_data_frame(study: Study, tmp_path: Path) -> None:
+    held_out = {"name": "Held out", "change": {"data.validation": 64}}
+    study = study.replace({"stage": [*study.to_dict()["stage"], held_out], "target": 2.0})
+    result = run_study(study, folder=tmp_path)
+    frame = result.to_frame()
+    assert frame["stage"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert frame["name"].tolist()[::2] == ["Batch norm", "Smaller batches", "Held out"]
+    assert frame["seed"].tolist() == [1, 2] * 3
+    assert frame["parameters"].tolist() == [
+        stage.run.net.num_parameters for stage in study.stages for _ in range(2)
+    ]
+    records = [record for stage in result.stages for record in stage.records]
+    assert frame["final_test_accuracy"].tolist() == [r.rows[-1].test_accuracy for r in records]
+    assert frame["folder"].tolist() == [str(r.path) for r in records]
+    assert frame["final_validation_accuracy"].isna().tolist() == [True] * 4 + [False] * 2
+    assert not frame["reached"].any()  # in one epoch
+    assert str(frame["reached"].dtype) == "bool"
+    assert list(read_study(tmp_path).to_frame().columns) == list(frame.columns)
+
+
+def test_a_study_without_stages_is_read_back(study: Study, tmp_path: Path) -> None:
+    baseline = study.replace({"stage": [], "seeds": 1, "train.epochs": 1})
+    result = run_study(baseline, folder=tmp_path / "s")
+    [stage] = read_study(tmp_path / "s").stages
+    assert (stage.stage.name, stage.stage.run) == ("Baseline", baseline.run)
+    assert stage.records == result.stages[0].records

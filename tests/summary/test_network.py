@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from kilonet.spec import Net, load_net, load_study
+from kilonet.spec import InvalidSpecError, Net, load_net, load_study
 from kilonet.summary import summarize
 from strategies import nets
 
@@ -109,6 +109,43 @@ def test_receptive_field_table_is_the_notebooks(interim):
     assert table.title == "Receptive fields (* covers the whole 28 × 28 input)"
 
 
+def test_the_lines_are_shown_with_the_paths_to_set(interim):
+    table = interim.line_table
+    rows = table.rows
+    assert rows[0][:2] == ("net.block", "conv, relu, batchnorm, dropout 0.01")
+    assert [path for path, *_ in rows[1:]] == [f"net.layers.{i}" for i in range(10)]
+    assert [line for _, line, *_ in rows[1:]] == list(map(str, interim.net.layers))
+    assert rows[2] == ("net.layers.1", "conv 16", "16 × 24 × 24", "1,184")
+    assert sum(int(row[3].replace(",", "")) for row in rows[1:]) == 7864
+    # The terminal of most people has 80 columns.
+    assert max(map(len, table.to_text(width=80).splitlines())) <= 80
+
+
+def test_a_residuals_lines_follow_it():
+    inner = {"residual": ["batchnorm"]}
+    layers = ["conv 4", {"residual": ["conv 4 pad=1", inner]}, *["relu"] * 9, "gap"]
+    rows = summarize(Net(input=(1, 8, 8), layers=layers)).line_table.rows
+    assert [row[:2] for row in rows[2:6]] == [
+        ("net.layers.1", "residual"),
+        ("net.layers.1.residual.0", "conv 4 pad=1"),
+        ("net.layers.1.residual.1", "residual"),
+        ("net.layers.1.residual.1.residual.0", "batchnorm"),
+    ]
+    assert [row[3] for row in rows[2:6]] == ["152", "144", "8", "8"]
+    assert rows[-1][0] == "net.layers.11"  # by number, not by text
+
+
+@settings(max_examples=40, deadline=None)
+@given(nets(max_lines=5))
+def test_every_path_that_is_shown_is_one_to_set(net):
+    for path, line, *_ in summarize(net).line_table.rows[1:]:
+        if line != "residual":
+            field = path.removeprefix("net.")
+            assert net.replace({field: line}) == net
+            with pytest.raises(InvalidSpecError, match=r"unknown layer 'cnov'"):
+                net.replace({field: "cnov 8"})
+
+
 def test_channel_line_is_the_notebooks(interim):
     # The notebook brackets its first transition and not its last; here both are.
     assert interim.channel_line == (
@@ -128,10 +165,10 @@ def test_print_shows_all(interim):
 
 def test_a_notebook_shows_tables(interim):
     html = interim._repr_html_()
-    assert html.count("<table>") == 2
+    assert html.count("<table>") == 3
     assert '<td style="text-align:left">BatchNorm2d-26</td>' in html
     assert "1,045,312" in html
-    assert html.count("<tr>") == 1 + 29 + 1 + 10
+    assert html.count("<tr>") == 1 + 29 + 1 + 11 + 1 + 10
 
 
 def test_json_has_the_stable_keys(interim):
@@ -144,7 +181,7 @@ def test_json_has_the_stable_keys(interim):
     assert data["layers"][4] == {
         "name": "Conv2d-5",
         "module": "convblock2.0",
-        "line": "2",
+        "path": "net.layers.1",
         "text": "conv 16",
         "input_shape": [8, 26, 26],
         "output_shape": [16, 24, 24],

@@ -16,6 +16,7 @@ from kilonet.data import load_dataset
 from kilonet.engine import choose_engine
 from kilonet.errors import DataError, EngineError, KilonetError, StorageError
 from kilonet.spec import Run, load_run, to_toml
+from kilonet.storage.provenance import Normalization
 from kilonet.storage.record import EpochRow
 from kilonet.storage.run_folder import RunFolder, RunState
 from kilonet.training.loop import default_folder, folder_name, train
@@ -89,7 +90,7 @@ class StopAt(Observer):
     def __init__(self, step: int) -> None:
         self.left = step
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt
@@ -118,7 +119,7 @@ from kilonet.spec import load_run
 
 class Kill(Observer):
     left = int(sys.argv[3])
-    def step(self, *, batch, loss, accuracy):
+    def step(self, *, step, batch, loss, accuracy, lr):
         self.left -= 1
         if not self.left:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -237,16 +238,17 @@ def test_a_folder_that_holds_another_run(small_run: Run, uninterrupted: Path) ->
         train(other, folder=uninterrupted)
 
 
-def test_data_that_changed_under_a_run(
-    small_run: Run, uninterrupted: Path, small_mnist: Path, tmp_path: Path
-) -> None:
+def test_data_that_changed_under_a_run(small_run: Run, small_mnist: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
     with np.load(small_mnist) as archive:
         arrays = dict(archive)
+    np.savez(path, **arrays)
+    run = small_run.replace({"data.name": str(path), "train.epochs": 1})
+    train(run, folder=tmp_path / "run")
     arrays["train_images"][0, 0, 0] ^= 1
-    other = tmp_path / "other.npz"
-    np.savez(other, **arrays)
+    np.savez(path, **arrays)
     with pytest.raises(StorageError, match="was trained on other images"):
-        train(small_run, folder=uninterrupted, dataset=load_dataset(str(other)))
+        train(run, folder=tmp_path / "run")
 
 
 def test_default_folder_is_named_by_content(
@@ -269,7 +271,7 @@ def test_what_chooses_sees_the_validation_split_alone(small_run: Run, tmp_path: 
     assert record.rows[-1].lr < record.rows[0].lr
     dataset = load_dataset(run.data.name)
     turned = dataclasses.replace(dataset, test_images=255 - dataset.test_images)
-    train(run, folder=tmp_path / "b", dataset=turned)
+    train(run, folder=tmp_path / "b", data=turned)
     assert bits(tmp_path / "a") == bits(tmp_path / "b")
 
 
@@ -277,7 +279,10 @@ def test_what_chooses_sees_the_validation_split_alone(small_run: Run, tmp_path: 
     ("changes", "message"),
     [
         ({"net.input": [3, 28, 28]}, "3 × 28 × 28"),
-        ({"net.layers.9": "pointwise 9 bare"}, "layer 10 'pointwise 9 bare': .* has 10 classes"),
+        (
+            {"net.layers.9": "pointwise 9 bare"},
+            "net.layers.9 'pointwise 9 bare': .* has 10 classes",
+        ),
         ({"data.name": "no/such/place"}, "no/such/place"),
     ],
 )
@@ -293,7 +298,7 @@ def test_data_and_network_must_fit(
 def test_a_batch_of_one_through_batch_norm(small_run: Run, tmp_path: Path) -> None:
     layers = ["conv 8", "gap", "batchnorm", "pointwise 10 bare"]
     run = small_run.replace({"net.layers": layers, "train.batch_size": 639})
-    with pytest.raises(DataError, match=r"layer 3 'batchnorm': .* leave a batch of one"):
+    with pytest.raises(DataError, match=r"net\.layers\.2 'batchnorm': .* leave a batch of one"):
         train(run, folder=tmp_path / "run")
 
 
@@ -370,8 +375,12 @@ def test_a_stated_normalization_is_not_computed(tmp_path: Path) -> None:
     data = {"name": str(path), "mean": [0.5], "std": [0.5]}
     run = Run.from_dict({"net": net, "data": data, "train": {"epochs": 1}})
     assert train(run, folder=tmp_path / "run").finished
-    with pytest.raises(DataError, match="normalization"):
+    with pytest.raises(DataError, match=r"all training pixels have the same value, .*data.std"):
         train(run.replace({"data": {"name": str(path)}}), folder=tmp_path / "other")
+    stated = run.replace({"data": {"name": str(path), "std": [1.0]}})
+    record = train(stated, folder=tmp_path / "std")
+    # 7 / 255 = 0.02745…
+    assert record.provenance.normalization == Normalization(mean=(0.0275,), std=(1.0,))
 
 
 def test_unknown_engine_and_device(small_run: Run, tmp_path: Path) -> None:

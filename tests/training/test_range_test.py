@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kilonet.data import load_dataset
+from kilonet.data import RunData, load_dataset
 from kilonet.errors import DataError
-from kilonet.spec import Run
+from kilonet.report.terminal.range_test import range_text
+from kilonet.spec import Net, Run
 from kilonet.training.range_test import (
     HIGHEST,
     LOWEST,
@@ -144,10 +148,10 @@ def test_the_test_images_are_not_used(quick: Run) -> None:
     turned = dataclasses.replace(
         dataset, test_images=255 - dataset.test_images, test_labels=dataset.test_labels[::-1].copy()
     )
-    expected = find_lr(quick, num_steps=40, dataset=dataset)
-    assert find_lr(quick, num_steps=40, dataset=turned) == expected
+    expected = find_lr(quick, num_steps=40, data=dataset)
+    assert find_lr(quick, num_steps=40, data=turned) == expected
     other = dataclasses.replace(dataset, train_images=255 - dataset.train_images)
-    assert find_lr(quick, num_steps=40, dataset=other) != expected
+    assert find_lr(quick, num_steps=40, data=other) != expected
 
 
 def test_schedule_and_averaging_are_left_out(quick: Run) -> None:
@@ -217,11 +221,63 @@ def test_the_engines_agree(quick: Run) -> None:
         assert a.loss == pytest.approx(b.loss, rel=1e-4)
 
 
-def test_too_few_images_to_hold_any_out(quick: Run, tmp_path: Path) -> None:
-    path, images = tmp_path / "few.npz", np.zeros((4, 28, 28), np.uint8)
-    images[0] = 255
-    labels = np.arange(4)
+def run_on(labels: Any, folder: Path, *, norm: bool = True, **settings: Any) -> Run:
+    """A run on noise of 6 × 6 with these labels; batch norm over one value per channel."""
+    labels = np.asarray(labels)
+    images = np.random.default_rng(3).integers(0, 256, (len(labels), 6, 6), dtype=np.uint8)
+    path = folder / "few.npz"
     np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    few = quick.replace({"data.name": str(path), "net.layers.2": "pointwise 4 bare"})
-    with pytest.raises(DataError, match="a validation split of"):
-        find_lr(few)
+    layers = ["conv 3", "gap", *["batchnorm"] * norm, f"pointwise {labels.max() + 1} bare"]
+    run = Run(net=Net(input=(1, 6, 6), layers=layers))
+    return run.replace({"data.name": str(path), **settings})
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("validation", [0, 1, 14, 0.1])
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 15, 129, 143, 144, 257])
+def test_it_works_wherever_a_training_does(number: int, validation: float, tmp_path: Path) -> None:
+    worked = 0
+    for norm, size in itertools.product((True, False), (1, 2, 7, 128)):
+        changes = {"data.validation": validation, "train.batch_size": size}
+        run = run_on(np.arange(number) % 2, tmp_path, norm=norm, **changes)
+        try:
+            RunData.of(run, load_dataset(run.data.name))
+        except DataError as error:
+            with pytest.raises(DataError, match=f"^{re.escape(str(error))}$"):
+                find_lr(run, num_steps=3)
+        else:
+            found = find_lr(run, num_steps=3)
+            assert len(found.points) == 3
+            assert found.points[-1].validation_loss is not None
+            assert found.num_validation >= 1
+            assert found.held_out == (not validation and number > 2)
+            assert found.on_training_images == (not validation and number <= 2)
+            worked += 1
+    # Without batch norm everything can be trained that the split leaves an image of each class.
+    assert worked or (validation and number < 16)
+
+
+@pytest.mark.native
+def test_what_its_own_split_leaves_over_is_skipped(tmp_path: Path) -> None:
+    """143 images less 14 are 129: a batch of 128 and one of one image."""
+    run = run_on([0] * 71 + [1] * 72, tmp_path, **{"train.batch_size": 128})
+    found = find_lr(run, num_steps=5)
+    assert (found.num_validation, found.held_out, found.skipped_single) == (14, True, True)
+    assert "Batches of one image are left out" in range_text(found)
+    other = find_lr(run.replace({"train.batch_size": 127}), num_steps=5)
+    assert not other.skipped_single
+    assert "left out" not in range_text(other)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("labels", [[0], [0, 0], [0, 1, 2, 3]])
+def test_too_few_images_to_hold_any_out(labels: list[int], tmp_path: Path) -> None:
+    found = find_lr(run_on(labels, tmp_path, norm=False), num_steps=3)
+    assert (found.num_validation, found.held_out) == (len(labels), False)
+    assert f"all {len(labels)} training images, too few to hold any out" in range_text(found)
+
+
+@pytest.mark.native
+def test_of_two_images_a_class_one_stays(tmp_path: Path) -> None:
+    found = find_lr(run_on([0, 0, 1, 1, 2, 2], tmp_path), num_steps=3)
+    assert (found.num_validation, found.held_out) == (1, True)

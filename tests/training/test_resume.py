@@ -34,7 +34,7 @@ class Stop(Observer):
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
         self.engines.append(engine)
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt
@@ -145,7 +145,7 @@ from kilonet.spec import load_run
 
 class Kill(Observer):
     left = int(sys.argv[4])
-    def step(self, *, batch, loss, accuracy):
+    def step(self, *, step, batch, loss, accuracy, lr):
         self.left -= 1
         if not self.left:
             os.kill(os.getpid(), signal.SIGKILL)

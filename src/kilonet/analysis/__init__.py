@@ -3,7 +3,7 @@
 Pure functions, except :func:`read_errors`, which reads the runs' test logits.
 """
 
-from kilonet.analysis.descriptive import Statistics, binomial_error, describe
+from kilonet.analysis.descriptive import Statistics, binomial_error, binomial_interval, describe
 from kilonet.analysis.differences import Difference, compare, correct
 from kilonet.analysis.effects import Effect
 from kilonet.analysis.findings import Finding, Kind, Verdict
@@ -40,6 +40,7 @@ __all__ = [
     "Verdict",
     "analyze",
     "binomial_error",
+    "binomial_interval",
     "compare",
     "correct",
     "describe",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kilonet.analysis.findings import Finding, Kind, Verdict
 from kilonet.analysis.measurements import Measurements
-from kilonet.formatting import last_epochs, listed, percent, points, signed
+from kilonet.formatting import listed, percent, points, signed
 from kilonet.spec import Run, graph
 
 
@@ -32,7 +32,8 @@ def regularizer(
     """``on what underfits`` or None: regularizers on where there is no over-fitting to cure."""
     on = regularizers(run)
     overfits = findings[Kind.GAP].verdict not in (Verdict.CLOSED, Verdict.REVERSED)
-    if not on or overfits or findings[Kind.FIT].verdict is not Verdict.UNDERFITS:
+    underfits = Kind.FIT in findings and findings[Kind.FIT].verdict is Verdict.UNDERFITS
+    if not on or overfits or not underfits:
         return None
     sentence = (
         f"Regularized, but underfits: {listed(on)} make{'s' if len(on) == 1 else ''} learning "
@@ -66,14 +67,13 @@ def width(
     )
     if not exhausted or short <= measured.material:
         return None
-    parameters = run.net.num_parameters
+    parameters = run.num_parameters
     needs = [f"more than these {parameters:,} parameters", "a better use of them"]
     needs += [f"less {name}" for name in regularizers(run)]
     sentence = (
-        f"Out of reach at this width: the mean of {last_epochs(measured.window)}, "
-        f"{percent(measured.accuracy)}, is {points(short)} points short of the target, on a "
-        f"plateau, settled and without over-fitting (gap {signed(measured.gap)} points), so it "
-        f"takes {listed(needs, word='or')}."
+        f"Out of reach at this width: {measured.mean_at_end}, {percent(measured.accuracy)}, is "
+        f"{points(short)} points short of the target, on a plateau, settled and without "
+        f"over-fitting (gap {signed(measured.gap)} points), so it takes {listed(needs, word='or')}."
     )
     figures = {
         "target": target,

@@ -7,73 +7,116 @@ from collections.abc import Sequence
 from kilonet.analysis.curves import TARGET_EPOCHS
 from kilonet.analysis.descriptive import ROUNDING
 from kilonet.analysis.differences import LARGEST
+from kilonet.analysis.findings import Kind, by_kind
+from kilonet.analysis.majority import beats_majority
 from kilonet.analysis.power import (
     MAX_SEEDS,
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     POWER,
+    SEEDS_NAMED,
     Sensitivity,
     detectable_difference,
+    seeds_to_show,
 )
-from kilonet.analysis.results import StageAnalysis
-from kilonet.formatting import count, interval, listed, percent, points
+from kilonet.analysis.results import StageAnalysis, StudyAnalysis
+from kilonet.formatting import count, interval, listed, percent, points, signed
+from kilonet.storage.record import Split
 
 SEEDS_ADVISED = 5
 """What a study of one seed is advised to take: the fewest whose t is within a quarter of ten's."""
 
 
-def conclude(
-    stages: Sequence[StageAnalysis], *, sensitivity: Sensitivity, same_images: bool
-) -> tuple[str, ...]:
+def conclude(analysis: StudyAnalysis, *, same_images: bool) -> tuple[str, ...]:
     """The whole in a few sentences.
 
     Args:
-        stages: at least one.
-        sensitivity: what the study's seeds can show.
-        same_images: whether all stages are measured on the same.
+        analysis: without its conclusions.
+        same_images: whether the images that it is judged on are the same for all stages.
     """
+    stages, sensitivity = analysis.stages, analysis.sensitivity
     seeds = min(stage.seeds for stage in stages)
-    sentences = [_target(stages)]
+    sentences = _majority(stages)
+    if analysis.target is not None:
+        sentences.append(_target(stages, target=analysis.target))
     if len(stages) > 1 and same_images:
-        sentences.append(_highest(stages))
+        sentences.append(_highest(analysis))
     if seeds == 1:
         sentences.append(
             "One seed a stage: nothing can be concluded about the changes. More seeds: add "
-            f"--set seeds={SEEDS_ADVISED}; finished runs are kept."
+            f"--seeds {SEEDS_ADVISED}; finished runs are kept."
         )
     else:
-        sentences += _intervals(stages, comparisons=sensitivity.comparisons)
-    return (*sentences, _seeds_needed(sensitivity, seeds=seeds), _images(stages, same=same_images))
+        sentences += _intervals(analysis.judged, comparisons=sensitivity.comparisons)
+        sentences += _too_few_seeds(analysis.judged)
+    sentences.append(_sensitivity(sensitivity, seeds=seeds))
+    return (*sentences, _images(analysis, same=same_images))
 
 
-def _target(stages: Sequence[StageAnalysis]) -> str:
-    target = f"the target of {percent(stages[0].target)}"
+def _majority(stages: Sequence[StageAnalysis]) -> list[str]:
+    """Stages that tell no classes apart, or leave some out."""
+    worse = [s for s in stages if s.errors is not None and not beats_majority(s.errors)]
+    known = [s for s in stages if s.errors is not None]
+    partly = [s for s in known if s not in worse and Kind.CLASSES in by_kind(s.findings)]
+    # A stage may change the data, and with them the largest class.
+    largest: dict[tuple[str, str], list[StageAnalysis]] = {}
+    for stage in worse:
+        if (errors := stage.errors) is not None:
+            key = errors.classes[errors.majority], percent(errors.majority_share)
+            largest.setdefault(key, []).append(stage)
+    sentences = [
+        f"{_stages(found).capitalize()} {'is' if len(found) == 1 else 'are'} not shown to be "
+        f"better than always predicting class {name}, which {share} of the test images are of."
+        for (name, share), found in largest.items()
+    ]
+    if partly:
+        sentences.append(f"In {_stages(partly)} there are seeds that never predict some classes.")
+    return sentences
+
+
+def _stages(stages: Sequence[StageAnalysis]) -> str:
+    numbers = listed([str(stage.number) for stage in stages])
+    return f"stage {numbers}" if len(stages) == 1 else f"stages {numbers}"
+
+
+def _target(stages: Sequence[StageAnalysis], *, target: float) -> str:
+    text = f"the target of {percent(target)}"
     whole = [stage for stage in stages if stage.reached == stage.seeds]
     if whole:
         names = ", ".join(f"{stage.number} ({stage.name})" for stage in whole)
         every = "every seed" if min(stage.seeds for stage in stages) > 1 else "the one seed"
-        return f"T{target[1:]} is reached by {every} of stage {names}."
+        errors = whole[0].errors
+        low = errors is not None and target <= errors.majority_share
+        too = ", and by always predicting the largest class" if low else ""
+        return f"T{text[1:]} is reached by {every} of stage {names}{too}."
     if all(stage.measured.epochs < TARGET_EPOCHS for stage in stages):
-        return f"The runs are too short to say whether {target} is reached: it takes three epochs."
+        return f"The runs are too short to say whether {text} is reached: it takes three epochs."
     in_part = ", ".join(
         f"stage {stage.number} ({stage.name}) with {stage.reached} of {stage.seeds}"
         for stage in stages
         if stage.reached
     )
-    return f"No stage reached {target}{' with every seed: ' if in_part else ''}{in_part}."
+    return f"No stage reached {text}{' with every seed: ' if in_part else ''}{in_part}."
 
 
-def _highest(stages: Sequence[StageAnalysis]) -> str:
+def _highest(analysis: StudyAnalysis) -> str:
+    stages, split = analysis.judged, analysis.judged_on
     highest = max(stage.final.mean for stage in stages)
-    names = [
-        f"stage {stage.number}'s ({stage.name})"
-        for stage in stages
-        if highest - stage.final.mean < ROUNDING
-    ]
-    of = "final accuracy" if stages[0].seeds == 1 else "mean final accuracy"
-    return (
-        f"The highest {of} is {listed(names)}, {percent(highest)}: picked by "
-        f"{stages[0].measured.split} accuracy, so a little optimistic."
+    best = [i for i, stage in enumerate(stages) if highest - stage.final.mean < ROUNDING]
+    names = listed([f"stage {stages[i].number}'s ({stages[i].name})" for i in best])
+    mean = "" if stages[0].seeds == 1 else "mean "
+    some = any(stage.validation is not None for stage in analysis.stages)
+    held_out = some and split is Split.VALIDATION
+    of = "validation accuracy" if held_out else "accuracy"
+    text = (
+        f"The highest {mean}final {of} is {names}, {percent(highest)}: picked by {split} accuracy"
     )
+    if held_out:
+        test = list(dict.fromkeys(percent(analysis.stages[i].final.mean) for i in best))
+        accuracies = "accuracy" if len(test) == 1 else "accuracies"
+        are = "is" if len(test) == 1 else "are"
+        return f"{text}, so that the test {accuracies} of {listed(test)} {are} not optimistic."
+    why = ", as the stages do not hold out the same images" if some else ""
+    return f"{text}{why}, so a little optimistic."
 
 
 def _intervals(stages: Sequence[StageAnalysis], *, comparisons: int) -> list[str]:
@@ -100,50 +143,71 @@ def _intervals(stages: Sequence[StageAnalysis], *, comparisons: int) -> list[str
     return sentences
 
 
-def _seeds_needed(sensitivity: Sensitivity, *, seeds: int) -> str:
-    """How many seeds a small difference takes, and what these seeds can show."""
+def _too_few_seeds(stages: Sequence[StageAnalysis]) -> list[str]:
+    """How many seeds would show the differences that these do not, where that is worth a study."""
+    found: dict[int, list[str]] = {}
+    for stage in stages:
+        needed = None if stage.effect is None else seeds_to_show(stage.effect.final)
+        if stage.effect is not None and needed is not None and needed <= SEEDS_NAMED:
+            mean = signed(stage.effect.final.mean or 0.0)
+            found.setdefault(needed, []).append(f"stage {stage.number}'s {mean}")
+    if not found:
+        return []
+    seeds = count(min(stage.seeds for stage in stages), "seed")
+    (least, first), *more = sorted(found.items())
+    few = shown = listed(first)
+    if more:
+        few = "some changes"
+    else:
+        shown = "it" if len(first) == 1 else "them"
+    text = f"{seeds} are too few for {few}: --seeds {least} would show {shown} in"
+    others = "".join(f", --seeds {needed} {listed(names)}" for needed, names in more)
+    return [f"{text} {POWER:.0%} of studies{others}; finished runs are kept."]
+
+
+def _sensitivity(sensitivity: Sensitivity, *, seeds: int) -> str:
+    """What these seeds can show, and how many a small difference takes, where not too many."""
     needed, comparisons = sensitivity.seeds_for_wanted, sensitivity.comparisons
-    corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
-    takes = (
-        f"A difference of {points(sensitivity.wanted)} points{corrected} takes "
-        f"{'about' if needed < MAX_SEEDS else 'more than'} {count(needed, 'seed')} a stage to be "
-        f"shown in {POWER:.0%} of studies"
-    )
     detectable, number = sensitivity.detectable, seeds
-    if seeds == 1:
+    if detectable is None:
         number = SEEDS_ADVISED
         detectable = detectable_difference(sd=sensitivity.sd, n=number, level=sensitivity.level)
-    shows = ""
-    if detectable is not None:
-        shows = f"; {count(number, 'seed')} show {points(detectable)} points as often"
-        if detectable > LARGEST:
-            shows = f"; {count(number, 'seed')} are too few to show any"
+    corrected = f", corrected for {comparisons} comparisons" if comparisons > 1 else ""
+    takes = (
+        f"{count(number, 'seed')} show a difference of {points(detectable)} points in {POWER:.0%} "
+        f"of studies{corrected}"
+    )
+    if detectable > LARGEST:
+        takes = f"{count(number, 'seed')} are too few to show any difference"
+    worth = number < needed <= SEEDS_NAMED
+    shows = (
+        f"; one of {points(sensitivity.wanted)} points takes about {needed} seeds" if worth else ""
+    )
     spread = f"Paired differences have a standard deviation of {points(sensitivity.sd)} points"
     source = f"{PAIRED_SD_IN_BINOMIAL_ERRORS:g} binomial errors: assumed, as in the bundled study"
     if sensitivity.sd95 is not None and sensitivity.seeds_for_wanted95 is not None:
         source = f"pooled over the stages, 95% interval {interval(*sensitivity.sd95)}"
         low, high = sensitivity.seeds_for_wanted95
-        if low < high:
+        if worth and low < high:
             many = f"{high:,}" if high < MAX_SEEDS else f"more than {high:,}"
             source += f", so it may take as few as {low:,} seeds or as many as {many}"
     return f"{takes}{shows}. {spread}, {source}."
 
 
-def _images(stages: Sequence[StageAnalysis], *, same: bool) -> str:
+def _images(analysis: StudyAnalysis, *, same: bool) -> str:
     if not same:
         return (
             "The stages are measured on different images, so their accuracies do not show what "
             "each change did."
         )
-    top = max(stages, key=lambda stage: stage.final.mean)
-    images, split = top.measured.images, top.measured.split
-    other = f"other images would move them by {points(top.binomial)} points (one standard error)"
-    if top.final.mean == 100:
-        # The largest error that leaves a chance of 5 % to see none, about three images' worth:
-        # Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983.
-        room = 100 * (1 - 0.05 ** (1 / images))
-        other = (
-            f"stage {top.number} gets all of them right, which leaves room for an error of up to "
-            f"{points(room)} points on other images (95%)"
-        )
-    return f"All accuracies are measured on the same {images:,} {split} images; {other}."
+    judged, stages = analysis.judged, analysis.stages
+    place = max(range(len(stages)), key=lambda i: judged[i].final.mean)
+    top, held_out = stages[place], judged[place].measured
+    images = f"{top.measured.images:,} {top.measured.split} images"
+    if judged[place] is not top:
+        images = f"{held_out.images:,} {held_out.split} images and the same {images}"
+    low, high = top.binomial95
+    return (
+        f"All accuracies are measured on the same {images}; these put stage {top.number}'s "
+        f"{percent(top.final.mean)} in {interval(low, high)} (95%, Wilson)."
+    )

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from kilonet.analysis.descriptive import Statistics
 from kilonet.analysis.findings import Figure, Finding, Kind, Verdict
-from kilonet.analysis.measurements import Change, Measurements
-from kilonet.formatting import count, last_epochs, listed, percent, points, signed
+from kilonet.analysis.measurements import MIN_WINDOW, Change, Measurements
+from kilonet.formatting import count, listed, percent, points, signed
 from kilonet.spec import Run, graph
 
 TARGET_EPOCHS = 3
@@ -37,12 +37,19 @@ CHANGE_IN_ERRORS = 2.0
 
 
 def target_reached(
-    final: Statistics, best: Statistics, *, reached: int, target: float, measured: Measurements
+    final: Statistics,
+    best: Statistics,
+    *,
+    reached: int,
+    target: float,
+    measured: Measurements,
+    majority_share: float = 0.0,
 ) -> Finding:
     """``reached``, ``reached by some``, ``not reached`` or ``too short to say``, and how far it is.
 
     ``final`` and ``best`` are the accuracies of the last and of the best epochs; ``reached`` counts
-    the seeds at or above the target in each of the last three.
+    the seeds at or above the target in each of the last three. ``majority_share`` is the accuracy
+    of always predicting the most frequent class: a target no higher than that is said to be so.
     """
     short, seeds = target - final.mean, final.n
     mean = f"{'final' if seeds == 1 else 'mean final'} accuracy {percent(final.mean)}"
@@ -74,15 +81,19 @@ def target_reached(
         verdict = Verdict.NOT_REACHED
         by_any = "" if seeds == 1 else " by any seed"
         sentence = f"Target of {percent(target)} not reached{by_any}: {distance}."
+    if target <= majority_share:
+        share = percent(majority_share)
+        sentence += f" Always predicting the largest class would reach it, with {share}."
     figures = {"reached": reached, "seeds": seeds, "target": target, "short": short}
     return Finding(kind=Kind.TARGET, verdict=verdict, sentence=sentence, figures=figures)
 
 
 def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
-    """``underfits`` or ``fits``: can the network learn its own training images?
+    """``underfits``, ``fits`` or ``too short to say``: can it learn its own training images?
 
     The better of training and evaluated accuracy counts: the latter is free of dropout,
-    augmentation and the epoch's lag, and no network does worse on the images it has learned.
+    augmentation and the epoch's lag, and no network does worse on the images it has learned. Runs
+    without a window have barely begun to learn, so they fit, or are too short to say.
     """
     train, accuracy = measured.train_accuracy, measured.accuracy
     allowed = max(100 - target, measured.material)
@@ -90,13 +101,17 @@ def fit(measured: Measurements, *, target: float, run: Run) -> Finding:
     on = f" (with {listed(names)} on)" if (names := handicaps(run)) else ""
     shown = (
         f"training accuracy {percent(train)}{on} and {measured.split} accuracy {percent(accuracy)} "
-        f"over {last_epochs(measured.window)}"
+        f"{measured.at_end}"
     )
     verdict, sentence = Verdict.FITS, f"Fits the training images well: {shown}."
     if error > min(UNDERFIT_ERROR_RATIO * allowed, allowed + UNDERFIT_POINTS):
         verdict = Verdict.UNDERFITS
         times = f"{error / allowed:.1f} times what the target allows"
         sentence = f"Underfits: {shown}, at best an error {times}."
+        if measured.window < MIN_WINDOW:
+            verdict = Verdict.TOO_SHORT
+            epochs = count(measured.epochs, "epoch")
+            sentence = f"{epochs}: too short to say whether it underfits: {shown}."
     return Finding(
         kind=Kind.FIT,
         verdict=verdict,
@@ -114,7 +129,7 @@ def gap(measured: Measurements, *, run: Run) -> Finding:
     """
     size, share, split = measured.gap, measured.gap_share, measured.split
     threshold = GAP_IN_ERRORS * max(measured.binomial, 100 / measured.images)
-    where = f"over {last_epochs(measured.window)}"
+    where = measured.at_end
     above = (
         f"training accuracy is {points(size)} points above {split} accuracy {where}, {share:.0%} "
         f"of the {split} error"
@@ -139,7 +154,7 @@ def gap(measured: Measurements, *, run: Run) -> Finding:
     if (change := measured.gap_change) is not None:
         figures |= {"gap_change": change.value, "gap_change_error": change.error}
         before = size - change.value
-        trend = "steady"
+        trend = "steady" if abs(change.value) <= measured.material else "not shown to change"
         if _is_clear(change, measured):
             trend = "widening" if change.value > 0 else "narrowing"
             # From below zero training accuracy catches up; that is no over-fitting.
@@ -162,15 +177,18 @@ def trend(measured: Measurements, *, epochs_left: int | None) -> Finding:
     if change is None or rise is None:
         sentence = f"{count(measured.epochs, 'epoch')}: too short to say where it is heading."
         return Finding(kind=Kind.TREND, verdict=Verdict.TOO_SHORT, sentence=sentence)
-    above = "above" if change.value > 0 else "below"
+    distance = f"{points(change.value)} points {'above' if change.value > 0 else 'below'}"
+    if signed(change.value) == signed(0.0):
+        distance = "as high as in"
     shown = (
-        f"the mean of the last {window} epochs, {percent(measured.accuracy)}, is "
-        f"{points(change.value)} points {above} the {window} before"
+        f"{measured.mean_at_end}, {percent(measured.accuracy)}, is {distance} the {window} before"
     )
     if measured.lr_last < measured.lr_before:
         shown += f", where the learning rate fell, and {signed(rise.value)} points within these"
         change = rise
     verdict, text = Verdict.LEVEL, "On a plateau"
+    if abs(change.value) > measured.material:
+        text = "Neither improvement nor decline shown"
     if _is_clear(change, measured):
         verdict, text = Verdict.FALLING, "Getting worse"
         if change.value > 0:
@@ -197,6 +215,8 @@ def fluctuation(measured: Measurements) -> Finding:
         sentence = f"{count(measured.epochs, 'epoch')}: too short to say how much it fluctuates."
         return Finding(kind=Kind.FLUCTUATION, verdict=Verdict.TOO_SHORT, sentence=sentence)
     verdict, opening, end = Verdict.SETTLED, "Settled", ""
+    if measured.rise is not None and abs(measured.rise.value) > measured.material:
+        opening = "Does not fluctuate"
     if movement > measured.material and measured.fall > measured.material:
         verdict, opening = Verdict.FLUCTUATES, "Fluctuates"
         if measured.lr_last >= measured.lr_peak:
@@ -205,7 +225,7 @@ def fluctuation(measured: Measurements) -> Finding:
         verdict, opening = Verdict.CLIMBS, "Climbs without fluctuating"
         end = f"; it never falls by more than {points(measured.fall)}"
     sentence = (
-        f"{opening}: over {last_epochs(measured.window)} {measured.split} accuracy moved within "
+        f"{opening}: {measured.at_end} {measured.split} accuracy moved within "
         f"{points(measured.range)} points, standard deviation {points(movement)} "
         f"about its trend, where the binomial error of {measured.images:,} images is "
         f"{points(measured.binomial)}{end}."

@@ -1,8 +1,9 @@
 """Statistics of a few seeds, measured on the same images.
 
 The interval is Student's t: Gosset, "The probable error of a mean", Biometrika 1908. A bootstrap
-checks it: see :mod:`kilonet.analysis.bootstrap`. :func:`binomial_error` is what the number of test
-images adds. docs/statistics.md explains every number.
+checks it: see :mod:`kilonet.analysis.bootstrap`. :func:`binomial_interval` and
+:func:`binomial_error` are what the number of test images adds. docs/statistics.md explains every
+number.
 """
 
 from __future__ import annotations
@@ -102,13 +103,35 @@ def describe(
     )
 
 
+def binomial_interval(accuracy: float, *, images: int) -> tuple[float, float]:
+    """95 % interval of an accuracy measured on ``images`` images, percent: other images, as many.
+
+    Wilson's: it has a width at 0 and at 100 % too, and stays within them. Wilson, "Probable
+    inference, the law of succession, and statistical inference", Journal of the American
+    Statistical Association 1927; as ``scipy.stats.binomtest(…).proportion_ci(method="wilson")``.
+    """
+    from scipy.special import ndtri
+
+    middle, half = _wilson(accuracy, images=images, z=float(ndtri((1 + CONFIDENCE) / 2)))
+    return _cut((middle - half, middle + half), (0.0, 100.0))
+
+
 def binomial_error(accuracy: float, *, images: int) -> float:
     """Standard error of an accuracy measured on ``images`` images, percentage points.
 
-    √(p (1 − p) / n): how far other images, as many, would move the accuracy of the same network.
+    How far other images, as many, would move the accuracy of the same network: half the width of
+    Wilson's interval at one standard error. On many images that is √(p (1 − p) / n), which would
+    be zero at 0 and at 100 %.
     """
-    p = accuracy / 100
-    return 100 * math.sqrt(max(0.0, p * (1 - p)) / images)
+    return _wilson(accuracy, images=images, z=1.0)[1]
+
+
+def _wilson(accuracy: float, *, images: int, z: float) -> tuple[float, float]:
+    """Middle and half width of Wilson's interval of ``z`` standard errors, percent."""
+    p, n = accuracy / 100, images
+    width = 1 + z**2 / n
+    variance = max(0.0, p * (1 - p)) / n + (z / (2 * n)) ** 2
+    return 100 * (p + z**2 / (2 * n)) / width, 100 * z * math.sqrt(variance) / width
 
 
 def spread_interval(sd: float, *, freedom: float) -> tuple[float, float]:

@@ -10,8 +10,8 @@ from kilonet.analysis.curves import handicaps
 from kilonet.analysis.descriptive import CONFIDENCE, ROUNDING
 from kilonet.analysis.differences import LARGEST, Difference, compare, correct
 from kilonet.analysis.findings import Figure, Finding, Kind, Verdict
-from kilonet.analysis.measurements import WINDOW, Measurements
-from kilonet.analysis.power import POWER, detectable_difference
+from kilonet.analysis.measurements import Measurements, window_of
+from kilonet.analysis.power import POWER, SEEDS_NAMED, detectable_difference, seeds_to_show
 from kilonet.formatting import (
     count,
     last_epochs,
@@ -29,6 +29,10 @@ from kilonet.study import StageResult, StudyResult
 CHANCE = 0.05
 """Steadier or less steady: the F test of both movements has a p value below this."""
 
+SPREAD_SEEDS = 5
+"""Fewer seeds than this show their spread only roughly, and the seeds needed with it: the true one
+may be 3.7 times as large with four, 32 times with two (the upper end of its 95 % interval)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
@@ -40,7 +44,8 @@ class Effect:
         last_five: difference of the mean accuracies of the last five epochs: steadier.
         unpaired: seeds that only one of the two stages has, left out of the differences.
         epochs: how many ``last_five`` is the mean of, in both stages: fewer than five where runs of
-            either are shorter.
+            either are too short (:func:`~kilonet.analysis.measurements.window_of`), down to 1.
+        split: the images that accuracies are measured on.
     """
 
     against: int
@@ -48,6 +53,7 @@ class Effect:
     last_five: Difference
     unpaired: int
     epochs: int
+    split: Split = Split.TEST
 
 
 def compare_stages(
@@ -76,7 +82,7 @@ def _compare(before: tuple[StageResult, Split], after: tuple[StageResult, Split]
         {record.run.train.seed: split.accuracies(record) for record in stage.records}
         for stage, split in (before, after)
     )
-    epochs = min(WINDOW, *map(len, (*old.values(), *new.values())))
+    epochs = window_of(min(map(len, (*old.values(), *new.values()))))
     # Accuracies on other images are no pair.
     if images_of(*before) != images_of(*after):
         final = last_five = Difference(differences=(), verdict=Verdict.OTHER_IMAGES)
@@ -91,6 +97,7 @@ def _compare(before: tuple[StageResult, Split], after: tuple[StageResult, Split]
         last_five=last_five,
         unpaired=len(old.keys() ^ new.keys()) if final.n else 0,
         epochs=epochs,
+        split=after[1],
     )
 
 
@@ -108,7 +115,7 @@ def num_comparisons(stages: int) -> int:
 
 
 def mean_of_last(accuracies: Sequence[float], epochs: int) -> float:
-    """Over a run's last epochs, or all where it has fewer."""
+    """Over a run's last epochs."""
     return fmean(accuracies[-epochs:])
 
 
@@ -124,28 +131,27 @@ def effect_on_accuracy(effect: Effect, *, since_first: bool = False) -> Finding:
         "pairs": final.n,
     }
     opening = f"{'Since' if since_first else 'Against'} stage {effect.against}"
+    if effect.split is Split.VALIDATION:
+        opening += " in validation accuracy"
     nothing = f"{final.verdict}: nothing can be concluded."
     last = f"in the mean of {last_epochs(effect.epochs)}"
+    several = effect.epochs > 1  # else both are of the last epoch
     if final.mean is None or last_five.mean is None:
         text = f"{opening}: {nothing}"
     elif final.n == 1:
-        text = (
-            f"{opening}: {signed(final.mean)} points at the final epoch, {signed(last_five.mean)} "
-            f"{last}; {nothing}"
-        )
+        mean = f", {signed(last_five.mean)} {last}" if several else ""
+        text = f"{opening}: {signed(final.mean)} points at the final epoch{mean}; {nothing}"
     else:
-        text = (
-            f"{opening}, paired by seed: {final.verdict} at the final epoch ({_shown(final)}); "
-            f"{last_five.verdict} {last} ({_shown(last_five)})."
-        )
+        mean = f"; {last_five.verdict} {last} ({_shown(last_five)})" if several else ""
+        at_end = f"{final.verdict} at the final epoch ({_shown(final)})"
+        text = f"{opening}, paired by seed: {at_end}{mean}."
     sentences = [text, *(_caveats(final) if final.n > 1 else [])]
     if not final.shown and final.sd:
-        detectable = detectable_difference(sd=final.sd, n=final.n, level=1 - final.confidence)
-        figures["detectable"] = detectable
-        would = f"would show {points(detectable)} points in {POWER:.0%} of studies"
-        if detectable > LARGEST:
-            would = "are too few to show any difference"
-        sentences.append(f"With this spread {count(final.n, 'seed')} {would}.")
+        figures["seeds_needed"] = seeds_to_show(final)
+        figures["detectable"] = detectable_difference(
+            sd=final.sd, n=final.n, level=1 - final.confidence
+        )
+        sentences.append(_too_few(final))
     if effect.unpaired:
         sentences.append(f"{count(effect.unpaired, 'seed')} without a partner left out.")
     return Finding(
@@ -156,11 +162,33 @@ def effect_on_accuracy(effect: Effect, *, since_first: bool = False) -> Finding:
     )
 
 
+def _too_few(final: Difference) -> str:
+    """How many seeds would show this difference; where too many, what these would have shown."""
+    if final.mean is None or not final.sd:
+        raise ValueError("a difference without a spread does not tell how many seeds would show it")
+    seeds, needed = count(final.n, "seed"), seeds_to_show(final)
+    if needed is not None and needed <= SEEDS_NAMED:
+        rough = f", as far as {seeds} show the spread" if final.n < SPREAD_SEEDS else ""
+        return (
+            f"{seeds} are too few for {signed(final.mean)}: --seeds {needed} would show it in "
+            f"{POWER:.0%} of studies{rough}; finished runs are kept."
+        )
+    detectable = detectable_difference(sd=final.sd, n=final.n, level=1 - final.confidence)
+    would = f"would show {points(detectable)} points in {POWER:.0%} of studies"
+    if detectable > LARGEST:
+        would = "are too few to show any difference"
+    beyond = "" if needed is None else f"; {signed(final.mean)} takes more than {SEEDS_NAMED} seeds"
+    return f"With this spread {seeds} {would}{beyond}."
+
+
 def _caveats(final: Difference) -> list[str]:
     """Where the final epoch looked at in another way would have another verdict."""
     caveats, least = [], 1 - CONFIDENCE
     if not any(final.differences):
         caveats.append("Every seed has the same accuracy as before, as if nothing had changed.")
+    elif not final.sd:
+        more = max(SPREAD_SEEDS, final.n + 2)
+        caveats.append(f"More seeds may show a spread: --seeds {more}; finished runs are kept.")
     if final.p is not None and final.ci95 and final.p < least and not final.shown:
         caveats.append(
             f"Alone it would be shown at the final epoch (95% interval "
@@ -193,11 +221,11 @@ def robustness(
     """``more robust``, ``less robust``, ``mixed``, ``alike`` or ``less accurate``.
 
     More robust is to over-fit less by something material, or to move less between epochs by an F
-    test. Both are measured over two windows; over the last one alone where a learning rate fell
-    between the two, as the step it makes would count as movement. A gap below zero is no
-    over-fitting, however far below. A change that cost accuracy is less accurate whatever else it
-    did: a network that learns nothing over-fits nothing. None where the runs are too short, or the
-    stages were measured on different images.
+    test, where either movement is material. Both are measured over two windows; over the last one
+    alone where a learning rate fell between the two, as the step it makes would count as movement.
+    A gap below zero is no over-fitting, however far below. A change that cost accuracy is less
+    accurate whatever else it did: a network that learns nothing over-fits nothing. None where the
+    runs are too short, or the stages were measured on different images.
     """
     stages = (before, after)
     fell = any(stage.lr_last < stage.lr_before for stage in stages)
@@ -209,7 +237,7 @@ def robustness(
     narrowed = max(gaps[0], 0.0) - max(gaps[1], 0.0)
     freedom = [stage.seeds * (n - 2) for stage, n in zip(stages, windows, strict=True)]
     chance = _chance(old, new, freedom=freedom)
-    moved = chance < CHANCE
+    moved = chance < CHANCE and max(old, new) > after.material
     better = ["over-fits less"] * (narrowed > after.material) + ["is steadier"] * (
         moved and new < old
     )

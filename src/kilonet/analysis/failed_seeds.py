@@ -56,9 +56,9 @@ def failed_seeds(
     )
     them = "it" if len(failed) == 1 else "them"
     sentence = (
-        f"{len(failed)} of {count(len(records), 'seed')} fell far behind: {ended}, the middle seed "
-        f"at {percent(middle)}. The mean and its interval count {them}; findings about curves and "
-        f"single images leave {them} out."
+        f"{len(failed)} of {count(len(records), 'seed')} fell far behind in {split} accuracy: "
+        f"{ended}, the middle seed at {percent(middle)}. The mean and its interval count {them}; "
+        f"findings about curves and single images leave {them} out."
     )
     return Finding(
         kind=Kind.SEEDS,

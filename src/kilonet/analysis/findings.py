@@ -14,6 +14,7 @@ from enum import StrEnum
 class Kind(StrEnum):
     """What a finding is about."""
 
+    CLASSES = "classes"
     TARGET = "target"
     SEEDS = "seeds"
     FIT = "fit"
@@ -36,6 +37,12 @@ class Verdict(StrEnum):
     """The outcome of a rule, or of a paired comparison. Sentences and tables print these words."""
 
     TOO_SHORT = "too short to say"
+
+    NOT_KNOWN = "not known"
+    ONE_CLASS = "one class"
+    NEVER_PREDICTED = "never predicted"
+    NEVER_PREDICTED_BY_SOME = "never predicted by some"
+    NO_BETTER = "no better than the majority"
 
     REACHED = "reached"
     REACHED_BY_SOME = "reached by some"
@@ -86,7 +93,10 @@ class Verdict(StrEnum):
     WORTH_A_LOOK = "worth a look"
     OVER_CONFIDENT = "over-confident"
     UNDER_CONFIDENT = "under-confident"
+    SLIGHTLY_OVER_CONFIDENT = "slightly over-confident"
+    SLIGHTLY_UNDER_CONFIDENT = "slightly under-confident"
     CALIBRATED = "calibrated"
+    TOO_FEW_IMAGES = "too few images to say"
 
 
 Figure = float | int | None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from kilonet.analysis.descriptive import binomial_error
 from kilonet.analysis.findings import Finding, Kind, Verdict
-from kilonet.analysis.measurements import Measurements
+from kilonet.analysis.measurements import MIN_WINDOW, Measurements
 from kilonet.formatting import count
 from kilonet.spec import Run
 from kilonet.storage.record import RunRecord
@@ -31,16 +31,18 @@ GUESSING_RATIO = 1.1
 equal probabilities. The margin is for fresh weights, which are a little worse than that."""
 
 STUCK_RATIO = 0.98
-"""Stuck: no epoch's training loss is below this many times that of equal probabilities."""
+"""Stuck: no epoch's training loss is below this many times that of equal probabilities …"""
 
 
 def learning_rate(
-    records: Sequence[RunRecord], *, measured: Measurements, run: Run
+    records: Sequence[RunRecord], *, measured: Measurements, run: Run, learned: bool = False
 ) -> Finding | None:
-    """``diverging``, ``stuck`` or None, where the rows show neither.
+    """``diverging``, ``stuck``, ``too short to say`` or None, where the rows show neither.
 
     Diverging is a training whose loss rises in more than half of the seeds, or is worse than
-    guessing over the first epoch; stuck is one that never did better than guessing.
+    guessing over the first epoch; stuck is one that never did better than guessing, in a run that
+    has a window: a shorter one may have barely begun. ``learned`` where the final weights are
+    known to do better than always predicting the largest class: such a run is not stuck.
     """
     rate, losses = f"{measured.lr_peak:g}", measured.losses
     guessing = math.log(run.net.num_classes)
@@ -67,13 +69,21 @@ def learning_rate(
     if signs:
         verdict = Verdict.DIVERGING
         sentence = f"Diverges at a learning rate of {rate}: {'; '.join(signs)}."
-    elif min(losses) > STUCK_RATIO * guessing:
-        verdict = Verdict.STUCK
-        sentence = (
-            f"Stuck at guessing: in {count(measured.epochs, 'epoch')} the training loss came down "
-            f"to {min(losses):.2f}, where equal probabilities have {guessing:.2f}; the learning "
-            f"rate of {rate} is far off, or nothing passes through the network."
+    elif min(losses) > STUCK_RATIO * guessing and not learned:
+        epochs = count(measured.epochs, "epoch")
+        shown = (
+            f"the training loss came down to {min(losses):.2f}, where equal probabilities have "
+            f"{guessing:.2f}"
         )
+        if measured.window < MIN_WINDOW:
+            verdict = Verdict.TOO_SHORT
+            sentence = f"{epochs}: too short to say whether it is stuck at guessing: {shown}."
+        else:
+            verdict = Verdict.STUCK
+            sentence = (
+                f"Stuck at guessing: in {epochs} {shown}; the learning rate of {rate} is far off, "
+                "nothing passes through the network, or the images do not show their classes."
+            )
     else:
         return None
     return Finding(kind=Kind.LEARNING_RATE, verdict=verdict, sentence=sentence, figures=figures)

@@ -1,8 +1,10 @@
 """A stage's runs in numbers: levels, gap, movement and trend.
 
-There are two windows: the last five epochs and the five before, fewer where a run is short. Every
-number is an average over the seeds; spreads are pooled within runs, so that differences between
-seeds do not count as movement between epochs.
+There are two windows: the last five epochs and the five before; of shorter runs half the epochs
+each, and where a half is less than three the last epoch alone (:func:`window_of`). So a window
+never covers a run, whose first epochs show how it starts, not where it ends. Every number is an
+average over the seeds; spreads are pooled within runs, so that differences between seeds do not
+count as movement between epochs.
 
 Accuracies are read from a split. The test set is for reporting; what leads to a choice, as a
 suggestion does, is read from the validation split where the runs have one.
@@ -17,13 +19,21 @@ from itertools import pairwise
 from statistics import fmean, linear_regression, variance
 
 from kilonet.analysis.descriptive import binomial_error
+from kilonet.formatting import last_epochs
 from kilonet.storage.record import RunRecord, Split
 
 WINDOW = 5
 """Epochs in a window."""
 
 MIN_WINDOW = 3
-"""The fewest epochs that have a movement about their trend: a line takes two."""
+"""The fewest epochs that have a movement about their trend: a line takes two. Shorter halves of a
+run are no window: then the last epoch stands for the end."""
+
+
+def window_of(epochs: int) -> int:
+    """Epochs in the last window of a run of ``epochs``: five, three or four, or the last alone."""
+    half = min(WINDOW, epochs // 2)
+    return half if half >= MIN_WINDOW else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +60,7 @@ class Measurements:
         images: how many they are.
         seeds: how many runs.
         epochs: of each run.
-        window: epochs in the last window, at most five.
+        window: epochs in the last window: 1, or 3 to 5.
         train_accuracy, accuracy: means of the last window.
         range: highest minus lowest accuracy of the last window, a run's, averaged.
         gap: mean training accuracy minus accuracy of the last window.
@@ -63,7 +73,7 @@ class Measurements:
         rise: of accuracy from the first to the last epoch of the last window, along its straight
             line; None for a window of fewer than three epochs.
         losses: mean training loss of each epoch, nats, over the epochs that all runs have.
-        both_windows: epochs of both windows together.
+        both_windows: epochs of both windows together, without the first of the run.
         both_gap, both_movement: ``gap`` and ``movement`` over these.
         lr_before: learning rate where the window before begins, first seed's.
         lr_last: of the last epoch, first seed's.
@@ -102,6 +112,17 @@ class Measurements:
         return max(0.5 * self.binomial, 100 / self.images)
 
     @property
+    def at_end(self) -> str:
+        """``over the last 5 epochs``, or ``in the last epoch``: where the last window is."""
+        return f"{'in' if self.window == 1 else 'over'} {last_epochs(self.window)}"
+
+    @property
+    def mean_at_end(self) -> str:
+        """``the mean test accuracy of the last 5 epochs``, or ``the test accuracy of …``."""
+        mean = "" if self.window == 1 else "mean "
+        return f"the {mean}{self.split} accuracy of {last_epochs(self.window)}"
+
+    @property
     def gap_share(self) -> float:
         """The gap as a share of the error; 0 where there is no error."""
         return self.gap / (100 - self.accuracy) if self.accuracy < 100 else 0.0
@@ -123,9 +144,11 @@ def measure(
     if not records or not all(record.rows for record in records):
         raise ValueError("nothing to measure: a stage needs a run, and a run an epoch")
     epochs = min(len(record.rows) for record in records)
-    window = min(WINDOW, epochs if epochs < 2 * MIN_WINDOW else epochs // 2)
+    window = window_of(epochs)
     accuracies = [split.accuracies(record)[-2 * window :] for record in records]
     trains = [[row.train_accuracy for row in record.rows][-2 * window :] for record in records]
+    # As one window they may not cover the run: its first epoch shows how it starts.
+    both = max(1, min(2 * window, epochs - 1))
     gaps = [
         [train - accuracy for train, accuracy in zip(*run, strict=True)]
         for run in zip(trains, accuracies, strict=True)
@@ -152,9 +175,9 @@ def measure(
         losses=tuple(
             fmean([record.rows[i].train_loss for record in records]) for i in range(epochs)
         ),
-        both_windows=len(accuracies[0]),
-        both_gap=_mean_of_means(gaps),
-        both_movement=_movement(accuracies),
+        both_windows=both,
+        both_gap=_mean_of_means([run[-both:] for run in gaps]),
+        both_movement=_movement([run[-both:] for run in accuracies]),
         lr_before=rows[-2 * window :][0].lr,
         lr_last=rows[-1].lr,
         lr_peak=max(row.lr for row in rows),

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kilonet.analysis.descriptive import binomial_error
 from kilonet.analysis.failed_seeds import separate_failed
-from kilonet.data import Dataset, load_dataset
+from kilonet.data import Dataset
 from kilonet.data.doubtful_labels import DoubtfulLabel, doubtful_labels
+from kilonet.data.in_memory import load_to_report
 from kilonet.errors import DataError, StorageError
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study import StageResult, StudyResult
@@ -125,6 +127,8 @@ class Errors:
         seeds: how many seeds.
         classes: the classes' names.
         doubtful: test images whose label people have doubted, wrong or right in the seeds.
+        predictions: (runs, classes) int64: how many images each run predicts as each class; of the
+            seeds, then of those that fell far behind, which all else leaves out.
     """
 
     confusion: NDArray[np.float64]
@@ -134,7 +138,33 @@ class Errors:
     images: int
     seeds: int
     classes: tuple[str, ...]
+    predictions: NDArray[np.int64]
     doubtful: tuple[DoubtfulLabel, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Percent, the mean of the seeds."""
+        return 100 * self.calibration.accuracy
+
+    @property
+    def class_sizes(self) -> NDArray[np.float64]:
+        """(classes) How many test images each class has."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def num_tested(self) -> int:
+        """How many classes the test images have."""
+        return int((self.class_sizes > 0).sum())
+
+    @property
+    def majority(self) -> int:
+        """The class with the most test images; the first of equal ones."""
+        return int(self.class_sizes.argmax())
+
+    @property
+    def majority_share(self) -> float:
+        """Its share of the test images, percent: the accuracy of always predicting it."""
+        return 100 * float(self.class_sizes.max()) / self.images
 
     @property
     def mean_wrong(self) -> float:
@@ -148,6 +178,7 @@ def measure_errors(
     *,
     classes: Sequence[str] = (),
     doubtful: Sequence[DoubtfulLabel] = (),
+    failed: Sequence[NDArray[np.floating]] = (),
 ) -> Errors:
     """The errors of a stage's seeds.
 
@@ -156,6 +187,7 @@ def measure_errors(
         labels: (n,) their classes, 0 to classes − 1.
         classes: the classes' names; left out: their numbers.
         doubtful: test images whose label people have doubted.
+        failed: logits of seeds that fell far behind; their predicted classes alone are counted.
 
     Raises:
         ValueError: if there is no seed or no image, shapes or names do not fit one another, a label
@@ -163,6 +195,8 @@ def measure_errors(
     """
     labels = np.asarray(labels)
     _check(logits, labels)
+    if failed:
+        _check(failed, labels, num_classes=logits[0].shape[1])
     num_classes = logits[0].shape[1]
     names = tuple(classes) or tuple(map(str, range(num_classes)))
     if len(names) != num_classes:
@@ -174,6 +208,11 @@ def measure_errors(
         np.add.at(counts[seed], (labels, of_seed), 1)
     confusion = counts.mean(axis=0)
     confusion.setflags(write=False)
+    of_failed = [seed.argmax(axis=1) for seed in failed]
+    predictions = np.stack(
+        [np.bincount(of_seed, minlength=num_classes) for of_seed in (*predicted, *of_failed)]
+    )
+    predictions.setflags(write=False)
     return Errors(
         confusion=confusion,
         pairs=_pairs(counts),
@@ -182,12 +221,13 @@ def measure_errors(
         images=len(labels),
         seeds=len(logits),
         classes=names,
+        predictions=predictions,
         doubtful=tuple(doubtful),
     )
 
 
 def read_errors(
-    result: StudyResult, *, load: Callable[[str], Dataset] = load_dataset
+    result: StudyResult, *, load: Callable[[str], Dataset] = load_to_report
 ) -> tuple[Errors, ...]:
     """The errors of each stage, in order.
 
@@ -209,13 +249,15 @@ def read_errors(
 def stage_errors(stage: StageResult, dataset: Dataset) -> Errors:
     """The errors of one stage's seeds, without those that fell far behind.
 
+    Of these the predicted classes are counted: a training that failed often predicts one class.
+
     Raises:
         DataError: if the data set is not the one that a run was tested on.
         StorageError: if a run's logits are missing or damaged.
     """
-    trained, _ = separate_failed(stage.records, images=len(dataset.test_labels))
+    trained, failed = separate_failed(stage.records, images=len(dataset.test_labels))
     logits = []
-    for record in trained:
+    for record in (*trained, *failed):
         if record.provenance.data.sha256 != dataset.fingerprint:
             raise DataError(
                 f"{record.path}: was tested on other images than {stage.stage.run.data.name!r} "
@@ -224,8 +266,9 @@ def stage_errors(stage: StageResult, dataset: Dataset) -> Errors:
         logits.append(RunFolder(record.path).test_logits())
     try:
         return measure_errors(
-            logits,
+            logits[: len(trained)],
             dataset.test_labels,
+            failed=logits[len(trained) :],
             classes=dataset.classes,
             doubtful=doubtful_labels(dataset.fingerprint),
         )
@@ -237,10 +280,16 @@ def stage_errors(stage: StageResult, dataset: Dataset) -> Errors:
         ) from None
 
 
-def _check(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer]) -> None:
+def _check(
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    *,
+    num_classes: int | None = None,
+) -> None:
     if not logits or labels.ndim != 1 or not len(labels):
         raise ValueError("no errors to measure: logits of a seed and a label are needed")
-    shape = (len(labels), *logits[0].shape[1:])
+    classes = logits[0].shape[1:] if num_classes is None else (num_classes,)
+    shape = (len(labels), *classes)
     if len(shape) != 2 or any(seed.shape != shape for seed in logits):
         shapes = ", ".join(str(seed.shape) for seed in logits)
         raise ValueError(f"logits of shape {shapes} do not fit {len(labels):,} labels")
@@ -320,10 +369,14 @@ def _calibrate(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Cal
     excess = (confidence - right).mean(axis=0)
     n = len(excess)
     error = float(excess.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
+    accuracy = float(right.mean())
+    if accuracy in (0.0, 1.0):
+        # Where all are right, or wrong, the images do not show how far others would move that.
+        error = max(error, binomial_error(100 * accuracy, images=n) / 100)
     return Calibration(
         ece=ece,
         bins=tuple(found),
         confidence=float(confidence.mean()),
-        accuracy=float(right.mean()),
+        accuracy=accuracy,
         standard_error=error,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from kilonet.analysis.findings import Figure, Finding, Kind, Verdict
+from kilonet.analysis.majority import beats_majority, only_guesses
 from kilonet.analysis.misclassified import Errors, HardImage
-from kilonet.formatting import count, percent, signed
+from kilonet.formatting import count, percent, points, signed
 from kilonet.spec import Run
 
 PAIR_LEVEL = 0.05
@@ -33,20 +34,21 @@ EXCESS_IN_ERRORS = 2.0
 """Over- or under-confident: confidence is this many standard errors from accuracy …"""
 
 EXCESS_SHARE = 0.25
-"""… and further than this share of the test error …"""
+"""Slightly so: by no more than this share of the test error (or one image) …"""
 
-EXCESS_POINTS = 5.0
-"""… or than this many percentage points."""
+EXCESS_POINTS = 2.0
+"""… and no more than this many percentage points."""
 
 
 def mistakes(errors: Errors, *, run: Run) -> list[Finding]:
-    """All that apply, in reading order."""
-    found = (
-        class_pairs(errors),
-        hard_images(errors),
-        label_errors(errors),
-        calibration(errors, run=run),
-    )
+    """All that apply, in reading order.
+
+    Where the network only guesses, what it gets wrong tells nothing of pairs, images and labels: it
+    is wrong on all images of a class that it never predicts.
+    """
+    found = [calibration(errors, run=run)]
+    if not only_guesses(errors):
+        found = [class_pairs(errors), hard_images(errors), label_errors(errors), *found]
     return [finding for finding in found if finding is not None]
 
 
@@ -185,28 +187,37 @@ def _described(image: HardImage, errors: Errors) -> str:
 
 
 def calibration(errors: Errors, *, run: Run) -> Finding | None:
-    """``over-confident``, ``under-confident`` or ``calibrated``: mean confidence and accuracy.
+    """Mean confidence against accuracy: ``calibrated``, or over- or under-confident.
 
-    The expected calibration error is in the sentence. None with a single test image.
+    Calibrated is a difference within its error, where that error is small. Beyond it, a small
+    difference is ``slightly over-confident`` or ``slightly under-confident``, a larger one
+    ``over-confident`` or ``under-confident``; within a larger error it is ``too few images to
+    say``.
+    The expected calibration error is in the sentence. None with a single test image or class, and
+    where the confidence is right but the network no better than always predicting the largest
+    class.
     """
-    if errors.images < 2:
+    if errors.images < 2 or errors.num_tested == 1:
         return None
     measured = errors.calibration
     excess, error, ece = 100 * measured.excess, 100 * measured.standard_error, 100 * measured.ece
     # Where nothing is wrong every probability is too low; one image is the least worth a sentence.
     share = max(EXCESS_SHARE * 100 * (1 - measured.accuracy), 100 / errors.images)
-    allowed = min(share, EXCESS_POINTS)
-    end = ""
-    if abs(excess) > EXCESS_IN_ERRORS * error and abs(excess) > allowed:
-        verdict, word = Verdict.OVER_CONFIDENT, "Over-confident"
-        if excess < 0:
-            verdict, word = Verdict.UNDER_CONFIDENT, "Under-confident"
-            if run.train.label_smoothing:
-                end = f"; label smoothing of {run.train.label_smoothing:g} causes that"
-    else:
+    small = min(share, EXCESS_POINTS)
+    slight, under, end = abs(excess) <= small, excess < 0, ""
+    if abs(excess) > EXCESS_IN_ERRORS * error:
+        name = "under-confident" if under else "over-confident"
+        verdict = Verdict(f"slightly {name}" if slight else name)
+        word = f"{verdict.capitalize()} by {points(excess)} points"
+        if under and run.train.label_smoothing:
+            end = f"; label smoothing of {run.train.label_smoothing:g} causes that"
+    elif not beats_majority(errors):
+        return None
+    elif EXCESS_IN_ERRORS * error <= small:
         verdict, word = Verdict.CALIBRATED, "Calibrated on average"
-        if EXCESS_IN_ERRORS * error > allowed:
-            word = "Calibrated on average, as far as so few images show"
+    else:
+        verdict = Verdict.TOO_FEW_IMAGES
+        word = f"{errors.images:,} test images are too few to say whether it is calibrated"
     sentence = (
         f"{word}: mean confidence {percent(100 * measured.confidence)} where "
         f"{percent(100 * measured.accuracy)} are right, {signed(excess)} points (standard error "

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from kilonet.analysis.descriptive import CONFIDENCE, spread_interval
+from kilonet.analysis.descriptive import CONFIDENCE, ROUNDING, spread_interval
 from kilonet.analysis.differences import Difference
 
 POWER = 0.8
@@ -31,6 +31,9 @@ three changes), at a binomial error of 0.082."""
 
 MAX_SEEDS = 10_000
 """Beyond this many, seeds are not counted."""
+
+SEEDS_NAMED = 50
+"""A difference that takes more seeds than this is too small to be worth showing."""
 
 # The normal distribution is integrated to this many standard deviations either side, with so many
 # points on each side of the kink.
@@ -141,6 +144,18 @@ def seeds_needed(difference: float, *, sd: float, level: float = 0.05) -> int:
     counts = range(2, MAX_SEEDS)
     place = bisect_left(counts, POWER, key=lambda n: power(difference, sd=sd, n=n, level=level))
     return 2 + place
+
+
+def seeds_to_show(difference: Difference) -> int | None:
+    """The seeds a stage that would show a difference as large as the one measured, with its spread.
+
+    At the level that the difference was compared with, so corrected as it is. None where it is
+    shown, and where nothing can be told: fewer than two seeds, no difference, or no spread.
+    """
+    if difference.shown or not difference.sd or abs(difference.mean or 0.0) < ROUNDING:
+        return None
+    mean, level = difference.mean or 0.0, 1 - difference.confidence
+    return max(difference.n + 1, seeds_needed(mean, sd=difference.sd, level=level))
 
 
 def detectable_difference(*, sd: float, n: int, level: float = 0.05) -> float:

@@ -23,29 +23,33 @@ class StageAnalysis:
     Attributes:
         number: from 1.
         name: the stage's.
-        target: accuracy to reach, percent.
+        target: accuracy to reach, percent; None of a run without one.
         final: accuracy after the last epoch: the headline.
-        last_five: mean accuracy of the last five epochs, one a seed.
+        last_five: mean accuracy of the last five epochs, one a seed; fewer where runs are short.
         best: accuracy of each seed's best epoch: chosen on the same images, so optimistic.
         best_train: training accuracy of each seed's best epoch.
-        reached: seeds at or above the target in each of the last three epochs.
+        reached: seeds at or above the target in each of the last three epochs; 0 without one.
         at_target: seeds at or above the target in the last epoch but two, but one, and the last;
-            fewer numbers where runs are shorter.
+            fewer numbers where runs are shorter, none without a target.
         binomial: standard error of the mean final accuracy that comes from the number of images,
             percentage points.
+        binomial95: its 95 % interval that comes from the number of images, percent.
         measured: gap, movement and trend.
         effect: against the stage before; None for the first.
         effect_on_first: against the first stage; None for the first two, as the second's is
             ``effect``.
         errors: what its seeds get wrong on the test set; None where the analysis was not given it.
-        findings: in reading order.
-        suggestions: what to try, the most promising first.
+        findings: in reading order; of the split that the study is judged on, but for the target
+            and the errors.
+        suggestions: what to try, the most promising first; none without a target.
         judged_on: the split that ``suggestions`` are read from.
+        validation: the same stage as its validation images show it, without suggestions; None
+            without a validation split, and where the analysis itself is of that split.
     """
 
     number: int
     name: str
-    target: float
+    target: float | None
     final: Statistics
     last_five: Statistics
     best: Statistics
@@ -53,6 +57,7 @@ class StageAnalysis:
     reached: int
     at_target: tuple[int, ...]
     binomial: float
+    binomial95: tuple[float, float]
     measured: Measurements
     effect: Effect | None
     effect_on_first: Effect | None
@@ -60,6 +65,7 @@ class StageAnalysis:
     findings: tuple[Finding, ...]
     suggestions: tuple[Suggestion, ...]
     judged_on: Split
+    validation: StageAnalysis | None = None
 
     @property
     def seeds(self) -> int:
@@ -77,16 +83,29 @@ class StudyAnalysis:
     """What a study shows.
 
     Attributes:
-        target: percent.
+        target: percent; None of a run without one.
         test_images: how many images the test set has; the first stage's, where a change is to the
             data set.
         stages: one a stage, in order.
+        judged_on: the split that stages are compared and picked by: validation, where all stages
+            hold out the same images; else the split that the analysis was asked for.
         sensitivity: what differences its seeds can show.
         conclusions: sentences about the whole.
     """
 
-    target: float
+    target: float | None
     test_images: int
     stages: tuple[StageAnalysis, ...]
+    judged_on: Split
     sensitivity: Sensitivity
     conclusions: tuple[str, ...]
+
+    @property
+    def judged(self) -> tuple[StageAnalysis, ...]:
+        """The stages as :attr:`judged_on` shows them: what they are compared and picked by."""
+        return tuple(
+            stage.validation
+            if stage.validation is not None and self.judged_on is Split.VALIDATION
+            else stage
+            for stage in self.stages
+        )

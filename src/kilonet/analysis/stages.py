@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from kilonet.analysis.capacity import regularizer, width
 from kilonet.analysis.conclusions import conclude
 from kilonet.analysis.curves import TARGET_EPOCHS, fit, fluctuation, gap, target_reached, trend
-from kilonet.analysis.descriptive import Statistics, binomial_error, describe
+from kilonet.analysis.descriptive import (
+    Statistics,
+    binomial_error,
+    binomial_interval,
+    describe,
+)
 from kilonet.analysis.effects import (
     Effect,
     compare_stages,
@@ -19,14 +25,15 @@ from kilonet.analysis.effects import (
     robustness,
 )
 from kilonet.analysis.failed_seeds import failed_seeds, separate_failed
-from kilonet.analysis.findings import Finding, by_kind
+from kilonet.analysis.findings import Finding, Kind, Verdict, by_kind
 from kilonet.analysis.learning_rate import learning_rate
-from kilonet.analysis.measurements import WINDOW, measure
+from kilonet.analysis.majority import beats_majority, majority, not_known
+from kilonet.analysis.measurements import measure, window_of
 from kilonet.analysis.misclassified import Errors
 from kilonet.analysis.mistakes import mistakes
-from kilonet.analysis.power import sensitivity_of
+from kilonet.analysis.power import Sensitivity, sensitivity_of
 from kilonet.analysis.results import StageAnalysis, StudyAnalysis
-from kilonet.analysis.suggestions import Diagnosis, suggestions
+from kilonet.analysis.suggestions import Diagnosis, Suggestion, suggestions
 from kilonet.spec import Study
 from kilonet.storage.record import Split, choosing_split
 from kilonet.study import StageResult, StudyResult
@@ -38,17 +45,24 @@ def analyze(
     test_images: int,
     split: Split = Split.TEST,
     errors: Sequence[Errors] = (),
+    without_images: bool = False,
+    has_target: bool = True,
 ) -> StudyAnalysis:
     """Statistics, findings and suggestions for each stage, and conclusions for the study.
 
     Suggestions are read from the validation split of each stage that has one, whatever ``split``.
+    Where all stages hold out the same images, these are what the stages are compared and picked by,
+    and what findings and conclusions are read from, but for the target and the errors.
 
     Args:
         result: the study, or the part of it that has run; each stage with at least one run.
         test_images: how many images the test set has, where the records do not say.
-        split: the images that all else is read from.
+        split: the images that the stages' own statistics are of.
         errors: what each stage's seeds get wrong on the test set, from
             :func:`kilonet.analysis.read_errors`; left out: no findings about classes and images.
+        without_images: whether ``errors`` are left out because the test images cannot be read,
+            which is a finding.
+        has_target: False of runs without a target: no rule that needs one is applied.
 
     Raises:
         ValueError: if there is no stage, a stage without runs or without ``split``, no test image,
@@ -59,45 +73,93 @@ def analyze(
     if errors and len(errors) != len(result.stages):
         raise ValueError(f"errors of {len(errors)} stages for {len(result.stages)}")
     choosing = [choosing_split(stage.records) for stage in result.stages]
-    stages = _read(result, splits=[split] * len(result.stages), test_images=test_images)
-    judged = stages
-    if any(each is not split for each in choosing):
-        judged = _read(result, splits=choosing, test_images=test_images)
+    judged_on = _judged_on(result, choosing, default=split)
+    target = result.study.target if has_target else None
+    read = partial(
+        _read,
+        result,
+        target=target,
+        test_images=test_images,
+        errors=errors or [None] * len(choosing),
+    )
+    stages = read(splits=[split] * len(choosing))
+    chosen = read(splits=choosing) if any(each is not split for each in choosing) else stages
     for i, ran in enumerate(result.stages):
-        diagnosis = Diagnosis(
-            stage=ran.stage,
-            study=result.study,
-            measured=judged[i].measured,
-            findings=by_kind(judged[i].findings),
-            effect=judged[i].effect,
-        )
+        of_study = chosen[i] if judged_on is Split.VALIDATION else stages[i]
         of_errors = mistakes(errors[i], run=ran.stage.run) if errors else []
         stages[i] = replace(
             stages[i],
-            errors=errors[i] if errors else None,
-            findings=(*stages[i].findings, *of_errors),
-            suggestions=suggestions(diagnosis),
+            findings=(
+                *([not_known()] if without_images else []),
+                *_with_target(of_study, of=stages[i]),
+                *of_errors,
+            ),
+            suggestions=_suggested(chosen[i], ran=ran, study=result.study),
             judged_on=choosing[i],
+            validation=None if choosing[i] is split else chosen[i],
         )
-    sensitivity = sensitivity_of(
+    analysis = StudyAnalysis(
+        target=target,
+        test_images=test_images,
+        stages=tuple(stages),
+        judged_on=judged_on,
+        sensitivity=_sensitivity(chosen if judged_on is Split.VALIDATION else stages, result.study),
+        conclusions=(),
+    )
+    same_images = len({images_of(stage, judged_on) for stage in result.stages}) == 1
+    return replace(analysis, conclusions=conclude(analysis, same_images=same_images))
+
+
+def _judged_on(result: StudyResult, choosing: Sequence[Split], *, default: Split) -> Split:
+    """Validation, where all stages hold out the same images; else the default."""
+    if any(split is Split.TEST for split in choosing):
+        return default
+    same = len({images_of(stage, Split.VALIDATION) for stage in result.stages}) == 1
+    return Split.VALIDATION if same else default
+
+
+def _with_target(judged: StageAnalysis, *, of: StageAnalysis) -> list[Finding]:
+    """The findings of the judged split, but that of the target: a target is a test accuracy."""
+    targets = by_kind(of.findings)
+    return [
+        targets[Kind.TARGET] if finding.kind is Kind.TARGET else finding
+        for finding in judged.findings
+    ]
+
+
+def _suggested(judged: StageAnalysis, *, ran: StageResult, study: Study) -> tuple[Suggestion, ...]:
+    if judged.target is None:
+        return ()
+    diagnosis = Diagnosis(
+        stage=ran.stage,
+        study=study,
+        measured=judged.measured,
+        findings=by_kind(judged.findings),
+        effect=judged.effect,
+        errors=judged.errors,
+    )
+    return suggestions(diagnosis)
+
+
+def _sensitivity(stages: Sequence[StageAnalysis], study: Study) -> Sensitivity:
+    return sensitivity_of(
         [stage.effect.final for stage in stages if stage.effect is not None],
         seeds=min(stage.seeds for stage in stages),
-        comparisons=num_comparisons(len(result.study.stages)),
+        comparisons=num_comparisons(len(study.stages)),
         binomial=stages[-1].binomial,
         images=stages[0].measured.images,
     )
-    same_images = len({images_of(stage, split) for stage in result.stages}) == 1
-    return StudyAnalysis(
-        target=result.study.target,
-        test_images=test_images,
-        stages=tuple(stages),
-        sensitivity=sensitivity,
-        conclusions=conclude(stages, sensitivity=sensitivity, same_images=same_images),
-    )
 
 
-def _read(result: StudyResult, *, splits: Sequence[Split], test_images: int) -> list[StageAnalysis]:
-    """Each stage as its split shows it, without errors and suggestions."""
+def _read(
+    result: StudyResult,
+    *,
+    splits: Sequence[Split],
+    target: float | None,
+    test_images: int,
+    errors: Sequence[Errors | None],
+) -> list[StageAnalysis]:
+    """Each stage as its split shows it, without findings about errors and suggestions."""
     effects, effects_on_first = compare_stages(result, splits=splits)
     stages: list[StageAnalysis] = []
     for i, stage in enumerate(result.stages):
@@ -108,6 +170,8 @@ def _read(result: StudyResult, *, splits: Sequence[Split], test_images: int) -> 
                 effect=effects[i],
                 effect_on_first=effects_on_first[i],
                 study=result.study,
+                target=target,
+                errors=errors[i],
                 split=splits[i],
                 images=splits[i].num_images(stage.records[0], default=test_images),
             )
@@ -122,25 +186,42 @@ def _read_stage(
     effect: Effect | None,
     effect_on_first: Effect | None,
     study: Study,
+    target: float | None,
+    errors: Errors | None,
     split: Split,
     images: int,
 ) -> StageAnalysis:
-    run, records, target = stage.stage.run, stage.records, study.target
+    run, records = stage.stage.run, stage.records
     curves = [split.accuracies(record) for record in records]
     final, best = _describe([curve[-1] for curve in curves]), _describe(list(map(max, curves)))
-    # Seeds at or above the target epoch by epoch, as far back as every run has epochs.
-    ends = [[accuracy >= target for accuracy in curve[-TARGET_EPOCHS:]] for curve in curves]
-    reached = sum(len(end) == TARGET_EPOCHS and all(end) for end in ends)
-    length = min(map(len, ends))
-    at_target = tuple(sum(end[-back] for end in ends) for back in range(length, 0, -1))
-
+    reached, at_target = 0, tuple[int, ...]()
+    if target is not None:
+        reached, at_target = _at_target(curves, target=target)
     trained, failed = separate_failed(records, images=images, split=split)
     measured = measure(trained, images=images, split=split)
     limit = study.budget.epochs
-    found: list[Finding | None] = [
-        target_reached(final, best, reached=reached, target=target, measured=measured),
-        failed_seeds(records, failed=failed, split=split),
-        fit(measured, target=target, run=run),
+    # A network that does no better than the largest class is not praised for it.
+    better = beats_majority(errors)
+    found: list[Finding | None] = []
+    if errors is not None:
+        found.append(majority(errors))
+    if target is not None:
+        share = 0.0 if errors is None else errors.majority_share
+        found.append(
+            target_reached(
+                final,
+                best,
+                reached=reached,
+                target=target,
+                measured=measured,
+                majority_share=share,
+            )
+        )
+    found.append(failed_seeds(records, failed=failed, split=split))
+    if target is not None:
+        fits = fit(measured, target=target, run=run)
+        found.append(fits if better or fits.verdict is not Verdict.FITS else None)
+    found += [
         gap(measured, run=run),
         trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
         fluctuation(measured),
@@ -150,30 +231,46 @@ def _read_stage(
         if effect_on_first is not None:
             found.append(effect_on_accuracy(effect_on_first, since_first=True))
         runs = (before[0].stage.run, run)
-        found.append(robustness(before[1].measured, measured, effect=effect, runs=runs))
-    found.append(learning_rate(trained, measured=measured, run=run))
+        robust = robustness(before[1].measured, measured, effect=effect, runs=runs)
+        praised = robust is not None and robust.verdict is Verdict.MORE_ROBUST
+        found.append(robust if better or not praised else None)
+    learned = errors is not None and better
+    found.append(learning_rate(trained, measured=measured, run=run, learned=learned))
     known = by_kind(_present(found))
-    found.append(regularizer(measured, run=run, findings=known))
-    found.append(width(measured, target=target, run=run, findings=known))
+    if target is not None and better:
+        found.append(regularizer(measured, run=run, findings=known))
+        found.append(width(measured, target=target, run=run, findings=known))
     return StageAnalysis(
         number=stage.stage.number,
         name=stage.stage.name,
         target=target,
         final=final,
-        last_five=_describe([mean_of_last(curve, WINDOW) for curve in curves]),
+        last_five=_describe([mean_of_last(curve, window_of(len(curve))) for curve in curves]),
         best=best,
         best_train=_describe([record.best_train_accuracy for record in records]),
         reached=reached,
         at_target=at_target,
         binomial=binomial_error(final.mean, images=images),
+        binomial95=binomial_interval(final.mean, images=images),
         measured=measured,
         effect=effect,
         effect_on_first=effect_on_first,
-        errors=None,
+        errors=errors,
         findings=tuple(_present(found)),
         suggestions=(),
         judged_on=split,
     )
+
+
+def _at_target(curves: Sequence[Sequence[float]], *, target: float) -> tuple[int, tuple[int, ...]]:
+    """Seeds that reached the target, and seeds at or above it epoch by epoch.
+
+    The latter as far back as every run has epochs, three at most.
+    """
+    ends = [[accuracy >= target for accuracy in curve[-TARGET_EPOCHS:]] for curve in curves]
+    reached = sum(len(end) == TARGET_EPOCHS and all(end) for end in ends)
+    length = min(map(len, ends))
+    return reached, tuple(sum(end[-back] for end in ends) for back in range(length, 0, -1))
 
 
 def _present(findings: Sequence[Finding | None]) -> list[Finding]:

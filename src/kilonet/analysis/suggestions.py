@@ -13,9 +13,11 @@ from typing import Any
 from kilonet.analysis.capacity import regularizers
 from kilonet.analysis.effects import Effect
 from kilonet.analysis.findings import Finding, Kind, Verdict
-from kilonet.analysis.measurements import Measurements
+from kilonet.analysis.majority import CLASSES_NAMED, is_imbalanced, rare_classes
+from kilonet.analysis.measurements import MIN_WINDOW, Measurements
+from kilonet.analysis.misclassified import Errors
 from kilonet.errors import SpecError
-from kilonet.formatting import last_epochs, percent, points
+from kilonet.formatting import count, listed, percent, points
 from kilonet.spec import OneCycle, ResolvedStage, Run, Study, graph
 from kilonet.spec.inline_toml import inline
 from kilonet.spec.layers import Conv, Linear, Pointwise
@@ -45,7 +47,8 @@ class Suggestion:
     Attributes:
         title: what to do, as a stage's name.
         reason: the finding that it answers, figures included.
-        change: dotted path in the run → value, as in a stage of a study.
+        change: dotted path in the run → value, as in a stage of a study; empty where it is the
+            images that are to change.
     """
 
     title: str
@@ -54,8 +57,8 @@ class Suggestion:
 
     @property
     def line(self) -> str:
-        """The line to paste under ``[[stage]]``: TOML, ``change = { … }``."""
-        return f"change = {inline(self.change)}"
+        """The line to paste under ``[[stage]]``: TOML, ``change = { … }``; "" without a change."""
+        return f"change = {inline(self.change)}" if self.change else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ class Diagnosis:
         measured: the stage's numbers, of the split that choices are read from.
         findings: kind → finding, of the same split.
         effect: against the stage before, of the same split; None for the first.
+        errors: on the test set; None where they are not known.
     """
 
     stage: ResolvedStage
@@ -75,6 +79,7 @@ class Diagnosis:
     measured: Measurements
     findings: Mapping[Kind, Finding]
     effect: Effect | None
+    errors: Errors | None = None
 
     @property
     def run(self) -> Run:
@@ -87,17 +92,20 @@ class Diagnosis:
 
 
 def suggestions(diagnosis: Diagnosis) -> tuple[Suggestion, ...]:
-    """What to try after a stage, the most promising first; none once every seed reached the target.
+    """What to try after a stage, the most promising first.
 
     Each applies with :meth:`Run.replace`, changes the run, stays within the study's budget, and,
-    except for taking a change back, is not a stage of the ladder.
+    except for taking a change back, is not a stage of the ladder. The first may be about the images
+    and without a change; once every seed reached the target there is no other.
     """
+    kept = list(_balance(diagnosis))
     if diagnosis.has(Verdict.REACHED):
-        return ()
-    kept = list(_take_back(diagnosis))
+        return tuple(kept)
+    kept += _take_back(diagnosis)
     ladder = [_trained(stage.run) for stage in diagnosis.study.stages]
     rules = (
         _change_rate,
+        _train_past_the_start,
         _learn_more,
         _regularize,
         _train_longer,
@@ -131,6 +139,21 @@ def _allowed(suggestion: Suggestion, diagnosis: Diagnosis) -> Run | None:
 def _trained(run: Run) -> Any:
     """What is trained: a block that no layer expands to does not count."""
     return run.net.nodes, run.data, run.train
+
+
+def _balance(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """Images of the classes that the network does not tell from the largest one."""
+    errors = diagnosis.errors
+    if errors is None or Kind.CLASSES not in diagnosis.findings or not is_imbalanced(errors):
+        return
+    share = f"class {errors.classes[errors.majority]} has {percent(errors.majority_share)}"
+    rare = rare_classes(errors)
+    title = f"More images of class{'' if len(rare) == 1 else 'es'} {listed(rare)}"
+    if diagnosis.has(Verdict.ONE_CLASS):
+        title = "Images of more than one class"
+    elif len(rare) > CLASSES_NAMED:
+        title = "More images of the rare classes"
+    yield Suggestion(title=title, reason=f"{share} of the test images", change={})
 
 
 def _take_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -174,6 +197,18 @@ def _change_rate(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         yield from _normalize(run, reason)
         yield _other_rate(run, reason, higher=True)
         yield _other_rate(run, reason, higher=False)
+
+
+def _train_past_the_start(diagnosis: Diagnosis) -> Iterator[Suggestion]:
+    """As many epochs as have two windows: fewer show how a training starts, and little else."""
+    epochs, limit = diagnosis.run.train.epochs, diagnosis.study.budget.epochs
+    enough = 2 * MIN_WINDOW if limit is None else min(2 * MIN_WINDOW, limit)
+    if epochs < enough:
+        yield Suggestion(
+            title=f"Train for {count(enough, 'epoch')}",
+            reason=f"runs of {count(epochs, 'epoch')} are too short to show where they are heading",
+            change={"train.epochs": enough},
+        )
 
 
 def _learn_more(diagnosis: Diagnosis) -> Iterator[Suggestion]:
@@ -279,7 +314,9 @@ def _settle(diagnosis: Diagnosis) -> Iterator[Suggestion]:
 def _free_capacity(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     """No over-fitting and still short: regularized too much, or too small."""
     train = diagnosis.measured.train_accuracy
-    if diagnosis.has(Verdict.CLOSED, Verdict.REVERSED) and train < diagnosis.study.target:
+    begun = diagnosis.measured.window >= MIN_WINDOW
+    short = train < diagnosis.study.target
+    if begun and short and diagnosis.has(Verdict.CLOSED, Verdict.REVERSED):
         reason = f"it does not over-fit, and training accuracy itself is only {percent(train)}"
         on = [name for name in regularizers(diagnosis.run) if name in ("dropout", "weight decay")]
         yield from _learn_easier(diagnosis, reason, without=on)
@@ -294,7 +331,8 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if diagnosis.has(Verdict.IMPROVING) and (limit is None or train.epochs < limit):
         return
     unstable = diagnosis.has(Verdict.FAR_BEHIND, Verdict.DIVERGING, Verdict.STUCK)
-    if isinstance(train.schedule, OneCycle) or unstable:
+    there = measured.accuracy >= diagnosis.study.target
+    if isinstance(train.schedule, OneCycle) or unstable or there:
         return
     optimizer = train.optimizer
     peak = optimizer.lr * RATE_FACTOR
@@ -304,9 +342,8 @@ def _start_faster(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if optimizer.name == "sgd" and not optimizer.momentum:
         schedule["cycle_momentum"] = False
     reason = (
-        f"{measured.split} accuracy is {percent(measured.accuracy)} in the mean of "
-        f"{last_epochs(measured.window)}: a higher rate early may learn more in {measured.epochs}, "
-        "and it ends near zero"
+        f"{measured.mean_at_end} is {percent(measured.accuracy)}: a higher rate early may learn "
+        f"more in {count(measured.epochs, 'epoch')}, and it ends near zero"
     )
     yield Suggestion(title="One-cycle schedule", reason=reason, change={"train.schedule": schedule})
 

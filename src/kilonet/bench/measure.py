@@ -31,12 +31,12 @@ from kilonet.bench.timing import interleave
 from kilonet.bench.work import step_flop
 from kilonet.data import RunData, load_dataset
 from kilonet.engine import initial_weights
-from kilonet.engine.native.machine import instruction_set, thread_count
+from kilonet.engine.native.machine import instruction_set
 from kilonet.errors import EngineError, KilonetError
 from kilonet.spec import Run, load_net, load_run
 from kilonet.spec.files import to_toml
 from kilonet.storage.atomic import write_atomically
-from kilonet.storage.environment import cpu_name, package_version
+from kilonet.storage.environment import cpu_name, package_version, usable_processors
 
 LOGITS_TOLERANCE = 1e-5
 """Largest relative norm of the difference of log-probabilities with the same weights."""
@@ -88,7 +88,9 @@ def bench(
     progress = progress or (lambda _: None)
     run = load_run("interim").replace({"net": load_net(net).to_dict()})
     images = RunData.of(run, load_dataset(run.data.name))
-    return _Bench(run, images, repeats, progress).measure(net, threads or thread_count(), quick)
+    return _Bench(run, images, repeats, progress).measure(
+        net, threads or usable_processors(), quick
+    )
 
 
 class _Bench:

@@ -1,14 +1,15 @@
 """Data sets: loading, describing, splitting and augmenting them."""
 
 from kilonet.data.dataset import MAX_CLASSES, Dataset
-from kilonet.data.describe import DatasetSummary, SplitSummary, describe, normalization
+from kilonet.data.describe import DatasetSummary, SplitSummary, describe
+from kilonet.data.normalization import normalization
+from kilonet.data.oddities import warn_of_oddities
 from kilonet.data.run_data import RunData
 from kilonet.data.samples import draw_samples
-from kilonet.data.sources import DATASET_NAMES, load_dataset
+from kilonet.data.sources import load_dataset
 from kilonet.data.split import validation_split
 
 __all__ = [
-    "DATASET_NAMES",
     "MAX_CLASSES",
     "Dataset",
     "DatasetSummary",
@@ -19,4 +20,5 @@ __all__ = [
     "load_dataset",
     "normalization",
     "validation_split",
+    "warn_of_oddities",
 ]

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from unicodedata import category
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class Dataset:
     """Training and test images with their labels; read-only, C-contiguous.
 
     The constructor converts arrays to this form: a last axis of one (a single channel, or labels
-    in a column) is dropped, and labels of any integer type become int64.
+    in a column) is dropped, and labels of any integer type become int64. Images are not copied
+    where they have this form already: do not change them afterwards.
 
     Attributes:
         name: for reports.
@@ -38,7 +40,7 @@ class Dataset:
         train_labels: (n,) int64, 0 to num_classes − 1.
         test_images: as ``train_images``, of the same height, width and channels.
         test_labels: as ``train_labels``.
-        classes: the name of each class; if empty, "0" to the largest training label.
+        classes: the name of each class, any text; if empty, "0" to the largest training label.
         source: where the data came from: a path, or a phrase.
         license: terms and attribution of the data, if known.
 
@@ -73,20 +75,30 @@ class Dataset:
                 f"{where}: training images are {_times(train_shape)} but test images are "
                 f"{_times(test_shape)}; they must have the same size"
             )
-        if not self.classes:
+        names = tuple(map(_one_line, self.classes))
+        named = bool(names)
+        if not named:
             names = tuple(str(label) for label in range(int(self.train_labels.max()) + 1))
-            object.__setattr__(self, "classes", names)
-        if len(set(self.classes)) != len(self.classes):
-            raise DataError(f"{where}: class names are not unique: {', '.join(self.classes)}")
-        self._check_label_range(where)
+        object.__setattr__(self, "classes", names)
+        if "" in names:
+            raise DataError(f"{where}: the name of class {names.index('')} is empty")
+        if len(set(names)) != len(names):
+            repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+            raise DataError(f"{where}: class names are not unique: {', '.join(repeated)}")
+        self._check_label_range(where, named=named)
 
-    def _check_label_range(self, where: str) -> None:
+    def _check_label_range(self, where: str, *, named: bool) -> None:
+        remedy = "name every class" if named else "correct the label, or name all classes"
+        every = np.union1d(self.train_labels, self.test_labels)
+        if named and every[0] >= 1 and every[-1] == self.num_classes:
+            remedy = "the labels count from 1, so subtract 1"
         for split, labels in (("train", self.train_labels), ("test", self.test_labels)):
             beyond = np.flatnonzero(labels >= self.num_classes)
             if beyond.size:
                 raise DataError(
                     f"{where}: {split} label {labels[beyond[0]]} at index {beyond[0]:,} is out of "
-                    f"range: there are {self.num_classes} classes, 0 to {self.num_classes - 1}"
+                    f"range: there are {self.num_classes} classes, 0 to {self.num_classes - 1}; "
+                    f"{remedy}"
                 )
 
     def __repr__(self) -> str:
@@ -130,14 +142,47 @@ class Dataset:
     @cached_property
     def train_histogram(self) -> NDArray[np.int64]:
         """Number of training pixels of each value: (channels, 256) int64."""
-        channels = self.image_shape[0]
-        pixels = self.train_images.reshape(len(self.train_images), -1, channels)
-        counts = np.zeros((channels, 256), dtype=np.int64)
-        for start in range(0, len(pixels), _HISTOGRAM_CHUNK):
-            chunk = pixels[start : start + _HISTOGRAM_CHUNK]
-            for channel in range(channels):
-                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        return counts
+        return pixel_histogram(self.train_images)
+
+
+def pixel_histogram(
+    images: NDArray[np.uint8], *, index: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Number of pixels of each value: (channels, 256) int64.
+
+    Args:
+        images: (n, h, w) or (n, h, w, c) uint8.
+        index: of the images that count; left out: all.
+    """
+    channels = images.shape[3] if images.ndim == 4 else 1
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(images if index is None else index), _HISTOGRAM_CHUNK):
+        part = slice(start, start + _HISTOGRAM_CHUNK)
+        chunk = images[part] if index is None else images[index[part]]
+        for channel, pixels in enumerate(chunk.reshape(-1, channels).T):
+            counts[channel] += np.bincount(pixels, minlength=256)
+    return counts
+
+
+def check_pixel_type(images: NDArray[Any], *, what: str) -> None:
+    """Raise DataError unless the images, called ``what``, are uint8."""
+    kind = images.dtype.kind
+    if images.dtype == np.uint8:
+        return
+    remedy = ""
+    if kind in "iu":
+        remedy = ": images.astype('uint8'), if no pixel is below 0 or above 255"
+    elif kind == "b":
+        remedy = ": images * numpy.uint8(255)"
+    elif kind == "f":
+        remedy = " (multiply pixels in [0, 1] by 255 and round)"
+    raise DataError(f"{what} are {images.dtype}; expected uint8, 0 to 255{remedy}")
+
+
+def _one_line(name: str) -> str:
+    """A class's name without line breaks, other control characters and lone surrogates."""
+    text = str(name).encode(errors="replace").decode()
+    return " ".join("".join(" " if category(c) == "Cc" else c for c in text).split())
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -146,11 +191,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _checked_images(images: NDArray[np.generic], *, where: str) -> NDArray[np.uint8]:
     images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise DataError(
-            f"{where} images are {images.dtype}; expected uint8, 0 to 255 (multiply pixels in "
-            f"[0, 1] by 255 and round)"
-        )
+    check_pixel_type(images, what=f"{where} images")
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[3] == 3):
@@ -165,15 +206,24 @@ def _checked_images(images: NDArray[np.generic], *, where: str) -> NDArray[np.ui
 
 def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[np.int64]:
     labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{where} labels are {labels.dtype}; expected integers from 0")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
             f"{where} labels have the shape {labels.shape}; expected (n,), one class number per "
-            f"image (not one-hot)"
+            f"image (not one-hot: labels.argmax(axis=1) has the numbers)"
         )
+    if labels.dtype.kind in "USO":
+        raise DataError(
+            f"{where} labels are text ({labels.dtype}); expected integers from 0: "
+            f"names, numbers = numpy.unique(labels, return_inverse=True) makes them, and an array "
+            f"'classes' holds the names"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        remedy = " (labels.astype(int))"
+        if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+            remedy = ", and some are not whole numbers"
+        raise DataError(f"{where} labels are {labels.dtype}; expected integers from 0{remedy}")
     if labels.size == 0:
         raise DataError(f"{where} labels are empty")
     # Before the cast, as uint64 does not fit int64.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from html import escape
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from kilonet.data.idx import idx_md5
-from kilonet.errors import DataError
+from kilonet.data.oddities import oddities
+from kilonet.data.rounding import decimals
 from kilonet.table import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kilonet.data.dataset import Dataset
-
-_DECIMALS = 4
 
 
 class SplitJson(TypedDict):
@@ -45,6 +45,7 @@ class DatasetJson(TypedDict):
     fingerprint: str
     train: SplitJson
     test: SplitJson
+    notes: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class DatasetSummary:
         mean: of the training pixels scaled to [0, 1], of each channel.
         std: their population standard deviation, of each channel.
         fingerprint: SHA-256 of the content, in hex.
+        notes: what is odd about it: :func:`kilonet.data.oddities.oddities`.
     """
 
     name: str
@@ -100,6 +102,7 @@ class DatasetSummary:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> DatasetJson:
         """The summary as plain data with the stable keys of ``kilonet data --json``."""
@@ -126,6 +129,7 @@ class DatasetSummary:
             fingerprint=self.fingerprint,
             train=split(self.train),
             test=split(self.test),
+            notes=list(self.notes),
         )
 
     def tables(self) -> tuple[Table, Table, Table, Table]:
@@ -138,10 +142,12 @@ class DatasetSummary:
         )
 
     def __str__(self) -> str:
-        return "\n\n".join(str(table) for table in self.tables())
+        tables = "\n\n".join(str(table) for table in self.tables())
+        return "\n".join([tables, *(f"Note: {note}." for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        return "".join(table.to_html() for table in self.tables())
+        notes = "".join(f"<p>Note: {escape(note)}.</p>" for note in self.notes)
+        return "".join(table.to_html() for table in self.tables()) + notes
 
     def _overview_table(self) -> Table:
         rows = [
@@ -181,7 +187,7 @@ class DatasetSummary:
         return Table(
             columns=("Channel", "Mean", "Standard deviation"),
             rows=tuple(
-                (name, f"{mean:.{_DECIMALS}f}", f"{std:.{_DECIMALS}f}")
+                (name, f"{mean:.{decimals(std)}f}", f"{std:.{decimals(std)}f}")
                 for name, mean, std in zip(names, self.mean, self.std, strict=True)
             ),
             left=frozenset({0}),
@@ -229,16 +235,27 @@ def describe(dataset: Dataset) -> DatasetSummary:
         mean=mean,
         std=std,
         fingerprint=dataset.fingerprint,
+        notes=oddities(dataset),
     )
 
 
 def pixel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and population standard deviation of the training pixels / 255, for each channel.
+    """Mean and population standard deviation of the training pixels / 255, for each channel."""
+    return channel_statistics(dataset.train_histogram)
 
-    Computed in exact fractions from the histogram of pixel values, rounded once.
+
+def channel_statistics(
+    histogram: NDArray[np.int64],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of pixels / 255, for each channel.
+
+    Computed in exact fractions, rounded once.
+
+    Args:
+        histogram: (channels, 256) int64, the number of pixels of each value.
     """
     means, deviations = [], []
-    for channel in dataset.train_histogram.tolist():
+    for channel in histogram.tolist():
         count = sum(channel)
         total = sum(value * times for value, times in enumerate(channel))
         squares = sum(value * value * times for value, times in enumerate(channel))
@@ -246,25 +263,6 @@ def pixel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, 
         variance = Fraction(count * squares - total * total, (255 * count) ** 2)
         deviations.append(math.sqrt(variance))
     return tuple(means), tuple(deviations)
-
-
-def normalization(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of training pixels / 255, for each channel, to normalize with.
-
-    Rounded to four decimals, as usual (MNIST's are 0.1307 and 0.3081), so that networks trained
-    here and elsewhere see the same inputs.
-
-    Raises:
-        DataError: the standard deviation of a channel rounds to zero.
-    """
-    mean, std = pixel_statistics(dataset)
-    rounded = tuple(round(value, _DECIMALS) for value in std)
-    if 0.0 in rounded:
-        raise DataError(
-            f"{dataset.source or dataset.name}: channel {rounded.index(0.0)} has the same value in "
-            f"all training pixels, so its standard deviation is 0; set data.mean and data.std"
-        )
-    return tuple(round(value, _DECIMALS) for value in mean), rounded
 
 
 def _shape_cell(split: SplitSummary) -> str:

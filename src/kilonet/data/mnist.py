@@ -19,7 +19,8 @@ import numpy as np
 import platformdirs
 
 from kilonet.data.dataset import Dataset
-from kilonet.errors import DataError
+from kilonet.errors import DataError, UsageError
+from kilonet.paths import expand
 from kilonet.storage.atomic import replacing
 
 CACHE_VARIABLE = "KILONET_CACHE"
@@ -68,15 +69,34 @@ def load_mnist() -> Dataset:
     return dataset
 
 
-def cache_folder() -> Path:
-    """The folder for files that can be made again: ``KILONET_CACHE``, else the user's cache."""
+def cache_folder() -> Path | None:
+    """The folder for files that can be made again: ``KILONET_CACHE``, else the user's cache.
+
+    None if the user has none.
+
+    Raises:
+        UsageError: ``KILONET_CACHE`` is not a path, see :func:`kilonet.paths.expand`.
+    """
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("kilonet")
+    if named:
+        try:
+            return expand(named)
+        except UsageError as error:
+            raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
+    try:
+        folder = expand(platformdirs.user_cache_path("kilonet"))
+    except UsageError:  # a user without a home folder, as in a container
+        return None
+    # XDG's rule: a relative XDG_CACHE_HOME is ignored.
+    return folder if folder.is_absolute() else None
 
 
 def _open_cache() -> mmap.mmap | bytes:
     """The unpacked content, mapped from the cache if possible."""
-    path = cache_folder() / f"mnist-{_SHA256[:12]}.idx"
+    folder = cache_folder()
+    if folder is None:
+        return _unpack()
+    path = folder / f"mnist-{_SHA256[:12]}.idx"
     mapped = _map_checked(path)
     if mapped is not None:
         return mapped

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kilonet.data.batch import Batch
-from kilonet.data.dataset import Dataset
-from kilonet.data.describe import normalization
+from kilonet.data.dataset import Dataset, pixel_histogram
+from kilonet.data.describe import pixel_statistics
+from kilonet.data.normalization import normalization
 from kilonet.data.resize import resize
+from kilonet.data.rounding import rounded_std
 from kilonet.data.split import validation_split
 from kilonet.errors import DataError
 from kilonet.randomness import Purpose, permutation
 from kilonet.spec import Run
 from kilonet.spec.graph import single_value_norm
+from kilonet.storage.provenance import Normalization
 from kilonet.summary import check_data
 
 
@@ -29,7 +32,7 @@ class RunData:
         train_index: (n,) int64, the images to train on.
         validation_index: (m,) int64, the others.
         test_images, test_labels: the test set.
-        mean, std: of each channel, of pixels scaled to [0, 1].
+        normalization: the stated one, or that of the images to train on.
     """
 
     train_images: NDArray[np.uint8]
@@ -38,8 +41,7 @@ class RunData:
     validation_index: NDArray[np.int64]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
 
     @classmethod
     def of(cls, run: Run, dataset: Dataset) -> RunData:
@@ -55,10 +57,12 @@ class RunData:
         if data.resize is not None:
             train_images = resize(train_images, size=data.resize)
             test_images = resize(test_images, size=data.resize)
-        mean, std = data.mean, data.std
-        if mean is None or std is None:
-            own_mean, own_std = normalization(dataset)
-            mean, std = mean or own_mean, std or own_std
+
+        def histogram() -> NDArray[np.int64]:
+            if data.validation or data.resize is not None:
+                return pixel_histogram(train_images, index=train_index)
+            return dataset.train_histogram
+
         return cls(
             train_images=train_images,
             train_labels=dataset.train_labels,
@@ -66,9 +70,18 @@ class RunData:
             validation_index=validation_index,
             test_images=test_images,
             test_labels=dataset.test_labels,
-            mean=mean,
-            std=std,
+            normalization=normalization(histogram, data=data, where=dataset.source or dataset.name),
         )
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel or of all, of pixels scaled to [0, 1]."""
+        return self.normalization.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation, likewise."""
+        return self.normalization.std
 
     @staticmethod
     def check(run: Run, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -77,14 +90,23 @@ class RunData:
         channels, *size = dataset.image_shape
         height, width = size if data.resize is None else data.resize
         shape = (channels, height, width)
-        check_data(run.net, image_shape=shape, num_classes=dataset.num_classes, where=data.name)
         labels = dataset.train_labels
+        check_data(
+            run.net,
+            image_shape=shape,
+            num_classes=dataset.num_classes,
+            where=data.name,
+            first_label=int(min(labels.min(), dataset.test_labels.min())),
+        )
         train_index, validation_index = np.arange(len(labels)), np.empty(0, np.int64)
         if data.validation:
             train_index, validation_index = validation_split(
                 labels, amount=data.validation, seed=data.validation_seed
             )
-        _check_last_batch(run, num_images=len(train_index))
+        if data.std is None:
+            # Its error now: before a study's first run, not in each of them.
+            rounded_std(pixel_statistics(dataset)[1], where=dataset.source or dataset.name)
+        _check_last_batch(run, num_train=len(train_index), num_held_out=len(validation_index))
         return train_index, validation_index
 
     def batches(self, run: Run, epoch: int) -> Iterator[Batch]:
@@ -109,13 +131,36 @@ class RunData:
         return -(-len(self.train_index) // run.train.batch_size)
 
 
-def _check_last_batch(run: Run, *, num_images: int) -> None:
-    """Refuse a last batch of one image if the network cannot train on one."""
+def unrecorded_normalization(run: Run, dataset: Dataset) -> Normalization:
+    """The normalization of runs of version 0.1, whose folders do not state it.
+
+    It was that of all training images, the held-out ones included, before resizing.
+    """
+    where = dataset.source or dataset.name
+    return normalization(lambda: dataset.train_histogram, data=run.data, where=where)
+
+
+def _check_last_batch(run: Run, *, num_train: int, num_held_out: int) -> None:
+    """Refuse a batch of one image if the network cannot train on one."""
     size = run.train.batch_size
-    node = single_value_norm(run.net.nodes)
-    if node is not None and (size == 1 or num_images % size == 1):
-        raise DataError(
-            f"layer {node.line} '{node.text}': batch norm sees one value per channel, and "
-            f"{num_images} images in batches of {size} leave a batch of one; change "
-            "train.batch_size"
-        )
+    node = None if run.module is not None else single_value_norm(run.net.nodes)
+    if node is None or (size > 1 and num_train % size != 1):
+        return
+    images = f"{num_train:,} training {'image' if num_train == 1 else 'images'}"
+    other_split = ""
+    if num_held_out:
+        images += f" ({num_held_out:,} are held out by data.validation)"
+        other_split = " or change data.validation"
+    if num_train == 1:
+        problem, remedy = f"there is only {images}", f"add images{other_split}"
+    else:
+        # The nearest size that leaves more than one image in every batch.
+        fit = [s for s in range(2, num_train + 1) if num_train % s != 1]
+        nearest = min(fit, key=lambda s: (abs(s - size), s))
+        problem = f"{images} in batches of {size:,} leave a batch of one"
+        if size == 1:
+            problem = "train.batch_size is 1"
+        remedy = f"set train.batch_size = {nearest}{other_split}"
+    raise DataError(
+        f"{node.where}: batch norm sees one value per channel and image, and {problem}; {remedy}"
+    )

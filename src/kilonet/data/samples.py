@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kilonet.errors import DataError, UsageError
+from kilonet.paths import expand
 from kilonet.storage.atomic import replacing
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ _MARGIN = 8
 _FONT_SIZE = 16
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _MAX_PER_CLASS = 100
+_MOST_CHARACTERS = 40
 
 
 def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: int = 10) -> None:
     """Write a PNG of the first ``per_class`` training images of each class, next to its name.
 
+    A long name is shortened; in place of one that the font cannot draw stands the class's number.
     Small images are enlarged by a whole factor without smoothing, large ones shrunk, to fit tiles
     of 56 × 56 pixels. The file is written atomically.
 
@@ -43,11 +45,11 @@ def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: i
     """
     if not 1 <= per_class <= _MAX_PER_CLASS:
         raise UsageError(f"{per_class} samples per class: should be 1 to {_MAX_PER_CLASS}")
-    path = Path(path)
-    if not path.name or path.is_dir():
-        raise DataError(f"{path}: is a folder; name the PNG file to write")
+    path = expand(path)
     sheet = _draw(dataset, per_class=per_class)
     try:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder; name the PNG file to write")
         with replacing(path) as file:
             sheet.save(file, format="PNG")
     except OSError as error:
@@ -56,7 +58,11 @@ def draw_samples(dataset: Dataset, path: str | os.PathLike[str], *, per_class: i
 
 def _draw(dataset: Dataset, *, per_class: int) -> Image.Image:
     font = ImageFont.load_default(_FONT_SIZE)
-    name_width = max(round(font.getlength(name)) for name in dataset.classes)
+    names = [
+        _cut(name) if _has_glyphs(font, name) else f"class {label}"
+        for label, name in enumerate(dataset.classes)
+    ]
+    name_width = max(round(font.getlength(name)) for name in names)
     left = _MARGIN + name_width + _MARGIN
     step = _TILE + _GAP
     size = (
@@ -65,7 +71,7 @@ def _draw(dataset: Dataset, *, per_class: int) -> Image.Image:
     )
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for label, name in enumerate(dataset.classes):
+    for label, name in enumerate(names):
         top = _MARGIN + label * step
         pen.text((_MARGIN, top + _TILE // 2), name, fill=_INK, font=font, anchor="lm")
         members = np.flatnonzero(dataset.train_labels == label)[:per_class]
@@ -74,6 +80,18 @@ def _draw(dataset: Dataset, *, per_class: int) -> Image.Image:
             corner = (_TILE - tile.width) // 2, (_TILE - tile.height) // 2
             sheet.paste(tile, (left + column * step + corner[0], top + corner[1]))
     return sheet
+
+
+def _has_glyphs(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str) -> bool:
+    """Whether the font can draw the text; Pillow's own has no Chinese characters, for example."""
+    if text.isascii():
+        return True
+    missing = bytes(font.getmask("\uffff"))
+    return all(bytes(font.getmask(character)) != missing for character in set(text))
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 1]}…"
 
 
 def _tile(image: NDArray[np.uint8]) -> Image.Image:

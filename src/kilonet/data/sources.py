@@ -6,16 +6,18 @@ A new kind of data set on disk is a file with a :class:`Source`, and an entry in
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kilonet.data.idx_source import IdxFolder
 from kilonet.data.mnist import load_mnist
 from kilonet.data.npz_source import NpzFile
-from kilonet.errors import DataError, did_you_mean
+from kilonet.errors import DataError, UsageError, did_you_mean
+from kilonet.paths import expand
+from kilonet.spec import DATASET_NAMES, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from kilonet.data.dataset import Dataset
 
@@ -43,12 +45,14 @@ class Source(Protocol):
         ...
 
 
-_NAMED: dict[str, Callable[[], Dataset]] = {"mnist": load_mnist}
+_NAMED: dict[str, Callable[[], Dataset]] = dict(zip(DATASET_NAMES, (load_mnist,), strict=True))
 SOURCES: tuple[Source, ...] = (IdxFolder(), NpzFile())
 """The kinds of data set on disk; the first that recognizes a path reads it."""
 
-DATASET_NAMES = tuple(_NAMED)
-"""The names that :func:`load_dataset` knows."""
+
+IN_MEMORY = "python:"
+"""How the name of a data set begins that was given from Python, see
+:mod:`kilonet.data.in_memory`."""
 
 
 def load_dataset(name_or_path: str | os.PathLike[str]) -> Dataset:
@@ -62,13 +66,16 @@ def load_dataset(name_or_path: str | os.PathLike[str]) -> Dataset:
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and text in _NAMED:
         return _NAMED[text]()
-    if not text or "\0" in text:
-        raise DataError(f"{text!r} is neither the name of a data set nor a path")
+    if text.startswith(IN_MEMORY):
+        raise DataError(
+            f"the images of {text!r} were given from Python and are not kept; give them there "
+            "again: data=…"
+        )
     try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{text}: no such home folder") from error
-    if _looks_like_a_name(text) and not os.path.lexists(path):
+        path = expand(name_or_path)
+    except UsageError as error:
+        raise DataError(str(error)) from None
+    if is_name(text) and not os.path.lexists(path):
         raise DataError(
             f"no data set {text!r} ({did_you_mean(text.lower(), DATASET_NAMES)}); "
             f"a path must be {_registered()}"
@@ -98,7 +105,3 @@ def _registered() -> str:
     """What a path may be: "a folder of …, … or an NPZ file"."""
     *others, last = (source.phrase for source in SOURCES)
     return f"{', '.join(others)} or {last}"
-
-
-def _looks_like_a_name(text: str) -> bool:
-    return not any(mark in text for mark in "/\\.~")

@@ -62,7 +62,14 @@ def _validation_count(amount: float, *, class_counts: NDArray[np.int64]) -> int:
         count = int(amount)
         stated = f"{count:,} of {total:,} images"
     if count < 1:
-        raise DataError(f"a validation split of {stated}: must have at least 1 image")
+        raise DataError(
+            f"a validation split of {stated}: must have at least 1 image; raise data.validation"
+        )
+    if not most:
+        raise DataError(
+            f"a validation split of {stated}: each class has a single image, which is needed for "
+            f"training; remove data.validation"
+        )
     if count > most:
         raise DataError(
             f"a validation split of {stated} leaves a class without training images; it can have "

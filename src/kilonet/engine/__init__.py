@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kilonet.data.batch import Batch
 from kilonet.engine.base import Engine, EvalResult, StepResult
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kilonet.engine.native import NativeEngine
     from kilonet.engine.torch import TorchEngine
+    from kilonet.engine.torch.own_module import TorchModule
     from kilonet.spec import Net, Run
 
 __all__ = [
@@ -72,22 +73,21 @@ def choose_engine(net: Net, *, engine: str = "auto", device: str = "auto") -> En
         return EngineChoice(engine=engine)
     if device.partition(":")[0] in _ACCELERATORS:
         return EngineChoice(engine="torch", reason=f"it has no device {device!r}")
-    from kilonet.engine.native.machine import unavailable_reason
+    from kilonet.engine.native.machine import remedy, unavailable_reason
     from kilonet.engine.native.network import first_uncovered
 
     node = first_uncovered(net)
     if node is not None:
-        return EngineChoice(engine="torch", reason=f"it has no layer {node.line} '{node.text}'")
+        return EngineChoice(engine="torch", reason=f"it has no layer for {node.where}")
     missing = unavailable_reason()
     if not missing:
         return EngineChoice(engine="native")
     try:
-        _torch_engine()
+        torch_engine()
     except EngineError:
         raise EngineError(
             f"no engine is available: the native one {missing}, and PyTorch is not installed; "
-            "install a C++ compiler (GCC or Clang) and reinstall kilonet, or "
-            "pip install 'kilonet[torch]'"
+            f"{remedy()}, or pip install 'kilonet[torch]'"
         ) from None
     return EngineChoice(engine="torch", reason=f"it {missing}")
 
@@ -121,6 +121,7 @@ def create_engine(
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    module: TorchModule | None = None,
 ) -> Engine:
     """Create an engine that holds the run's network with its initial weights.
 
@@ -131,27 +132,63 @@ def create_engine(
         engine: one of :data:`ENGINES`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         threads: on the CPU; None for the engine's default.
+        module: the user's own ``torch.nn.Module``, to train in place of the network.
 
     Raises:
-        UsageError: for an unknown engine or device, or a thread count below 1.
+        UsageError: for an unknown engine or device, or a thread count below 1; or a run of a module
+            of the user's own without it.
         EngineError: if PyTorch, the native extension or the device is not available.
+        StorageError: if the run states the identity of another module.
     """
+    if module is not None:
+        if engine not in ("auto", "torch"):
+            raise UsageError(f"engine {engine!r}: trains no module of your own; use 'torch'")
+        _engine_class("torch", threads)
+        kind = torch_engine()
+        return kind(run, mean=mean, std=std, device=device, threads=threads, module=module)
+    if run.module is not None:
+        raise UsageError(
+            f"the run is of your own module {run.module.name!r}, which kilonet does not keep; give "
+            "it in Python: module=…"
+        )
     name = choose_engine(run.net, engine=engine, device=device).engine
-    kind = _engine_class(name, threads)
-    return kind(run, mean=mean, std=std, device=device, threads=threads)
+    return _engine_class(name, threads)(run, mean=mean, std=std, device=device, threads=threads)
+
+
+def with_module(run: Run, given: Any, *, name: str = "") -> tuple[Run, TorchModule]:
+    """The run with the identity of a module of the user's own, and the module.
+
+    Args:
+        run: it may have the identity already.
+        given: a ``torch.nn.Module``, or a class or function without arguments that builds one; it
+            is built with PyTorch's generators seeded by the run's seed.
+        name: identifies the module in place of its class's name and source.
+
+    Raises:
+        UsageError: ``given`` is neither.
+        EngineError: PyTorch is not installed, or the module has no parameter to train.
+        StorageError: the run states the identity of another module.
+    """
+    torch_engine()  # says what to install
+    from kilonet.engine.torch import own_module, with_identity
+
+    module = own_module(given, seed=run.train.seed)
+    identity = with_identity(run.module, module, name=name)
+    return run.model_copy(update={"module": identity}), module
 
 
 def _engine_class(engine: str, threads: int | None) -> type[NativeEngine | TorchEngine]:
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: should be 1 or more")
     if engine == "torch":
-        return _torch_engine()
+        return torch_engine()
     from kilonet.engine.native import NativeEngine
 
     return NativeEngine
 
 
-def _torch_engine() -> type[TorchEngine]:
+def torch_engine() -> type[TorchEngine]:
+    """The class of the torch engine; EngineError if PyTorch is not installed."""
     try:
         from kilonet.engine.torch import TorchEngine
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kilonet.data.batch import Batch
-    from kilonet.storage.provenance import EngineInfo
+    from kilonet.storage.provenance import EngineInfo, Normalization
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -74,6 +74,11 @@ class Engine(Protocol):
         """Name, description, and whatever the bits depend on, for the run's record."""
         ...
 
+    @property
+    def normalization(self) -> Normalization:
+        """What it normalizes pixels with."""
+        ...
+
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update.
 
@@ -101,6 +106,17 @@ class Engine(Protocol):
             images: (n, h, w) or (n, h, w, c) uint8; normalized, not augmented.
             labels: (n,) int64.
             logits: whether to return the logits.
+        """
+        ...
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits in evaluation mode; each image's bits depend on that image and the weights alone.
+
+        Args:
+            images: as for :meth:`evaluate`; there may be none.
+
+        Returns:
+            (n, classes) float32.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from kilonet.analysis import StageAnalysis, StudyAnalysis, Suggestion
 from kilonet.formatting import count, percent
@@ -17,41 +18,48 @@ NUM_SUGGESTIONS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class StageContent:
-    """A stage of a report; ``next_stage`` is the name of the study's next one, or ""."""
+    """A stage of a report.
 
+    Attributes:
+        folder: the report's.
+        result: its runs.
+        analysis: of them.
+        judged: the same as the study's ``judged_on`` shows it: what stages are compared by.
+        next_stage: the name of the study's next one, or "".
+        budget: the most parameters allowed; None without a limit.
+    """
+
+    folder: Path
     result: StageResult
     analysis: StageAnalysis
+    judged: StageAnalysis
     next_stage: str
     budget: int | None
-    has_target: bool
 
     @property
     def change(self) -> str:
-        """The stage's change as a line of TOML; "" of a run outside a study."""
-        return tables.change_line(self.result) if self.has_target else ""
+        """The stage's change as a line of TOML; "" of a baseline or a run outside a study."""
+        return tables.change_line(self.result, folder=self.folder) if self.has_target else ""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether it is a stage of a study: a run outside one has no target."""
+        return self.analysis.target is not None
 
     @property
     def result_lines(self) -> list[ResultLine]:
         """The lines of its Result."""
-        return tables.result_lines(
-            self.result, self.analysis, budget=self.budget, has_target=self.has_target
-        )
+        return tables.result_lines(self.result, self.analysis, budget=self.budget)
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Its findings; without a target, those that do not depend on one."""
-        if self.has_target:
-            return self.analysis.sentences
-        return tuple(
-            finding.sentence
-            for finding in self.analysis.findings
-            if finding.kind != "target" and "target" not in finding.figures
-        )
+        """Its findings."""
+        return self.analysis.sentences
 
     @property
     def suggestions(self) -> tuple[Suggestion, ...]:
-        """The most promising changes; none of a run outside a study."""
-        return self.analysis.suggestions[:NUM_SUGGESTIONS] if self.has_target else ()
+        """The most promising changes."""
+        return self.analysis.suggestions[:NUM_SUGGESTIONS]
 
     @property
     def suggestions_note(self) -> str:
@@ -65,13 +73,16 @@ class Content:
 
     Attributes:
         result: a study, or the part of it that is complete; or one run as a study of one stage.
-        analysis: of the same stages.
-        has_target: False of a run outside a study: it has no target to be compared with.
+        analysis: of the same stages; of one run without a target.
     """
 
     result: StudyResult
     analysis: StudyAnalysis
-    has_target: bool = True
+
+    @property
+    def has_target(self) -> bool:
+        """Whether it is a study: a run outside one has no target to be compared with."""
+        return self.analysis.target is not None
 
     @cached_property
     def stages(self) -> tuple[StageContent, ...]:
@@ -79,24 +90,36 @@ class Content:
         names = [stage.name for stage in self.result.study.stages]
         return tuple(
             StageContent(
+                folder=self.result.path,
                 result=result,
                 analysis=analysis,
+                judged=judged,
                 next_stage=names[analysis.number] if analysis.number < len(names) else "",
                 budget=self.result.study.budget.parameters,
-                has_target=self.has_target,
             )
-            for result, analysis in zip(self.result.stages, self.analysis.stages, strict=True)
+            for result, analysis, judged in zip(
+                self.result.stages, self.analysis.stages, self.analysis.judged, strict=True
+            )
         )
 
     @property
     def best(self) -> StageContent:
-        """The stage with the highest mean final test accuracy; the first of equal ones."""
-        return max(self.stages, key=lambda stage: stage.analysis.final.mean)
+        """The stage with the highest mean final accuracy; the first of equal ones.
+
+        Of the validation accuracy, where the study is judged on it, so that the test set picks
+        nothing.
+        """
+        return max(self.stages, key=lambda stage: stage.judged.final.mean)
+
+    @property
+    def picked_by_validation(self) -> bool:
+        """Whether stages are compared and picked by validation accuracy."""
+        return any(stage.judged is not stage.analysis for stage in self.stages)
 
     @property
     def target(self) -> str:
         """The target in percent; "" without one."""
-        return percent(self.analysis.target) if self.has_target else ""
+        return "" if self.analysis.target is None else percent(self.analysis.target)
 
     @property
     def limits(self) -> str:

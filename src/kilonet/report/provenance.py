@@ -21,10 +21,12 @@ def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
     first = records[0].provenance
     lines = [
         ("Engine", _engines(records)),
+        ("Module", "; ".join(filter(None, dict.fromkeys(map(_module, records))))),
         ("Versions", ", ".join(f"{name} {version}" for name, version in first.versions.items())),
         ("Machine", _machine(first.machine)),
         ("Source", _source(first.source)),
         ("Data", "; ".join(filter(None, dict.fromkeys(map(_data, records))))),
+        ("Normalization", "; ".join(filter(None, dict.fromkeys(map(_normalization, records))))),
         ("Training time", _duration(sum(row.seconds for r in records for row in r.rows))),
     ]
     differing = sorted({d for record in records for d in first.differences(record.provenance)})
@@ -66,6 +68,16 @@ def _engine(provenance: Provenance) -> str:
     return " then ".join(found)
 
 
+def _module(record: RunRecord) -> str:
+    """The identity of the user's own module, whose layers are not known."""
+    module = record.run.module
+    if module is None:
+        return ""
+    source = f", source {module.source}" if module.source else ""
+    size = count(module.num_parameters, "parameter")
+    return f"{module.name}, your own, {size}, structure {module.structure}{source}"
+
+
 def _machine(machine: Machine) -> str:
     cores = "" if machine.cores is None else count(machine.cores, "core")
     return ", ".join(filter(None, (machine.cpu, cores, machine.system)))
@@ -82,6 +94,11 @@ def _data(record: RunRecord) -> str:
     data = record.provenance.data
     digest = f", SHA-256 {data.sha256[:12]}" if data.sha256 else ""
     return f"{data.name}{digest}" if data.name else ""
+
+
+def _normalization(record: RunRecord) -> str:
+    used = record.provenance.normalization
+    return f"{used}, of pixels scaled to [0, 1]" if used.mean else ""
 
 
 def _duration(seconds: float) -> str:

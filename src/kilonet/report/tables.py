@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
+from kilonet import paths
 from kilonet.analysis import Difference, StageAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis.majority import is_imbalanced
 from kilonet.formatting import EQUAL, count, interval, percent, points, signed, signed_interval
+from kilonet.spec import data_path
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.record import RunRecord
 from kilonet.study import StageResult, StudyResult
@@ -27,36 +28,62 @@ SUGGESTIONS_NOTES: dict[str, str] = {
 }
 """The caveat under suggestions, by the images they are based on: the test set chooses nothing."""
 
+LOG_NOTE = "Epochs count from 0; Diff is train minus test accuracy, in points."
+"""Beside a log table."""
+
 BEST_NOTE = f"* Best epoch, {OPTIMISTIC}."
 
-NUM_STAGE_COLUMNS = 6
-"""The ladder's columns about a stage alone; the effects follow."""
+VALIDATION_NOTE = (
+    "Stages are compared and picked by validation accuracy, on the images held out by "
+    "data.validation: the test set chooses nothing."
+)
+"""The ladder's other footnote, where stages are judged on validation images."""
 
 
 def ladder(result: StudyResult, analysis: StudyAnalysis) -> Table:
-    """The ladder at a glance, a stage a row; :data:`BEST_NOTE` is its footnote.
+    """The ladder at a glance, a stage a row; :func:`ladder_notes` has its footnotes.
 
-    The intervals of effects are those that decide their words: corrected for all comparisons.
+    The validation accuracy, where a stage has one, comes before the test accuracy, whose interval
+    is then left to the stage's Result. The intervals of effects are those that decide their words:
+    corrected for all comparisons.
     """
-    about_stage = ("", "Stage", "Params", "Final test accuracy", "Best*", "Reached")
-    columns: tuple[str, ...] = (*about_stage, "Against the stage before", "Since the first stage")
-    since_first = any(stage.effect_on_first for stage in analysis.stages)
-    if not since_first:
-        columns = columns[: -1 if any(stage.effect for stage in analysis.stages) else -2]
+    held_out = any(stage.validation is not None for stage in analysis.stages)
     rows = tuple(
         (
             str(stage.number),
             stage.name,
             f"{each.parameters:,}",
-            mean_with_interval(stage.final),
+            *([_validation(stage), percent(stage.final.mean)] if held_out else []),
+            *([] if held_out else [mean_with_interval(stage.final)]),
             percent(stage.best.mean),
             reached_by(stage),
-            _effect(stage),
-            "" if stage.effect_on_first is None else difference_cell(stage.effect_on_first.final),
-        )[: len(columns)]
-        for each, stage in zip(result.stages, analysis.stages, strict=True)
+            *_effects(judged)[: num_effects(analysis)],
+        )
+        for each, stage, judged in zip(result.stages, analysis.stages, analysis.judged, strict=True)
     )
-    return Table(columns=columns, rows=rows, left=frozenset({1, 6, 7}))
+    columns = (
+        *("", "Stage", "Params"),
+        *(("Final validation", "Final test") if held_out else ("Final test accuracy",)),
+        *("Best*", "Reached"),
+        *("Against the stage before", "Since the first stage")[: num_effects(analysis)],
+    )
+    effects = range(len(columns) - num_effects(analysis), len(columns))
+    return Table(columns=columns, rows=rows, left=frozenset({1, *effects}))
+
+
+def num_effects(analysis: StudyAnalysis) -> int:
+    """How many of the ladder's last columns are effects."""
+    if any(stage.effect_on_first for stage in analysis.stages):
+        return 2
+    return 1 if any(stage.effect for stage in analysis.stages) else 0
+
+
+def ladder_notes(analysis: StudyAnalysis) -> list[str]:
+    """The ladder's footnotes."""
+    held_out = any(
+        judged is not stage for judged, stage in zip(analysis.judged, analysis.stages, strict=True)
+    )
+    return [*([VALIDATION_NOTE] if held_out and len(analysis.stages) > 1 else []), BEST_NOTE]
 
 
 class ResultLine(NamedTuple):
@@ -68,13 +95,14 @@ class ResultLine(NamedTuple):
 
 
 def result_lines(
-    result: StageResult, stage: StageAnalysis, *, budget: int | None, has_target: bool
+    result: StageResult, stage: StageAnalysis, *, budget: int | None
 ) -> list[ResultLine]:
     """A stage's Result; ``budget`` is the most parameters allowed, None without a limit."""
     first = result.records[0]
     if stage.seeds == 1:
         train, best, final = "", f"epoch {_best_epoch(first)}", "one seed, so no interval"
-        reached, by_epoch = "yes" if stage.reached else "no", last_epochs(first, stage.target)
+        reached = "yes" if stage.reached else "no"
+        by_epoch = "" if stage.target is None else last_epochs(first, stage.target)
     else:
         train = f"mean; {_range(stage.best_train)}"
         best, final = (f"mean; {_deviation(s)}" for s in (stage.best, stage.final))
@@ -85,32 +113,49 @@ def result_lines(
     images = count(stage.measured.images, "image")
     lines = [
         ResultLine("Parameters", f"{result.parameters:,}", limit),
+        *validation_lines(stage),
         ResultLine("Best train accuracy", percent(stage.best_train.mean), train),
         ResultLine("Best test accuracy", percent(stage.best.mean), f"{best}; {OPTIMISTIC}"),
         ResultLine("Final test accuracy", percent(stage.final.mean), final),
-        *validation_lines(result.records),
+        *majority_lines(stage),
     ]
-    if has_target:
+    if stage.target is not None:
         label = f"{percent(stage.target)} in each of the last three epochs"
         lines.append(ResultLine(label, reached, by_epoch))
-    error = f"{points(stage.binomial)} points"
-    return [*lines, ResultLine("Standard error of the test set", error, f"binomial, of {images}")]
+    note = f"95% by Wilson, of {images}; standard error {points(stage.binomial)} points"
+    return [*lines, ResultLine("Interval of the test set", interval(*stage.binomial95), note)]
 
 
-def validation_lines(records: Sequence[RunRecord]) -> list[ResultLine]:
+def validation_lines(stage: StageAnalysis) -> list[ResultLine]:
     """The validation accuracy, to choose by, if every run holds images out; else nothing."""
-    finals = [record.rows[-1].validation_accuracy for record in records]
-    held_out = [value for value in finals if value is not None]
-    if len(held_out) < len(finals):
+    if stage.validation is None:
         return []
-    mean = f"mean of {len(held_out)} seeds; " if len(held_out) > 1 else ""
+    final = stage.validation.final
+    mean = f"mean; {_deviation(final)}; " if final.n > 1 else ""
     note = f"{mean}on the images held out by data.validation: the figure to choose by"
-    return [ResultLine("Final validation accuracy", percent(fmean(held_out)), note)]
+    return [ResultLine("Final validation accuracy", percent(final.mean), note)]
 
 
-def change_line(result: StageResult) -> str:
-    """The stage's change as in the study's file: a line of TOML."""
-    return f"change = {inline(result.stage.change)}"
+def majority_lines(stage: StageAnalysis) -> list[ResultLine]:
+    """The share of the largest class, where the classes are imbalanced; else nothing."""
+    errors = stage.errors
+    if errors is None or not is_imbalanced(errors):
+        return []
+    note = f"class {errors.classes[errors.majority]}: the accuracy of always predicting it"
+    return [ResultLine("Share of the largest class", percent(errors.majority_share), note)]
+
+
+UNCHANGED = "The base run, unchanged."
+"""The target of a stage without a change."""
+
+
+def change_line(result: StageResult, *, folder: Path) -> str:
+    """The stage's change as in the study's file in ``folder``: a line of TOML; "" without one."""
+    change = dict(result.stage.change)
+    path = data_path(str(change.get("data.name", "")))
+    if path:
+        change["data.name"] = paths.relative(Path(path), folder=folder)
+    return f"change = {inline(change)}" if change else ""
 
 
 def reached_by(stage: StageAnalysis) -> str:
@@ -126,21 +171,27 @@ def last_epochs(record: RunRecord, target: float) -> str:
     )
 
 
-def seeds(result: StageResult, stage: StageAnalysis, *, links_from: Path | None = None) -> Table:
-    """A stage's seeds, one a row; run folders are linked from the folder of a Markdown file."""
+def seeds(result: StageResult, stage: StageAnalysis) -> Table:
+    """A stage's seeds, one a row; the last cell is the name of the run's folder."""
+    target = stage.target
+    if target is None:
+        raise ValueError("a run without a target has no table of the seeds that reached it")
+    held_out = stage.validation is not None
     rows = tuple(
         (
             str(record.run.train.seed),
+            *([percent(record.final_validation_accuracy or 0.0)] if held_out else []),
             percent(record.final_test_accuracy),
             f"{percent(record.best_test_accuracy)} (epoch {_best_epoch(record)})",
-            last_epochs(record, stage.target),
-            "yes" if record.reached(stage.target) else "no",
-            _folder(record, links_from),
+            last_epochs(record, target),
+            "yes" if record.reached(target) else "no",
+            record.path.name,
         )
         for record in result.records
     )
-    columns = ("Seed", "Final", "Best*", "Last three epochs", "Reached", "Run")
-    return Table(columns=columns, rows=rows, left=frozenset({3, 5}))
+    final = ("Final validation", "Final test") if held_out else ("Final",)
+    columns = ("Seed", *final, "Best*", "Last three epochs", "Reached", "Run")
+    return Table(columns=columns, rows=rows, left=frozenset({len(columns) - 3, len(columns) - 1}))
 
 
 def relative(path: Path, start: Path) -> str:
@@ -189,13 +240,23 @@ def _range(statistics: Statistics) -> str:
     return f"from {percent(statistics.minimum)} to {percent(statistics.maximum)}"
 
 
-def _effect(stage: StageAnalysis) -> str:
-    """A stage's effect; where the stage before is left out, with the stage it is compared with."""
-    if stage.effect is None:
-        return ""
-    cell = difference_cell(stage.effect.final)
-    against = stage.effect.against
-    return cell if against == stage.number - 1 else f"{cell} (against stage {against})"
+def _validation(stage: StageAnalysis) -> str:
+    return "" if stage.validation is None else mean_with_interval(stage.validation.final)
+
+
+def _effects(stage: StageAnalysis) -> tuple[str, str]:
+    """A stage's effect, and that of all changes since the first stage.
+
+    Where the stage before is left out, the effect names the stage it is compared with.
+    """
+    cell = since_first = ""
+    if stage.effect is not None:
+        cell, against = difference_cell(stage.effect.final), stage.effect.against
+        if against != stage.number - 1:
+            cell += f" (against stage {against})"
+    if stage.effect_on_first is not None:
+        since_first = difference_cell(stage.effect_on_first.final)
+    return cell, since_first
 
 
 def difference_cell(difference: Difference) -> str:
@@ -206,10 +267,3 @@ def difference_cell(difference: Difference) -> str:
     if difference.interval is None:
         return f"{signed(difference.mean)} ({word})"
     return f"{signed(difference.mean)} {signed_interval(*difference.interval)} {word}"
-
-
-def _folder(record: RunRecord, links_from: Path | None) -> str:
-    name = record.path.name
-    if links_from is None:
-        return name
-    return f"[{name}]({relative(record.path, links_from).replace(' ', '%20')})"

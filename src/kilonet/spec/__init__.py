@@ -10,18 +10,25 @@ from kilonet.spec.data import (
     Erasing,
     Rotation,
 )
+from kilonet.spec.data_paths import DATASET_NAMES, data_path, is_name, with_absolute_data
 from kilonet.spec.files import (
     bundled_names,
+    is_canonical,
     is_folder,
     load_net,
     load_net_and_budget,
     load_run,
+    load_run_and_seeds,
+    load_spec,
     load_study,
     parse_run,
     parse_setting,
     to_toml,
 )
+from kilonet.spec.module import Module
 from kilonet.spec.net import Net
+from kilonet.spec.settings import with_options
+from kilonet.spec.show import bundled_specs, spec_data, spec_toml
 from kilonet.spec.study import Budget, ResolvedStage, Run, Stage, Study
 from kilonet.spec.train import (
     EMA,
@@ -38,6 +45,7 @@ from kilonet.spec.train import (
 )
 
 __all__ = [
+    "DATASET_NAMES",
     "EMA",
     "SGD",
     "Adam",
@@ -52,6 +60,7 @@ __all__ = [
     "Data",
     "Erasing",
     "InvalidSpecError",
+    "Module",
     "MultiStep",
     "Net",
     "OneCycle",
@@ -65,12 +74,22 @@ __all__ = [
     "Study",
     "Train",
     "bundled_names",
+    "bundled_specs",
+    "data_path",
+    "is_canonical",
     "is_folder",
+    "is_name",
     "load_net",
     "load_net_and_budget",
     "load_run",
+    "load_run_and_seeds",
+    "load_spec",
     "load_study",
     "parse_run",
     "parse_setting",
+    "spec_data",
+    "spec_toml",
     "to_toml",
+    "with_absolute_data",
+    "with_options",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from kilonet.errors import UsageError
 from kilonet.randomness import MAX_SEED
 from kilonet.spec.base import Spec
+from kilonet.spec.data_paths import absolute_name
+from kilonet.spec.invalid import named
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -150,7 +155,9 @@ class Erasing(Spec):
 
 
 Augmentation = Annotated[
-    Rotation | Affine | Crop | ColorJitter | Erasing, Field(discriminator="name")
+    Rotation | Affine | Crop | ColorJitter | Erasing,
+    Field(discriminator="name"),
+    BeforeValidator(named),
 ]
 
 
@@ -158,7 +165,8 @@ class Data(Spec):
     """The images of a run and their preprocessing.
 
     Attributes:
-        name: a known data set (``mnist``), or a path (see :mod:`kilonet.data.sources`).
+        name: a known data set (``mnist``), or a path (see :mod:`kilonet.data.sources`). A relative
+            one starts at the current folder, in a TOML file at the folder of the file.
         mean, std: normalization of each channel, of pixels scaled to [0, 1]; left out: those of
             the training images, to four decimals.
         resize: (height, width) to which all images are resized first; bit for bit as Pillow's
@@ -170,6 +178,8 @@ class Data(Spec):
             a study have the same split.
     """
 
+    belonging: ClassVar[Mapping[str, tuple[str, ...]]] = {"name": ("mean", "std")}
+
     name: str = Field(default="mnist", min_length=1)
     mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = None
     std: tuple[_Positive, ...] | None = None
@@ -180,3 +190,20 @@ class Data(Spec):
         BeforeValidator(_count_or_fraction),
     ] = 0
     validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)
+
+    @classmethod
+    def is_same(cls, key: str, before: Any, after: Any) -> bool:
+        """Whether two names are of the same data: equal, or one path in two spellings."""
+        if before == after or key != "name":
+            return bool(before == after)
+        if not isinstance(before, str) or not isinstance(after, str):
+            return False
+        try:
+            return _real(absolute_name(before)) == _real(absolute_name(after))
+        except UsageError:  # not a path: an error of the spec
+            return False
+
+
+def _real(name: str) -> str:
+    """A path with all links followed; a known name as it is."""
+    return os.path.realpath(name) if os.path.isabs(name) else name  # noqa: PTH117

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import tomli_w
 
 from kilonet.errors import NetError, SpecError, UsageError, did_you_mean
+from kilonet.paths import expand
 from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.data_paths import (
+    absolute_data,
+    is_written_by_kilonet,
+    relative_data,
+    with_absolute_data,
+)
 from kilonet.spec.net import Net
+from kilonet.spec.other_data import (
+    tell_of_dropped,
+    tell_of_dropped_in_stages,
+    tell_of_kept_in_stages,
+)
 from kilonet.spec.study import Budget, Run, Study
 
 _AnySpec = TypeVar("_AnySpec", bound=Spec)
@@ -34,33 +47,87 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def load_study(name: str, *, settings: Iterable[str] = ()) -> Study:
-    """Read a study: a bundled name or a TOML file.
+    """Read a study: a bundled name or a TOML file. A run is a study of one stage.
 
     Args:
         name: bundled name or path.
-        settings: ``dotted.path=value``, each value TOML or else plain text.
+        settings: ``dotted.path=value``, each value TOML or else plain text. Their order does not
+            matter, except that the last of one path counts; see :meth:`Spec.replace`. The path of
+            a data set is relative to the current folder; in a file it is relative to the file's
+            folder. In the spec it is absolute.
 
     Raises:
         SpecError: naming the file and the key.
         UsageError: for an unknown name.
     """
-    data, where = _read(name)
-    if not _is_study(data):
-        raise SpecError(f"{where}: has no [[stage]], so it is a run; use 'kilonet train {name}'")
-    return _build(Study, _with_stages(data, where), where, settings)
+    return _study(read_spec(name), settings)
+
+
+def _study(file: SpecFile, settings: Iterable[str]) -> Study:
+    name, where, data = file.name, file.where, file.data
+    settings = list(settings)
+    changes = dict(map(parse_setting, settings))
+    if "train.seed" in changes:
+        raise UsageError(
+            "--set train.seed: a study trains seeds 1 to `seeds`; set seeds, or use 'kilonet train'"
+        )
+    if "module" in data:
+        raise UsageError(
+            f"{where}: the run is of a module of your own, which a study cannot train; use "
+            "kilonet.train in Python"
+        )
+    if "target" not in data and "target" not in changes:
+        hint = "" if _has_stages(data) else f", or use 'kilonet train {name}'"
+        raise SpecError(
+            f"{where}: target is missing; a study needs one, in percent of test accuracy: add "
+            f"target = 99.0 or --set target=99.0{hint}"
+        )
+    study = _build(Study, _with_stages(_complete(file), where), where, settings)
+    if not is_written_by_kilonet(Path(where)):  # what a study's folder holds was said before
+        tell_of_dropped_in_stages(study)
+    return study
 
 
 def load_run(name: str, *, settings: Iterable[str] = ()) -> Run:
-    """Read a run: a bundled name, a TOML file, or a run folder; raises as :func:`load_study`."""
-    data, where = _read(name)
-    if _is_study(data):
+    """Read a run: a bundled name, a TOML file, or a run folder; raises as :func:`load_study`.
+
+    Of a study without stages, the base run.
+    """
+    return load_run_and_seeds(name, settings=settings)[0]
+
+
+def load_run_and_seeds(
+    name: str, *, settings: Iterable[str] = (), seeds: int | None = None
+) -> tuple[Run, int | None]:
+    """As :func:`load_run`, with the number of seeds to train: None for the run's own seed alone.
+
+    Args:
+        name: as there.
+        settings: as there.
+        seeds: how many; default: as many as a file without stages states.
+    """
+    file = read_spec(name)
+    where, data = file.where, file.data
+    settings = list(settings)
+    changes = dict(map(parse_setting, settings))
+    if seeds is not None and "train.seed" in changes:
+        raise UsageError(f"--seeds trains seeds 1 to {seeds}; leave it out to set train.seed")
+    if _has_stages(data):
         raise SpecError(f"{where}: is a study, not a run; use 'kilonet study {name}'")
-    return _build(Run, data, where, settings)
+    if not _is_study(data):
+        return _build(Run, data, where, settings), seeds
+    # All of its keys are checked, though a run has no use for the target.
+    study = _build(Study, _complete(file), where, settings)
+    if seeds is None and "train.seed" not in changes and study.seeds > 1:
+        seeds = study.seeds
+    return study.run, seeds
 
 
-def parse_run(content: bytes, *, where: str) -> Run:
-    """The run in a TOML file's content; raises SpecError, in which ``where`` names the file."""
-    return _build(Run, _parse(_decode(content, where), where), where, ())
+def parse_run(content: bytes, *, file: Path) -> Run:
+    """The run in the content of ``file``; raises SpecError, which names the file."""
+    where = str(file)
+    data = absolute_data(_parse(_decode(content, where), where), file=file)
+    return _build(Run, data, where, ())
 
 
 def load_net(name: str) -> Net:
@@ -71,25 +138,86 @@ def load_net(name: str) -> Net:
     return load_net_and_budget(name)[0]
 
 
-def load_net_and_budget(name: str) -> tuple[Net, Budget]:
-    """As :func:`load_net`, with the study's budget; without limits if it is no study."""
-    data, where = _read(name)
+def load_net_and_budget(name: str, *, settings: Iterable[str] = ()) -> tuple[Net, Budget]:
+    """As :func:`load_net`, with the study's budget; without limits if it is no study.
+
+    The paths of ``settings`` are those of the study or the run; of a network alone those of a run.
+    One of the network that a stage sets anew is a UsageError: it would change nothing.
+    """
+    settings = list(settings)
+    spec = load_spec(name, settings=settings)
+    if isinstance(spec, Study):
+        paths = dict(map(parse_setting, settings))
+        _refuse_overridden(spec, [path for path in paths if path.startswith("net.")])
+        return spec.stages[-1].run.net, spec.budget
+    if isinstance(spec, Run) and spec.module is not None:
+        raise UsageError(
+            f"{name}: the run is of a module of your own, {spec.module.name!r} with "
+            f"{spec.module.num_parameters:,} parameters, whose layers are in your Python code alone"
+        )
+    return spec if isinstance(spec, Net) else spec.net, Budget()
+
+
+def _refuse_overridden(study: Study, paths: list[str]) -> None:
+    for stage in study.stages:
+        for changed in stage.change:
+            if path := next((p for p in paths if f"{p}.".startswith(f"{changed}.")), None):
+                raise UsageError(
+                    f"--set {path}: stage {stage.number} '{stage.name}' sets {changed} after it; "
+                    f"set stage.{stage.number - 1}.change"
+                )
+
+
+def load_spec(name: str, *, settings: Iterable[str] = ()) -> Study | Run | Net:
+    """Read whatever a name or a file holds; raises as :func:`load_study`."""
+    return spec_in(read_spec(name), settings=settings)
+
+
+def spec_in(file: SpecFile, *, settings: Iterable[str] = ()) -> Study | Run | Net:
+    """The spec in a file that was read; raises as :func:`load_study`."""
+    where, data = file.where, file.data
     if _is_study(data):
-        study = _build(Study, _with_stages(data, where), where, ())
-        return study.stages[-1].run.net, study.budget
+        if _has_stages(data):
+            return _study(file, settings)
+        # What a run with seeds lacks, `kilonet study` asks for.
+        return _build(Study, _complete(file), where, settings)
     if "net" not in data and "layers" in data:
-        return _build(Net, data, where, ()), Budget()
-    return _build(Run, data, where, ()).net, Budget()
+        net = _build(Net, data, where, ())
+        settings = list(settings)
+        paths = dict(map(parse_setting, settings))
+        if other := next((path for path in paths if path.partition(".")[0] != "net"), None):
+            raise UsageError(
+                f"--set {other}: {where} holds a network alone; its paths begin with net"
+            )
+        return _change(Run(net=net), settings).net
+    return _build(Run, data, where, settings)
 
 
 def is_folder(name: str) -> bool:
     """Whether loaders take the name for a run's or study's folder; bundled names have priority."""
-    return name not in bundled_names() and _find(name) != Path(name)
+    return name not in bundled_names() and _find(name) != expand(name)
 
 
-def to_toml(spec: Spec) -> str:
-    """The spec as TOML; :func:`load_run` or :func:`load_study` reads it back equal."""
-    return tomli_w.dumps(spec.to_dict(), multiline_strings=False)
+def to_toml(spec: Spec, *, folder: Path | None = None) -> str:
+    """The spec as TOML; :func:`load_run` or :func:`load_study` reads it back equal.
+
+    Args:
+        spec: the spec.
+        folder: of the file, from which paths of data sets are written; default: as in the spec.
+    """
+    data = spec.to_dict()
+    if folder is not None:
+        data = relative_data(data, folder=folder)
+    return tomli_w.dumps(data, multiline_strings=False)
+
+
+def is_canonical(text: str) -> bool:
+    """Whether TOML is formatted as by :func:`to_toml`: writing it again loses nothing."""
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+    return tomli_w.dumps(data, multiline_strings=False) == text.replace("\r\n", "\n")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -109,14 +237,36 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return path, data["value"] if len(data) == 1 else value.strip()
 
 
-def _read(name: str) -> tuple[dict[str, Any], str]:
-    """TOML data of a bundled name, a file or a run or study folder; and its name in messages."""
+class SpecFile(NamedTuple):
+    """What a name leads to: a file, or a bundled spec.
+
+    Attributes:
+        name: as the user gave it.
+        where: its name in messages; of a file its path.
+        text: its content.
+        data: the content, with absolute paths of data sets; not yet validated.
+    """
+
+    name: str
+    where: str
+    text: str
+    data: dict[str, Any]
+
+
+def read_spec(name: str) -> SpecFile:
+    """Read a bundled name, a file or a run or study folder once: a pipe has its content once.
+
+    Raises:
+        SpecError: it is not TOML.
+        UsageError: for an unknown name.
+    """
     if name in bundled_names():
-        text, where = (files("kilonet") / "bundled" / f"{name}.toml").read_text("utf-8"), name
-    else:
-        path = _find(name)
-        text, where = _read_text(path), str(path)
-    return _parse(text, where), where
+        text = (files("kilonet") / "bundled" / f"{name}.toml").read_text("utf-8")
+        return SpecFile(name, name, text, _parse(text, name))
+    path = _find(name)
+    text = _read_text(path)
+    data = absolute_data(_parse(text, str(path)), file=path)
+    return SpecFile(name, str(path), text, data)
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
@@ -128,12 +278,34 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise SpecError(f"{where}: nested too deeply to be a spec") from None
 
 
+def _has_stages(data: dict[str, Any]) -> bool:
+    return bool(data.get("stage")) or "step" in data  # an empty list is none
+
+
 def _is_study(data: dict[str, Any]) -> bool:
-    return "stage" in data or "step" in data
+    """Whether there is a key that a study has and a run has not."""
+    keys = Study.model_fields.keys() - Run.model_fields.keys()
+    return _has_stages(data) or not keys.isdisjoint(data)
+
+
+def _complete(file: SpecFile) -> dict[str, Any]:
+    """The data of a study with a target, and without stages a name, where the file states none."""
+    name = {} if _has_stages(file.data) else {"name": _study_name(file.name, file.where)}
+    return {**name, "target": 100.0, **file.data}
+
+
+def _study_name(name: str, where: str) -> str:
+    """A name for a study whose file states none: the file's, in the characters of a study's."""
+    path = Path(where)
+    stem = path.parent.resolve().name if is_folder(name) else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100] or "study"
 
 
 def _with_stages(data: dict[str, Any], where: str) -> dict[str, Any]:
     """The data with ``stage`` instead of ``step``, its name up to version 0.1."""
+    for name in ("stage", "step"):
+        if isinstance(data.get(name), dict):
+            raise SpecError(f"{where}: [{name}] is one table; write [[stage]] for each stage")
     if "step" not in data:
         return data
     if "stage" in data:
@@ -149,10 +321,12 @@ def _warn_of_steps(where: str) -> None:
 
 def _find(name: str) -> Path:
     """The file of a name: a path, or the spec in a run or study folder."""
-    path = Path(name)
+    path = expand(name)
     try:
         is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, ValueError):  # too long, or with a NUL
+    except PermissionError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except OSError:  # too long
         is_folder = exists = False
     if is_folder:
         for file in (path / "run.toml", path / "study.toml"):
@@ -193,8 +367,22 @@ def _build(
         spec = kind.from_dict(data)
     except (InvalidSpecError, NetError) as error:
         raise type(error)(f"{where}: {error}") from None
+    return _change(spec, settings)
+
+
+def _change(spec: _AnySpec, settings: Iterable[str]) -> _AnySpec:
+    """The spec with settings of the command line; tells what becomes of a normalization."""
     changes = dict(map(parse_setting, settings))
     try:
-        return spec.replace(changes) if changes else spec
+        changed = spec.replace(changes) if changes else spec
+        absolute = with_absolute_data(changed) if changes else spec
     except (InvalidSpecError, NetError) as error:
         raise type(error)(f"--set: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"--set: data.name: {error}") from None
+    kinds = Run | Study
+    if "data.name" in changes and isinstance(spec, kinds) and isinstance(changed, kinds):
+        tell_of_dropped(spec.data, changed.data)
+        if isinstance(changed, Study):
+            tell_of_kept_in_stages(spec.data, changed)
+    return absolute

@@ -18,6 +18,9 @@ from math import prod
 from kilonet.errors import NetError
 from kilonet.spec import layers as spec
 
+LAYERS = "net.layers"
+"""The path of a network's lines in a run."""
+
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -139,17 +142,23 @@ class Node:
     Attributes:
         name: module path, as in PyTorch's ``state_dict``: ``convblock1.0``.
         op: the operation.
-        line: number of the network's line that it comes from, from 1; ``4.2`` in a residual.
+        path: of the network's line that it comes from, as ``--set`` and a stage's change take it:
+            ``net.layers.3``, in a residual ``net.layers.3.residual.1``.
         text: that line.
         input_shape, output_shape: of one image.
     """
 
     name: str
     op: Op
-    line: str
+    path: str
     text: str
     input_shape: Shape
     output_shape: Shape
+
+    @property
+    def where(self) -> str:
+        """Its line for messages, with the path to change it: ``net.layers.0 'conv 8'``."""
+        return f"{self.path} '{self.text}'"
 
     @property
     def parameters(self) -> dict[str, Shape]:
@@ -207,7 +216,7 @@ def expand(
     block: Sequence[spec.Layer | None],
     input_shape: Shape,
     scope: str = "",
-    line: str = "",
+    path: str = LAYERS,
 ) -> tuple[Node, ...]:
     """Expand lines to nodes and compute the shapes.
 
@@ -216,7 +225,7 @@ def expand(
         block: what a convolution expands to; None is the convolution itself.
         input_shape: (channels, height, width).
         scope: prefix of names in a residual.
-        line: prefix of line numbers in a residual.
+        path: of the list of lines.
 
     Raises:
         NetError: naming the line, its text and the shapes that do not fit.
@@ -224,7 +233,7 @@ def expand(
     nodes: list[Node] = []
     counts: Counter[str] = Counter()
     shape = input_shape
-    for number, layer in enumerate(layers, start=1):
+    for position, layer in enumerate(layers):
         group = _GROUPS.get(layer.word, layer.word)
         counts[group] += 1
         name = f"{scope}{group}{counts[group]}"
@@ -232,7 +241,7 @@ def expand(
         for i, member in enumerate(members):
             place = _Place(
                 name=f"{name}.{i}" if group == "convblock" else name,
-                line=f"{line}{number}",
+                path=f"{path}.{position}",
                 text=str(layer),
                 shape=shape,
                 block=block,
@@ -265,22 +274,22 @@ def _members(layer: spec.Layer, block: Sequence[spec.Layer | None]) -> list[spec
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where an operation goes: its name, line and input shape."""
+    """Where an operation goes: its name, path and input shape."""
 
     name: str
-    line: str
+    path: str
     text: str
     shape: Shape
     block: Sequence[spec.Layer | None]
 
     def error(self, problem: str) -> NetError:
-        return NetError(f"layer {self.line} '{self.text}': {problem}")
+        return NetError(f"{self.path} '{self.text}': {problem}")
 
     def node(self, op: Op, output_shape: Shape) -> Node:
         return Node(
             name=self.name,
             op=op,
-            line=self.line,
+            path=self.path,
             text=self.text,
             input_shape=self.shape,
             output_shape=output_shape,
@@ -400,7 +409,7 @@ class _Place:
             block=self.block,
             input_shape=self.shape,
             scope=f"{self.name}.",
-            line=f"{self.line}.",
+            path=f"{self.path}.residual",
         )
         if body[-1].output_shape != self.shape:
             raise self.error(

@@ -66,7 +66,7 @@ class Net(Spec):
         last = self.nodes[-1]
         if any(size != 1 for size in last.output_shape[1:]):
             raise NetError(
-                f"layer {last.line} '{last.text}': the network ends in "
+                f"{last.where}: the network ends in "
                 f"{graph.show(last.output_shape)}, not in one number per class; "
                 "end with 'gap' and 'pointwise CLASSES bare', or 'flatten' and 'linear CLASSES'"
             )

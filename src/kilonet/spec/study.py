@@ -13,17 +13,31 @@ from kilonet.errors import NetError
 from kilonet.randomness import MAX_SEED
 from kilonet.spec.base import InvalidSpecError, Spec
 from kilonet.spec.data import Data
+from kilonet.spec.invalid import dotted
 from kilonet.spec.layers import Layer
+from kilonet.spec.module import Module
 from kilonet.spec.net import Net
 from kilonet.spec.train import Plateau, Train
 
 
 class Run(Spec):
-    """One training: everything that decides its result. The content hash names its folder."""
+    """One training: everything that decides its result. The content hash names its folder.
+
+    Attributes:
+        net, data, train: see their classes.
+        module: of a training of the user's own module, which module; the network then states the
+            shape of an image and the number of classes alone.
+    """
 
     net: Net
     data: Data = Data()
     train: Train = Train()
+    module: Module | None = None
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained parameters of the module of the user's own, or else of the network."""
+        return self.net.num_parameters if self.module is None else self.module.num_parameters
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Run:
@@ -68,12 +82,14 @@ class Stage(Spec):
     Attributes:
         name: a heading.
         target: what the change is meant to achieve, in words.
-        change: dotted path in the run → new value: ``{ "train.optimizer.lr" = 0.02 }``.
+        change: dotted path in the run → new value: ``{ "train.optimizer.lr" = 0.02 }``; the order
+            does not matter, see :meth:`kilonet.spec.base.Spec.replace`. Left out in a first stage
+            that is a baseline: the base run as it is.
     """
 
     name: str = Field(min_length=1)
     target: str = ""
-    change: dict[str, Any] = Field(min_length=1)
+    change: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("change", mode="before")
     @classmethod
@@ -116,7 +132,7 @@ class ResolvedStage:
 
     Attributes:
         number: from 1.
-        name, target, change: as in :class:`Stage`.
+        name, target, change: as in :class:`Stage`; no change in a baseline.
         run: the run, with the base run's seed.
     """
 
@@ -131,6 +147,10 @@ class ResolvedStage:
         return self.run.replace({"train.seed": seed})
 
 
+BASELINE = "Baseline"
+"""The name of the one stage of a study that states none."""
+
+
 class Study(Spec):
     """A target, a budget, a base run, and stages that change it one after another.
 
@@ -140,7 +160,8 @@ class Study(Spec):
         budget: limits of parameters and epochs.
         seeds: number of seeds of each stage; they are 1 to ``seeds``.
         net, data, train: the base run.
-        stage: the stages in order, ``[[stage]]`` in TOML.
+        stage: the stages in order, ``[[stage]]`` in TOML; the first may change nothing. Left out:
+            one stage, the base run.
 
     Raises:
         InvalidSpecError: for a wrong key or value, also in a stage's change.
@@ -154,7 +175,14 @@ class Study(Spec):
     net: Net
     data: Data = Data()
     train: Train = Train()
-    stage: tuple[Stage, ...] = Field(min_length=1)
+    stage: tuple[Stage, ...] = ()
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except InvalidSpecError as error:
+            place = _place_in_stage(error.path, data.get("stage"))
+            raise InvalidSpecError(error.problem, path=error.path, place=place) from None
 
     @model_validator(mode="after")
     def _target_is_percent(self) -> Study:
@@ -172,6 +200,11 @@ class Study(Spec):
                 raise InvalidSpecError(
                     f"a second stage named {name!r}", path=("stage", str(i), "name")
                 )
+            if i and not self.stage[i].change:
+                raise InvalidSpecError(
+                    "is missing; only the first stage, a baseline, may have none",
+                    path=("stage", str(i), "change"),
+                )
         _ = self.stages  # applies every change, which validates it
         return self
 
@@ -182,10 +215,13 @@ class Study(Spec):
 
     @cached_property
     def stages(self) -> tuple[ResolvedStage, ...]:
-        """The stages with their runs: each change is applied to the run of the stage before."""
+        """The stages with their runs: each change is applied to the run of the stage before.
+
+        Without stages the base run is the only one, named :data:`BASELINE`.
+        """
         run = self.run
         stages: list[ResolvedStage] = []
-        for i, stage in enumerate(self.stage):
+        for i, stage in enumerate(self.stage or (Stage(name=BASELINE),)):
             try:
                 run = run.replace(stage.change)
             except InvalidSpecError as error:
@@ -207,3 +243,16 @@ class Study(Spec):
     def seed_numbers(self) -> range:
         """The seeds of every stage: 1 to ``seeds``."""
         return range(1, self.seeds + 1)
+
+
+def _place_in_stage(path: tuple[str, ...], stages: Any) -> str | None:
+    """A place in a stage, which people know by its number from 1 and its name; None elsewhere."""
+    if len(path) < 2 or path[0] != "stage" or not path[1].isdecimal():
+        return None
+    index = int(path[1])
+    stage = stages[index] if isinstance(stages, list | tuple) and index < len(stages) else None
+    name = stage.get("name") if isinstance(stage, Mapping) else getattr(stage, "name", None)
+    shown = (
+        f"stage {index + 1} {name!r}" if isinstance(name, str) and name else f"stage {index + 1}"
+    )
+    return ": ".join([shown, *filter(None, [dotted(path[2:])])])

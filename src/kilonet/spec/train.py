@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kilonet.randomness import MAX_SEED
 from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.invalid import named
 
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -155,24 +156,19 @@ class EMA(Spec):
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
 
 
-def _named(value: Any) -> Any:
-    """A name alone takes the defaults: ``schedule = "cosine"``."""
-    return {"name": value} if isinstance(value, str) else value
-
-
 LEFT_OUT = "none"
 """TOML has no null, so ``average = "none"`` turns averaging off."""
 
 
 def _averaging(value: Any) -> Any:
-    return None if value == LEFT_OUT else _named(value)
+    return None if value == LEFT_OUT else named(value)
 
 
-Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name"), BeforeValidator(_named)]
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name"), BeforeValidator(named)]
 Schedule = Annotated[
     Constant | Step | MultiStep | OneCycle | Cosine | Plateau,
     Field(discriminator="name"),
-    BeforeValidator(_named),
+    BeforeValidator(named),
 ]
 Averaging = Annotated[EMA | None, BeforeValidator(_averaging)]
 

@@ -7,9 +7,11 @@ where a clock jumps.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,9 @@ from kilonet.errors import StorageError
 
 if sys.platform != "win32":
     import fcntl
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of every PNG file."""
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
@@ -32,7 +37,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     last one wins. Temporary files of killed writers in the folder are removed.
 
     Raises:
-        OSError: the folder cannot be written; ``path`` is unchanged.
+        OSError: the folder cannot be written, or ``path`` is a device; it is unchanged.
     """
     _remove_abandoned(path.parent)
     temporary, file = _open_temporary(path)
@@ -68,6 +73,27 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
+def check_picture(path: Path) -> None:
+    """Raise StorageError if a PNG cannot be written here, or would replace a file that is none.
+
+    For a file in an existing folder that a user names, before a long computation whose result it is
+    to show.
+    """
+    before = b""
+    try:
+        if path.is_dir():
+            raise StorageError(f"{path}: is a folder; name the file to write")
+        temporary, file = _open_temporary(path)
+        file.close()
+        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError), path.open("rb") as existing:
+            before = existing.read(len(_PNG))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    if before and before != _PNG:
+        raise StorageError(f"{path}: is not a PNG, and would be replaced; name another file")
+
+
 def is_temporary(name: str) -> bool:
     """Whether the name is that of a temporary file: being written, or left by a killed writer."""
     return _TEMPORARY.fullmatch(name) is not None
@@ -75,6 +101,10 @@ def is_temporary(name: str) -> bool:
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
     """A new, locked file in the folder of ``path``."""
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # renaming would replace /dev/null
+            raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         file = temporary.open("xb")

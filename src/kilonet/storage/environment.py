@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict
+
+from kilonet.errors import UsageError
 
 
 class Revision(TypedDict, total=False):
@@ -35,6 +38,24 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: the default number of threads, and of runs at once.
+
+    By its affinity, by the CPU quota of its container (cgroup's ``cpu.max`` or ``cfs_quota_us``,
+    rounded up) and by the variable ``LOKY_MAX_CPU_COUNT``; at least 1.
+
+    Raises:
+        UsageError: if the variable is not a number.
+    """
+    import joblib
+
+    try:
+        return int(joblib.cpu_count())
+    except ValueError:
+        asked = os.environ.get("LOKY_MAX_CPU_COUNT")
+        raise UsageError(f"LOKY_MAX_CPU_COUNT={asked}: should be a number of processors") from None
 
 
 @cache

@@ -122,7 +122,8 @@ def _read_array(stream: IO[bytes], *, where: str, available: int) -> NDArray[np.
     shape, fortran_order, dtype = _read_header(start, where=where)
     if dtype.hasobject:
         raise DataError(
-            f"{where}: contains pickled Python objects, which are never loaded; save plain numbers"
+            f"{where}: contains pickled Python objects, which are never loaded; save plain "
+            f"numbers, or text with dtype=str"
         )
     announced = math.prod(shape) * dtype.itemsize
     if announced == 0 or min(shape, default=1) < 1:

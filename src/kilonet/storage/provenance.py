@@ -46,12 +46,32 @@ class DataInfo:
         name: of the data set.
         sha256: its fingerprint, in hex; "" if unknown.
         train_images, test_images: counts; None if unknown.
+        classes: the classes' names, in the order of the labels; () if unknown.
+        path: absolute, that the images were read from; "" if they were not read from a path.
     """
 
     name: str = ""
     sha256: str = ""
     train_images: int | None = None
     test_images: int | None = None
+    classes: tuple[str, ...] = ()
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What the pixels, scaled to [0, 1], are normalized with: (pixel − mean) / std.
+
+    Attributes:
+        mean, std: of each channel, or one for all; () if unknown.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{v:.6g}" for v in values) for values in (self.mean, self.std))
+        return f"mean {mean}, standard deviation {std}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +109,8 @@ class Provenance:
     """How and where a run, or a part of it, was trained.
 
     Attributes:
-        engine, data, machine, source: see their classes.
+        engine, data, normalization, machine, source: see their classes; versions before 0.2 did
+            not record the normalization.
         versions: package → version, including Python.
         started: ISO 8601, UTC.
         after_epoch: of a resumption, the last epoch finished before it; else None.
@@ -98,6 +119,7 @@ class Provenance:
 
     engine: EngineInfo = EngineInfo()
     data: DataInfo = DataInfo()
+    normalization: Normalization = Normalization()
     machine: Machine = Machine()
     source: Source = Source()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -106,11 +128,14 @@ class Provenance:
     resumed: tuple[Provenance, ...] = ()
 
     @classmethod
-    def of_now(cls, *, engine: EngineInfo, data: DataInfo) -> Provenance:
+    def of_now(
+        cls, *, engine: EngineInfo, data: DataInfo, normalization: Normalization
+    ) -> Provenance:
         """The provenance of a run that this process starts now."""
         return cls(
             engine=engine,
             data=data,
+            normalization=normalization,
             machine=Machine(
                 cpu=cpu_name(),
                 cores=os.cpu_count(),
@@ -120,6 +145,12 @@ class Provenance:
             versions=package_versions(),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    @property
+    def engines(self) -> tuple[EngineInfo, ...]:
+        """The settings of the engines that trained its epochs, each once, in order."""
+        resumed = [part.engine.setting for part in self.resumed if part.engine.name]
+        return tuple(dict.fromkeys([self.engine.setting, *resumed]))
 
     @property
     def last_engine(self) -> EngineInfo:
@@ -147,6 +178,7 @@ class Provenance:
             "started": self.started,
             "engine": _known(vars(self.engine)),
             "data": _known(vars(self.data)),
+            "normalization": _known(vars(self.normalization)),
             "packages": packages,
             "python": self.versions.get("python", ""),
             "system": self.machine.system,
@@ -166,6 +198,7 @@ class Provenance:
         return cls(
             engine=EngineInfo(**_fields(EngineInfo, _table(content, "engine"))),
             data=DataInfo(**_fields(DataInfo, _table(content, "data"))),
+            normalization=Normalization(**_fields(Normalization, _table(content, "normalization"))),
             machine=Machine(**_fields(Machine, content)),
             source=Source(**_fields(Source, _table(content, "source"))),
             versions={name: str(version) for name, version in versions.items() if version},
@@ -176,7 +209,7 @@ class Provenance:
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+    return {key: value for key, value in values.items() if value not in (None, "", (), [], {})}
 
 
 def _table(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -188,6 +221,8 @@ def _fields(kind: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a dataclass's fields, without those of a wrong type."""
     defaults = vars(kind())
     values = {name: content[name] for name in defaults if name in content}
+    # JSON has no tuples.
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return {
         name: value
         for name, value in values.items()

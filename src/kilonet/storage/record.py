@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from kilonet.errors import UsageError
 from kilonet.spec import Run
 from kilonet.storage.provenance import Provenance
 from kilonet.table import Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from kilonet.training.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,11 @@ class RunRecord:
         return self.rows[-1].test_accuracy
 
     @property
+    def final_validation_accuracy(self) -> float | None:
+        """Percent, after the last epoch: what to choose by; None without a validation split."""
+        return self.rows[-1].validation_accuracy
+
+    @property
     def best_test_accuracy(self) -> float:
         """Percent, of the best epoch; chosen on the test set, therefore optimistic."""
         return max(row.test_accuracy for row in self.rows)
@@ -85,13 +97,25 @@ class RunRecord:
         last = self.rows[-3:]
         return len(last) == 3 and all(row.test_accuracy >= target for row in last)
 
+    def report(self) -> tuple[Path, Path]:
+        """Write ``report.md`` and ``report.html`` into the run's folder; returns their paths.
+
+        Raises:
+            StorageError: if one cannot be written, or no epoch is finished.
+        """
+        from kilonet.report.rebuild import report_run
+
+        return report_run(self)
+
     @property
     def log_table(self) -> Table:
-        """The notebook's six columns, one row per epoch."""
+        """The notebook's six columns, one row per epoch; with a split its accuracy too."""
+        held_out = any(row.validation_accuracy is not None for row in self.rows)
         return Table(
             columns=(
                 "Epoch",
                 "Training Accuracy",
+                *(["Validation Accuracy"] if held_out else []),
                 "Test Accuracy",
                 "Diff",
                 "Training Loss",
@@ -101,6 +125,7 @@ class RunRecord:
                 (
                     str(row.epoch),
                     f"{row.train_accuracy:.2f}%",
+                    *([_percent(row.validation_accuracy)] if held_out else []),
                     f"{row.test_accuracy:.2f}%",
                     f"{row.gap:.2f}",
                     f"{row.train_loss:.4f}",
@@ -110,8 +135,30 @@ class RunRecord:
             ),
         )
 
+    def to_frame(self) -> DataFrame:
+        """A pandas data frame with a row an epoch and the columns of :class:`EpochRow`.
+
+        Validation columns are NaN without a validation split.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        names = [field.name for field in fields(EpochRow)]
+        frame = data_frame([asdict(row) for row in self.rows], columns=names)
+        return frame.astype({name: int if name == "epoch" else float for name in names})
+
+    def model(self, *, module: Any = None) -> Model:
+        """The trained network; arguments and errors as :func:`kilonet.training.model.load`."""
+        from kilonet.training.model import load
+
+        return load(self.path, module=module)
+
     def _repr_html_(self) -> str:
         return self.log_table.to_html()
+
+
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.2f}%"
 
 
 class Split(StrEnum):
@@ -155,3 +202,18 @@ def choosing_split(records: Sequence[RunRecord]) -> Split:
     """What choices are read from: validation, where every epoch of every run has it; else test."""
     held_out = all(row.validation_accuracy is not None for record in records for row in record.rows)
     return Split.VALIDATION if held_out else Split.TEST
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str]) -> DataFrame:
+    """Rows of named values as a pandas data frame.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        raise UsageError("pandas is not installed; pip install pandas") from None
+    return pd.DataFrame(list(rows), columns=list(columns))

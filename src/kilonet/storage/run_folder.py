@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kilonet.errors import StorageError
-from kilonet.spec import Run, parse_run, to_toml
+from kilonet.paths import expand
+from kilonet.spec import Run, data_path, parse_run, to_toml
 from kilonet.storage.atomic import is_temporary, write_atomically
 from kilonet.storage.checksums import (
     FORMAT,
@@ -39,7 +41,10 @@ _CHECKPOINT = "checkpoint.safetensors"
 _WEIGHTS = "weights.safetensors"
 _LOGITS = "predictions.npz"
 
-FILES = frozenset({LOCK, _SPEC, _PROVENANCE, _ROWS, _STEPS, _CHECKPOINT, _WEIGHTS, _LOGITS})
+_WRITTEN = (_PROVENANCE, _SPEC, _STEPS, _ROWS, _CHECKPOINT, _WEIGHTS, _LOGITS)
+"""In the order of writing."""
+
+FILES = frozenset({LOCK, *_WRITTEN})
 """The names that a run folder may contain."""
 
 _UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": ()}
@@ -94,6 +99,11 @@ class RunState:
     format: int
     spec_sha256: str
 
+    @property
+    def empty(self) -> bool:
+        """Whether no epoch is finished: the attempt left nothing to keep."""
+        return not self.finished and self.checkpoint is None
+
 
 class RunFolder:
     """One run's folder. Every file in it is replaced as a whole or not at all.
@@ -104,7 +114,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = expand(path)
 
     def exists(self) -> bool:
         """Whether the folder contains a run."""
@@ -175,19 +185,8 @@ class RunFolder:
             StorageError: the folder cannot be written, contains files that are not a run's, or
                 contains results without their spec.
         """
-        if not self.exists():
-            self._refuse_other_files()
-            for name in (_WEIGHTS, _CHECKPOINT):
-                if is_file(self.path / name):
-                    raise StorageError(
-                        f"{self.path / _SPEC}: missing, though {name} exists; restore it from a "
-                        "copy, or name another folder"
-                    )
-        # Without its spec a folder counts as empty. So the spec is removed last and written last:
-        # at no instant does a folder count as empty and contain results.
-        for name in (_LOGITS, _WEIGHTS, _CHECKPOINT, _STEPS, _ROWS, _SPEC):
-            self._remove(name)
-        spec = to_toml(run).encode()
+        self._clear()
+        spec = to_toml(run, folder=self.path).encode()
         self._write_provenance(provenance, spec_sha256=_sha256(spec))
         self._write(_SPEC, spec)
 
@@ -202,14 +201,20 @@ class RunFolder:
         """
         begun = state.record.provenance
         before = begun.resumed[-1] if begun.resumed else begun
-        changed = replace(before, **_UNCOMPARED) != replace(provenance, **_UNCOMPARED)
+        changed = _comparable(before) != _comparable(provenance)
+        moved = begun.data.path != provenance.data.path
+        if moved:  # the images, which are the same
+            begun = replace(begun, data=replace(begun.data, path=provenance.data.path))
         if state.format < FORMAT and state.checkpoint is not None:
             self.save(state.checkpoint)
         if changed:
             last_epoch = len(state.record.rows) - 1
             resumption = replace(provenance, after_epoch=last_epoch)
             begun = replace(begun, resumed=(*begun.resumed, resumption))
-        if changed or state.format < FORMAT:
+        recorded = bool(begun.normalization.mean)
+        if not recorded:  # by version 0.1; it continues with what it began with
+            begun = replace(begun, normalization=provenance.normalization)
+        if changed or moved or not recorded or state.format < FORMAT:
             # After the checkpoint: the format decides which checksums the other files must have.
             self._write_provenance(begun, spec_sha256=state.spec_sha256)
         return begun
@@ -231,13 +236,74 @@ class RunFolder:
         self._write(_WEIGHTS, tensors_to_bytes(weights, {}))
         self._write(_LOGITS, arrays_to_bytes({"logits": logits}))
 
+    def read_files(self, *, run: Run) -> dict[str, bytes]:
+        """The files of a run with a checkpoint, by name; none of a run without.
+
+        With them the run continues, or ends, in another folder; see :meth:`write_files`.
+
+        Args:
+            run: what the files are to state; as the run, but perhaps with another path of its data.
+        """
+        found = self._read_spec()
+        if found is None or not is_file(self.path / _CHECKPOINT):
+            return {}
+        files = {name: self._read_if_exists(name) for name in _WRITTEN}
+        spec = to_toml(run).encode()
+        content = _restated(found[1], run, spec_sha256=_sha256(spec))
+        files |= {_SPEC: spec, _PROVENANCE: json_to_bytes(content)}
+        return {name: content for name, content in files.items() if content is not None}
+
+    def write_files(
+        self, files: Mapping[str, bytes], *, run: Run, before: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Write the files of a run that was trained elsewhere, in the order of a training here.
+
+        Args:
+            files: as :meth:`read_files` returns them there.
+            run: the run here.
+            before: as it returns them here; those that are equal are not written again.
+
+        Raises:
+            StorageError: as :meth:`begin`.
+        """
+        before = before or {}
+        if not before:
+            self._clear()
+        spec = self._read(_SPEC) if before else to_toml(run, folder=self.path).encode()
+        for name in _WRITTEN:
+            if name not in files or files[name] == before.get(name):
+                continue
+            content = files[name]
+            if name == _SPEC:
+                content = spec
+            elif name == _PROVENANCE:
+                stated = json_from_bytes(content)
+                content = json_to_bytes(_restated(stated, run, spec_sha256=_sha256(spec)))
+            self._write(name, content)
+
+    def _clear(self) -> None:
+        """Remove the files of an earlier run; raises as :meth:`begin`."""
+        if not self.exists():
+            self._refuse_other_files()
+        # Without its spec a folder counts as empty. So the spec is removed last and written last:
+        # at no instant does a folder count as empty and contain results.
+        for name in (_LOGITS, _WEIGHTS, _CHECKPOINT, _STEPS, _ROWS, _SPEC):
+            self._remove(name)
+
     def _read_spec(self) -> tuple[Run, dict[str, Any], str] | None:
         """The spec, the content of ``environment.json``, and the digest of the spec."""
         text = self._read_if_exists(_SPEC)
         if text is None:
             return None
+        provenance = self._read_if_exists(_PROVENANCE)
+        if provenance is None:
+            # It is written first and never removed, so its absence is a user's doing.
+            raise StorageError(
+                f"{self.path / _SPEC}: is not kilonet's, as {_PROVENANCE} is missing; restore that "
+                "from a copy, or name another folder"
+            )
         try:
-            content = json_from_bytes(self._read(_PROVENANCE))
+            content = json_from_bytes(provenance)
         except CorruptError as error:
             raise self._corrupt(_PROVENANCE, str(error)) from None
         found = content.get("format")
@@ -253,7 +319,7 @@ class RunFolder:
         spec_sha256 = _sha256(text)
         if found > 1 and content["run_sha256"] != spec_sha256:
             raise self._corrupt(_SPEC)
-        return parse_run(text, where=str(self.path / _SPEC)), content, spec_sha256
+        return parse_run(text, file=self.path / _SPEC), content, spec_sha256
 
     def _read_rows(self, *, checked: bool) -> tuple[EpochRow, ...]:
         content = self._read_if_exists(_ROWS)
@@ -339,20 +405,30 @@ class RunFolder:
             raise StorageError(f"{self.path / name}: cannot be removed: {error.strerror}") from None
 
     def _refuse_other_files(self) -> None:
-        """Refuse a folder that contains the user's own files."""
+        """Refuse a folder without a spec that contains more than a killed process leaves."""
         try:
-            others = sorted(
-                entry.name
-                for entry in self.path.iterdir()
-                if entry.name not in FILES and not is_temporary(entry.name)
+            names = sorted(
+                entry.name for entry in self.path.iterdir() if not is_temporary(entry.name)
             )
         except FileNotFoundError:
             return
         except OSError as error:
             raise _unreadable(self.path, error) from None
+        others = [name for name in names if name not in FILES]
         if others:
             raise StorageError(
                 f"{self.path}: contains {others[0]!r}, which is not a run's; name another folder"
+            )
+        for name in (_WEIGHTS, _CHECKPOINT, _LOGITS, _STEPS, _ROWS):
+            if name in names:
+                raise StorageError(
+                    f"{self.path / _SPEC}: missing, though {name} exists; restore it from a "
+                    "copy, or name another folder"
+                )
+        content = self._read_if_exists(_PROVENANCE)
+        if content is not None and b'"format"' not in content:
+            raise StorageError(
+                f"{self.path}: contains {_PROVENANCE!r}, which is not a run's; name another folder"
             )
 
     @property
@@ -371,6 +447,19 @@ class RunFolder:
         )
 
 
+def _restated(content: dict[str, Any], run: Run, *, spec_sha256: str) -> dict[str, Any]:
+    """The content of ``environment.json`` for a spec of the same run with its own path of data."""
+    path = data_path(run.data.name)
+
+    def with_path(part: dict[str, Any]) -> dict[str, Any]:
+        data = {key: value for key, value in part["data"].items() if key != "path"}
+        return {**part, "data": data | ({"path": path} if path else {})}
+
+    resumed = [with_path(part) for part in content.get("resumed", [])]
+    content = with_path({**content, "run_sha256": spec_sha256})
+    return {**content, "resumed": resumed} if resumed else content
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file.
 
@@ -386,6 +475,11 @@ def is_file(path: Path) -> bool:
 def _unreadable(path: Path, error: OSError | ValueError) -> StorageError:
     reason = error.strerror if isinstance(error, OSError) else error
     return StorageError(f"{path}: cannot be read: {reason}")
+
+
+def _comparable(provenance: Provenance) -> Provenance:
+    """The environment alone, without where the images are."""
+    return replace(provenance, data=replace(provenance.data, path=""), **_UNCOMPARED)
 
 
 def _sha256(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """Studies: stages × seeds, the scheduler that shares the machine, and the executors."""
 
+from kilonet.study.observer import StudyObserver
 from kilonet.study.result import (
     IncompleteStudyError,
     StageResult,
@@ -7,7 +8,7 @@ from kilonet.study.result import (
     default_folder,
     read_study,
 )
-from kilonet.study.study import StudyObserver, run_study
+from kilonet.study.study import run_study
 from kilonet.study.trial import Failure, Trial
 
 __all__ = [

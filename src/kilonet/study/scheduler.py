@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kilonet.engine import choose_engine, describe_engine, engine_device
 from kilonet.spec import Net
+from kilonet.storage.environment import usable_processors
 from kilonet.storage.record import RunRecord
 from kilonet.study.executors.base import (
     Begun,
@@ -21,8 +22,14 @@ from kilonet.study.executors.base import (
     StepDone,
 )
 from kilonet.study.trial import Trial
-from kilonet.training.observer import Observer
+from kilonet.training.observer import GuardedObserver
 from kilonet.training.resume import resuming_engine, resuming_threads
+
+Begin = Callable[[Trial], GuardedObserver]
+"""Called when a trial is submitted; returns the observer of its events."""
+
+End = Callable[[Trial, str | None], None]
+"""Called when a trial has ended: with the reason if it failed, else None."""
 
 _NEARLY_DONE = 0.8
 """Fraction of a training after which its threads count as free for a trial that would otherwise get
@@ -95,9 +102,7 @@ def make_plan(
         jobs: at most, trials at once; default one per thread.
         one_at_a_time: whether only one trial can run at once.
     """
-    import joblib
-
-    total = joblib.cpu_count() if threads is None else threads
+    total = usable_processors() if threads is None else threads
     most = min(total, total if jobs is None else jobs)
     devices = {
         engine_device(net, engine=engine, device=device)
@@ -157,19 +162,14 @@ class Scheduler:
         executor: trains them.
         plan: how they share the machine.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        begin: called when a trial is submitted; the observer that it returns receives the trial's
-            events.
-        end: called when a trial has ended: with the reason if it failed, else None.
+        begin: called when a trial is submitted; its observer is closed at the trial's end.
+        end: called when a trial has ended.
+
+    Neither raises more than what ends the study, such as KeyboardInterrupt.
     """
 
     def __init__(
-        self,
-        executor: Executor,
-        *,
-        plan: Plan,
-        device: str,
-        begin: Callable[[Trial], Observer | None],
-        end: Callable[[Trial, str | None], None],
+        self, executor: Executor, *, plan: Plan, device: str, begin: Begin, end: End
     ) -> None:
         self._executor = executor
         self._plan = plan
@@ -178,6 +178,7 @@ class Scheduler:
         self._end = end
         self._waiting: deque[PlannedTrial] = deque()
         self._slots: list[_Slot] = []
+        self._observers: list[GuardedObserver] = []
         self._closed = False
 
     def run(self, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
@@ -198,7 +199,11 @@ class Scheduler:
             self._executor.cancel()
             raise
         finally:
-            self._executor.shutdown(wait=True)
+            try:
+                self._executor.shutdown(wait=True)
+            finally:
+                for observer in self._observers:
+                    observer.close()
         return list(self._waiting)
 
     def _submit(self) -> None:
@@ -212,7 +217,8 @@ class Scheduler:
             if not self._executor.submit(planned.trial, resources):
                 break  # the trials that run go on
             self._waiting.popleft()
-            observer = self._begin(planned.trial) or Observer()
+            observer = self._begin(planned.trial)
+            self._observers.append(observer)
             self._slots.append(_Slot(planned.trial, threads, observer))
         if not self._waiting and not self._closed:
             self._closed = True
@@ -237,6 +243,7 @@ class Scheduler:
             # First keep the processors busy: whoever is called at the end may draw figures.
             self._submit()
         for slot in ended:
+            slot.observer.close()
             self._end(slot.trial, slot.failure)
         self._submit()
 
@@ -244,13 +251,13 @@ class Scheduler:
 class _Slot:
     """One of the trials that run at once."""
 
-    def __init__(self, trial: Trial, threads: int, observer: Observer) -> None:
+    def __init__(self, trial: Trial, threads: int, observer: GuardedObserver) -> None:
         self.trial = trial
         self.threads = threads
         self.progress = 0.0
         self.ended = False
         self.failure: str | None = None
-        self._observer = observer
+        self.observer = observer
         self._epochs = trial.run.train.epochs
         self._epoch = 0
         self._steps = 1
@@ -260,18 +267,18 @@ class _Slot:
         match event:
             case Begun(engine=engine, epochs_done=done):
                 self.progress = done / self._epochs
-                self._observer.begin(
+                self.observer.begin(
                     self.trial.run, engine=engine, folder=self.trial.folder, epochs_done=done
                 )
             case EpochBegun(epoch=epoch, num_steps=steps):
                 self._epoch, self._steps = epoch, steps
-                self._observer.begin_epoch(epoch, num_steps=steps)
-            case StepDone(batch=batch, loss=loss, accuracy=accuracy):
+                self.observer.begin_epoch(epoch, num_steps=steps)
+            case StepDone(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr):
                 self.progress = (self._epoch + (batch + 1) / self._steps) / self._epochs
-                self._observer.step(batch=batch, loss=loss, accuracy=accuracy)
+                self.observer.step(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr)
             case EpochDone(row=row, correct=correct, count=count):
                 self.progress = (row.epoch + 1) / self._epochs
-                self._observer.end_epoch(row, correct=correct, count=count)
+                self.observer.end_epoch(row, correct=correct, count=count)
             case Failed(reason=reason):
                 self.ended, self.failure = True, reason
             case Done():

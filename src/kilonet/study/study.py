@@ -4,87 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kilonet.data import Dataset, RunData, load_dataset
+from kilonet.data import Dataset, RunData, load_dataset, warn_of_oddities
+from kilonet.data.in_memory import GivenData, with_data
 from kilonet.errors import KilonetError, StorageError
-from kilonet.spec import Study, to_toml
-from kilonet.storage.atomic import write_atomically
+from kilonet.paths import expand
+from kilonet.spec import Study
 from kilonet.storage.lock import locked, remove_abandoned
 from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder
-from kilonet.study.executors.base import Executor, Load
-from kilonet.study.executors.local import LocalExecutor, can_start_processes
-from kilonet.study.executors.serial import SerialExecutor
+from kilonet.study.executors.base import Load
+from kilonet.study.executors.dask_cluster import check_place
+from kilonet.study.observer import GuardedStudyObserver, StudyObserver
+from kilonet.study.places import Options, open_place
 from kilonet.study.result import (
-    SPEC,
     IncompleteStudyError,
     StageResult,
     StudyResult,
+    changes,
+    check_folder,
     default_folder,
-    refuse_other_folder,
     study_trials,
+    write_spec,
 )
-from kilonet.study.scheduler import (
-    Plan,
-    PlannedTrial,
-    Scheduler,
-    describe_engines,
-    make_plan,
-    plan_trial,
-)
+from kilonet.study.scheduler import PlannedTrial
 from kilonet.study.trial import Failure, Trial
 from kilonet.summary import check_budget, check_epochs
-from kilonet.training.observer import Observer
 from kilonet.training.resume import check_same_data, check_same_run
 
-
-class StudyObserver:
-    """Receives a study's events. Every method does nothing; override those of interest.
-
-    Several trials may run at once, and may end in another order than they began. All methods are
-    called in the process and thread that called :func:`run_study`.
-    """
-
-    def wait(self, line: str) -> None:
-        """The study waits for another process that uses the folder; ``line`` names it."""
-
-    def begin_study(self, *, engine: str, trials: Sequence[Trial], num_jobs: int) -> None:
-        """``trials`` are to train, ``num_jobs`` at once; ``engine`` describes the engines.
-
-        Not called if all are finished.
-        """
-
-    def begin_trial(self, trial: Trial) -> Observer | None:
-        """A trial begins; the observer that is returned receives its steps and epochs."""
-
-    def end_trial(self, trial: Trial, record: RunRecord) -> None:
-        """A trial is finished, now or before."""
-
-    def fail_trial(self, failure: Failure) -> None:
-        """A trial failed; the others continue."""
-
-    def end_stage(self, so_far: StudyResult) -> None:
-        """All seeds of the last stage of ``so_far`` are finished; every earlier stage has ended."""
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def run_study(
     study: Study,
     *,
     folder: Path | str | None = None,
+    on: str | Client = "local",
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
     jobs: int | None = None,
     wait: bool = False,
+    data: GivenData | None = None,
     observer: StudyObserver | None = None,
     load: Load = load_dataset,
 ) -> StudyResult:
     """Train every stage with every seed; the runs are kept in the study's folder.
 
     Finished runs are skipped; unfinished runs resume. A run's folder is named by its content hash,
-    so a changed stage is a new run, and an unchanged one is found.
+    so a new stage is a new run, and an unchanged one is found. Only seeds, stages at the end and
+    words may differ from the study in the folder, if that has a finished epoch.
 
     Several runs train at once, each in its own process. The results are the same, to the bit, as
     one after another. PyTorch's sums depend on the number of its threads: with it each run has its
@@ -92,74 +64,88 @@ def run_study(
 
     A failed run does not stop the others.
 
+    No report is written: ``result.report()`` does, and so does a
+    :class:`kilonet.report.terminal.study_progress.StudyProgress` as observer, after each stage.
+
     Args:
         study: the spec.
         folder: the study's folder; default ``kilonet-studies/NAME``.
+        on: where runs train: ``local``, in processes of this machine; ``dask``, in Dask workers
+            that are started for the study; ``dask://HOST:PORT``, on the cluster whose scheduler is
+            there; or a ``distributed.Client``. The folder is written by this process alone.
         engine: as in :func:`kilonet.training.loop.train`.
         device: as there.
-        threads: at most, of all runs together; default one per processor that may be used.
-        jobs: at most, runs at once; default as many as threads. 1: all in this process.
+        threads: at most, of all runs together; default one per processor that may be used. With
+            Dask: of each run; default 1.
+        jobs: at most, runs at once; default as many as threads. 1: all in this process. With
+            ``dask``: the number of workers.
         wait: whether to wait for another process that runs a study in the folder.
+        data: as there; in place of the base run's, and of that of every stage that does not state
+            its own.
         observer: receives the study's events.
         load: name or path → data set; each process loads each data set once. For several runs at
             once joblib must be able to pickle it.
 
     Raises:
         BudgetError: before training, if a stage is over the budget.
+        ClusterError: the cluster cannot be reached, has no workers or other versions of kilonet; or
+            the connection to it is lost.
         DataError: before training, if a stage does not fit its images.
         EngineError: before training, if no engine can train a stage.
         IncompleteStudyError: at the end, if runs failed; the next call tries them again.
-        StorageError: the folder holds something else, or another process uses it.
+        StorageError: the folder holds another study, or a file that would be replaced and is not
+            kilonet's; or another process uses it.
     """
+    check_place(on)
+    study, load = with_data(study, data, load=load)
     for stage in study.stages:
         where = f"stage {stage.number} '{stage.name}'"
         check_budget(stage.run.net, parameters=study.budget.parameters, where=where)
         check_epochs(stage.run.train, epochs=study.budget.epochs, where=where)
-    path = default_folder(study) if folder is None else Path(folder)
-    observer = StudyObserver() if observer is None else observer
+    path = default_folder(study) if folder is None else expand(folder)
+    observer = GuardedStudyObserver(observer)
     datasets = {name: load(name) for name in {stage.run.data.name for stage in study.stages}}
     for stage in study.stages:
         # Now, because a later stage's error should not come after hours of training.
         RunData.check(stage.run, datasets[stage.run.data.name])
-    refuse_other_folder(path, study)
+    for dataset in datasets.values():
+        warn_of_oddities(dataset)
+    check_folder(path, study)
     timeout, hint = (math.inf if wait else 0.0), "stop it, or add --wait to wait for it"
     with locked(path, timeout=timeout, waiting=observer.wait, hint=hint):
-        refuse_other_folder(path, study)
-        write_atomically(path / SPEC, to_toml(study))
-        results = _Results(study, path, observer)
+        found = check_folder(path, study)
+        if found is not None and (how := changes(found, study)):
+            observer.note(f"Continues the study in {path} with {how}; finished runs are kept.")
+        results = _Results(study, path, observer, load)
         ended, unfinished = _read_folders(results.trials, datasets)
-        plan = make_plan(
-            [trial.run.net for trial, _ in unfinished],
+        place = open_place(
+            on,
+            [trial for trial, _ in unfinished],
+            options=Options(engine=engine, device=device, threads=threads, jobs=jobs),
             num_trials=len(results.trials),
-            engine=engine,
-            device=device,
-            threads=threads,
-            jobs=jobs,
-            one_at_a_time=not can_start_processes(),
+            load=load,
+            datasets=datasets,
+            tell=observer.wait,
         )
-        waiting: list[PlannedTrial] = []
-        for trial, resumed in unfinished:
-            try:
-                planned = plan_trial(trial, resumed, plan=plan, engine=engine, device=device)
-            except StorageError as error:
-                ended[trial.folder] = str(error)
-            else:
-                waiting.append(planned)
-        if waiting:
-            observer.begin_study(
-                engine=describe_engines(waiting, plan=plan, device=device),
-                trials=[planned.trial for planned in waiting],
-                num_jobs=plan.jobs,
-            )
-        for folder, (first, *_) in results.trials.items():
-            if folder in ended:
-                observer.begin_trial(first)
-                results.end_folder(folder, ended[folder])
-        if plan.jobs > 1:
-            waiting = results.train(LocalExecutor(load), waiting, plan=plan, device=device)
-        # One at a time; or no process could be started.
-        serial = SerialExecutor(datasets.__getitem__)
-        results.train(serial, waiting, plan=replace(plan, jobs=1), device=device)
+        with place as opened:
+            waiting: list[PlannedTrial] = []
+            for trial, resumed in unfinished:
+                try:
+                    waiting.append(opened.plan(trial, resumed))
+                except StorageError as error:
+                    ended[trial.folder] = str(error)
+            engines = opened.describe(waiting) if waiting else ""
+            # Only now: a study that cannot begin leaves no folder.
+            if found != study:
+                write_spec(path, study)
+            if waiting:
+                trials = [planned.trial for planned in waiting]
+                observer.begin_study(engine=engines, trials=trials, num_jobs=opened.num_jobs)
+            elif all(isinstance(outcome, RunRecord) for outcome in ended.values()):
+                runs = f"All {len(ended)} runs were" if len(ended) > 1 else "The run was"
+                observer.note(f"{runs} finished before; read from {path}.")
+            results.end_before_training(ended)
+            opened.train(waiting, begin=observer.begin_trial, end=results.end_training)
         return results.result()
 
 
@@ -198,38 +184,36 @@ class _Results:
         trials: folder → trials, in order; trials with equal runs share a folder.
     """
 
-    def __init__(self, study: Study, path: Path, observer: StudyObserver) -> None:
+    def __init__(
+        self, study: Study, path: Path, observer: GuardedStudyObserver, load: Load
+    ) -> None:
         self.trials: dict[Path, list[Trial]] = {}
         for trial in study_trials(study, path):
             self.trials.setdefault(trial.folder, []).append(trial)
         self._study = study
         self._path = path
         self._observer = observer
+        self._load = load
         self._records: dict[tuple[int, int], RunRecord] = {}
         self._failures: dict[tuple[int, int], Failure] = {}
         self._complete: list[StageResult] = []
         self._num_ended = 0
 
-    def train(
-        self, executor: Executor, waiting: Sequence[PlannedTrial], *, plan: Plan, device: str
-    ) -> list[PlannedTrial]:
-        """Train trials with an executor; returns those for which it had no worker."""
-        scheduler = Scheduler(
-            executor,
-            plan=plan,
-            device=device,
-            begin=self._observer.begin_trial,
-            end=self._end_training,
-        )
-        return scheduler.run(waiting)
+    def end_before_training(self, ended: Mapping[Path, RunRecord | str]) -> None:
+        """Folders of which nothing is to train: a record, or the reason of the failure."""
+        for folder, (first, *_) in self.trials.items():
+            if folder in ended:
+                self._observer.begin_trial(first).close()
+                self._end_folder(folder, ended[folder])
 
-    def end_folder(self, folder: Path, outcome: RunRecord | str) -> None:
-        """All trials of a folder have ended: with a record, or the reason of their failure."""
-        first, *equal = self.trials[folder]
-        self._end_trial(first, outcome)
-        for trial in equal:
-            self._observer.begin_trial(trial)
-            self._end_trial(trial, outcome)
+    def end_training(self, trial: Trial, reason: str | None) -> None:
+        """A trial has ended; with a reason if it failed."""
+        outcome: RunRecord | str
+        try:
+            outcome = RunFolder(trial.folder).record() if reason is None else reason
+        except KilonetError as error:  # damaged or removed since
+            outcome = str(error)
+        self._end_folder(trial.folder, outcome)
 
     def result(self) -> StudyResult:
         """The results at the end; IncompleteStudyError if trials failed."""
@@ -238,13 +222,13 @@ class _Results:
             raise IncompleteStudyError(self._so_far(), failures)
         return self._so_far()
 
-    def _end_training(self, trial: Trial, reason: str | None) -> None:
-        outcome: RunRecord | str
-        try:
-            outcome = RunFolder(trial.folder).record() if reason is None else reason
-        except KilonetError as error:  # damaged or removed since
-            outcome = str(error)
-        self.end_folder(trial.folder, outcome)
+    def _end_folder(self, folder: Path, outcome: RunRecord | str) -> None:
+        """All trials of a folder have ended: with a record, or the reason of their failure."""
+        first, *equal = self.trials[folder]
+        self._end_trial(first, outcome)
+        for trial in equal:
+            self._observer.begin_trial(trial).close()
+            self._end_trial(trial, outcome)
 
     def _end_trial(self, trial: Trial, outcome: RunRecord | str) -> None:
         key = (trial.stage.number, trial.seed)
@@ -269,4 +253,6 @@ class _Results:
         return True
 
     def _so_far(self) -> StudyResult:
-        return StudyResult(study=self._study, path=self._path, stages=tuple(self._complete))
+        return StudyResult(
+            study=self._study, path=self._path, stages=tuple(self._complete), load=self._load
+        )

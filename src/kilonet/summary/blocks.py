@@ -39,7 +39,7 @@ def window_kind(node: Node) -> str:
 
 def inside_residual(node: Node) -> bool:
     """Whether the node is in a residual's body."""
-    return "." in node.line
+    return ".residual." in node.path
 
 
 def _is_depthwise(node: Node) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from math import prod
 
 from kilonet.errors import BudgetError, DataError, NetError
+from kilonet.formatting import count
 from kilonet.spec import Net, Train
 from kilonet.spec.graph import Shape, show, walk
 
@@ -21,16 +22,16 @@ def check_budget(net: Net, *, parameters: int | None, where: str) -> None:
     Raises:
         BudgetError: with the excess, and the line of the network with most parameters.
     """
-    per_line: Counter[tuple[str, str]] = Counter()
+    per_line: Counter[str] = Counter()
     for node in walk(net.nodes):
-        per_line[node.line, node.text] += sum(map(prod, node.parameters.values()))
+        per_line[node.where] += sum(map(prod, node.parameters.values()))
     total = per_line.total()
     if parameters is None or total <= parameters:
         return
-    [((line, text), most)] = per_line.most_common(1)
+    [(line, most)] = per_line.most_common(1)
     raise BudgetError(
         f"{where}: {total:,} parameters are {total - parameters:,} over the budget of "
-        f"{parameters:,}; most are in layer {line} '{text}' ({most:,}): "
+        f"{parameters:,}; most are in {line} ({most:,}): "
         "make the network smaller or raise budget.parameters"
     )
 
@@ -53,7 +54,9 @@ def check_epochs(train: Train, *, epochs: int | None, where: str) -> None:
         )
 
 
-def check_data(net: Net, *, image_shape: Shape, num_classes: int, where: str) -> None:
+def check_data(
+    net: Net, *, image_shape: Shape, num_classes: int, where: str, first_label: int = 0
+) -> None:
     """Check that a network fits its data.
 
     Args:
@@ -61,6 +64,7 @@ def check_data(net: Net, *, image_shape: Shape, num_classes: int, where: str) ->
         image_shape: (channels, height, width) of the images, after any resize.
         num_classes: of the data set.
         where: the beginning of the message: the data set.
+        first_label: the lowest label that an image has.
 
     Raises:
         DataError: if the images do not have the network's input shape.
@@ -76,8 +80,14 @@ def check_data(net: Net, *, image_shape: Shape, num_classes: int, where: str) ->
         )
     if num_classes != net.num_classes:
         last = net.nodes[-1]
+        remedy = f"end with {count(num_classes, 'output')}"
+        if first_label:
+            remedy += (
+                f", or subtract {first_label} from the labels, which begin at {first_label}, "
+                f"if they count from {first_label}"
+            )
         raise NetError(
-            f"layer {last.line} '{last.text}': turns {show(last.input_shape)} into "
-            f"{show(last.output_shape)}, one number per class, but {where} has {num_classes} "
-            f"classes; end with {num_classes} outputs"
+            f"{last.where}: turns {show(last.input_shape)} into "
+            f"{show(last.output_shape)}, one number per class, but {where} has "
+            f"{num_classes:,} {'class' if num_classes == 1 else 'classes'}; {remedy}"
         )

@@ -30,7 +30,8 @@ class LayerSummary:
     Attributes:
         name: as in torchsummary, class and number: ``Conv2d-1``.
         module: path in PyTorch's ``state_dict``: ``convblock1.0``.
-        line: number of the network's line that it comes from, from 1; ``4.2`` in a residual.
+        path: of the network's line that it comes from, as ``--set`` takes it: ``net.layers.3``, in
+            a residual ``net.layers.3.residual.1``.
         text: that line.
         input_shape, output_shape: of one image.
         parameters: trained parameters; 0 for a residual, as its body has its own rows.
@@ -41,7 +42,7 @@ class LayerSummary:
 
     name: str
     module: str
-    line: str
+    path: str
     text: str
     input_shape: Shape
     output_shape: Shape
@@ -70,7 +71,7 @@ class LayerSummary:
         return {
             "name": self.name,
             "module": self.module,
-            "line": self.line,
+            "path": self.path,
             "text": self.text,
             "input_shape": list(self.input_shape),
             "output_shape": list(self.output_shape),
@@ -91,7 +92,7 @@ def summarize_layers(net: Net) -> tuple[LayerSummary, ...]:
             LayerSummary(
                 name=f"{_class_name(node)}-{number}",
                 module=node.name,
-                line=node.line,
+                path=node.path,
                 text=node.text,
                 input_shape=node.input_shape,
                 output_shape=node.output_shape,

@@ -113,6 +113,30 @@ class Summary:
         )
 
     @property
+    def line_table(self) -> Table:
+        """The network's lines with the paths to change them, as ``--set`` and stages take them.
+
+        A residual's lines follow it, and its parameters are theirs.
+        """
+        lines: dict[str, LayerSummary] = {layer.path: layer for layer in self.layers}
+        rows = [
+            (
+                path,
+                "residual" if layer.name.startswith("Residual") else layer.text,
+                show(layer.output_shape),
+                f"{self._parameters_of(path):,}",
+            )
+            for path, layer in sorted(lines.items(), key=lambda item: _positions(item[0]))
+        ]
+        block = ", ".join(self.net.to_dict()["block"])
+        return Table(
+            columns=("Path", "Line", "Output Shape", "Parameters"),
+            rows=(("net.block", block, "", ""), *rows),
+            left=frozenset({0, 1}),
+            title="Lines of the network; --set PATH=VALUE changes one",
+        )
+
+    @property
     def receptive_field_table(self) -> Table:
         """The notebook's table: a row for every operation with a window, with its receptive field.
 
@@ -177,15 +201,17 @@ class Summary:
         }
 
     def __str__(self) -> str:
-        return self._text(str(self.receptive_field_table))
+        return self._text(str(self.line_table), str(self.receptive_field_table))
 
     def to_text(self, *, width: int) -> str:
         """As ``str``, for a terminal of ``width`` columns."""
-        return self._text(self.receptive_field_table.to_text(width=width))
+        return self._text(
+            self.line_table.to_text(width=width), self.receptive_field_table.to_text(width=width)
+        )
 
-    def _text(self, fields: str) -> str:
+    def _text(self, lines: str, fields: str) -> str:
         channels = f"Channels: {self.channel_line}"
-        return "\n".join([self.layer_table, *self._facts, "", fields, "", channels])
+        return "\n".join([self.layer_table, *self._facts, "", lines, "", fields, "", channels])
 
     @property
     def layers_table(self) -> Table:
@@ -209,8 +235,8 @@ class Summary:
     def _repr_html_(self) -> str:
         facts = "<br>".join(map(html.escape, self._facts))
         channels = html.escape(f"Channels: {self.channel_line}")
-        fields = self.receptive_field_table.to_html()
-        return f"{self.layers_table.to_html()}<p>{facts}</p>{fields}<p>{channels}</p>"
+        tables = f"{self.line_table.to_html()}{self.receptive_field_table.to_html()}"
+        return f"{self.layers_table.to_html()}<p>{facts}</p>{tables}<p>{channels}</p>"
 
     @property
     def _facts(self) -> list[str]:
@@ -220,6 +246,15 @@ class Summary:
             f"Multiply-adds of one image: {self.macs:,}",
             f"Peak activation memory of one image (KiB): {kibibytes:.1f}",
         ]
+
+    def _parameters_of(self, path: str) -> int:
+        """Of a line; of a residual those of all its lines."""
+        inside = f"{path}."
+        return sum(
+            layer.parameters
+            for layer in self.layers
+            if layer.path == path or layer.path.startswith(inside)
+        )
 
     def _covers(self, layer: LayerSummary) -> bool:
         sizes = self.net.input[1:]
@@ -253,6 +288,11 @@ class Summary:
 def summarize(net: Net) -> Summary:
     """Compute a network's tables and totals, without allocating its weights."""
     return Summary(net=net, layers=summarize_layers(net))
+
+
+def _positions(path: str) -> list[int]:
+    """The positions in a path, by which lines are sorted: 3, 1 of net.layers.3.residual.1."""
+    return [int(part) for part in path.split(".") if part.isdecimal()]
 
 
 def _size(sizes: Sequence[int]) -> str:

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kilonet.data import Dataset, RunData, load_dataset
-from kilonet.engine import Engine, EvalResult, choose_engine, create_engine
-from kilonet.errors import DivergenceError, StorageError
-from kilonet.spec import Run
+from kilonet.data import Dataset, RunData, warn_of_oddities
+from kilonet.data.in_memory import DatasetLoader, GivenData, is_given, with_data
+from kilonet.engine import (
+    Engine,
+    EngineChoice,
+    EvalResult,
+    choose_engine,
+    create_engine,
+    with_module,
+)
+from kilonet.errors import DivergenceError, StorageError, UsageError
+from kilonet.spec import Run, data_path
 from kilonet.storage.lock import locked, remove_abandoned
 from kilonet.storage.provenance import DataInfo, Provenance
 from kilonet.storage.record import EpochRow, RunRecord
 from kilonet.storage.run_folder import Checkpoint, RunFolder, RunState, StepLog
-from kilonet.training.observer import Observer
+from kilonet.training.observer import GuardedObserver, Observer
 from kilonet.training.resume import (
     check_same_data,
     check_same_run,
     default_folder,
     folder_name,
     resuming_engine,
+    resuming_normalization,
     resuming_threads,
 )
 from kilonet.training.schedule import Schedule, ValidationResult
@@ -42,7 +54,9 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
-    dataset: Dataset | None = None,
+    data: GivenData | None = None,
+    module: Any = None,
+    module_name: str = "",
     observer: Observer | None = None,
 ) -> RunRecord:
     """Train a run to its end and write its spec, provenance, measurements and weights.
@@ -56,30 +70,81 @@ def train(
     Args:
         run: the run.
         folder: its folder; default ``kilonet-runs/HASH``.
-        engine: ``auto`` or an engine's name; or an existing engine of this run, such as one with a
-            module of your own.
+        engine: ``auto`` or an engine's name; or an existing engine of this run.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         threads: of the engine; default all processors, or as many as before when it resumes.
         resume: continue an unfinished run in the folder, if there is one.
-        dataset: the images, if they are already loaded; default: those of ``run.data.name``.
-        observer: receives every step and epoch.
+        data: the images: a name, a path or a :class:`kilonet.Dataset`, in place of
+            ``run.data.name``. A data set that no name or path gives is known by its fingerprint.
+        module: your own ``torch.nn.Module``, trained in place of the network; or a class or
+            function without arguments that builds one, with weights drawn by the run's seed. The
+            record's run has its identity, see :class:`kilonet.spec.Module`.
+        module_name: identifies the module in place of its class's name and source.
+        observer: receives every step and epoch. Its errors are told once and never touch the
+            training; see :class:`kilonet.training.observer.Observer`.
 
     Raises:
+        UsageError: the run is of a module of your own, which is not given; or the engine was
+            created for another run.
         DataError: the images cannot be read or do not fit the network.
         EngineError: no engine can train the network here, or the training diverged.
         StorageError: the folder cannot be written, is damaged, holds another run, or an unfinished
             one without ``resume``; or another process uses it.
     """
+    with closing(GuardedObserver(observer)) as guarded:
+        run, load = with_data(run, data)
+        if module_name and module is None:
+            raise UsageError(f"module_name {module_name!r}: names no module; give it: module=…")
+        if module is not None:
+            if not isinstance(engine, str):
+                raise UsageError("give the module to the engine, or the engine by its name")
+            run, module = with_module(run, module, name=module_name)
+        elif not isinstance(engine, str):
+            run = _run_of_engine(run, engine, load=load)
+        return _train(
+            run,
+            load=load,
+            images_given=data is not None,
+            folder=folder,
+            engine=engine,
+            device=device,
+            threads=threads,
+            module=module,
+            resume=resume,
+            observer=guarded,
+        )
+
+
+def _train(
+    run: Run,
+    *,
+    load: DatasetLoader,
+    images_given: bool,
+    folder: Path | str | None,
+    engine: str | Engine,
+    device: str,
+    threads: int | None,
+    module: Any,
+    resume: bool,
+    observer: Observer,
+) -> RunRecord:
+    """:func:`train` of a run with its identity; the observer raises no error.
+
+    ``images_given``: whether the images were given.
+    """
     store = RunFolder(default_folder(run) if folder is None else folder)
     # A finished run needs no lock, so it can be read where nothing can be written.
     state = store.read()
     check_same_run(state, run)
-    dataset = load_dataset(run.data.name) if dataset is None else dataset
+    if state is not None and state.finished and not images_given and is_given(run.data.name):
+        return state.record  # its images are known by their name, and not needed
+    dataset = load(run.data.name)
     check_same_data(state, dataset)
     if state is not None and state.finished:
         remove_abandoned(store.path)
         return state.record
-    data = RunData.of(run, dataset)
+    images = RunData.of(run, dataset)
+    warn_of_oddities(dataset)
     with locked(store.path, timeout=_LOCK_TIMEOUT):
         # Read again: by now another process may have continued or finished the run.
         state = store.read()
@@ -93,31 +158,62 @@ def train(
                 f"{store.path}: a run stopped here after {checkpoint.epochs} of "
                 f"{run.train.epochs} epochs; add --resume to continue it, or remove the folder"
             )
+        resumed = state if checkpoint is not None else None
+        if resumed is not None:
+            begun_with = resuming_normalization(resumed.record, dataset)
+            images = replace(images, normalization=begun_with)
         description = ""
         if isinstance(engine, str):
             engine, description = _create_engine(
                 run,
-                data,
+                images,
                 engine=engine,
                 device=device,
                 threads=threads,
-                resumed=state if checkpoint is not None else None,
+                module=module,
+                resumed=resumed,
             )
-        provenance = _provenance(engine, dataset)
+        if run.module is not None:
+            engine.logits(images.test_images[:1])  # an error should not come after the training
+        if resumed is not None and engine.normalization != images.normalization:
+            raise StorageError(
+                f"{store.path}: was trained with {images.normalization}, but the engine normalizes "
+                f"with {engine.normalization}; make them equal, or name another folder"
+            )
+        provenance = _provenance(run, engine, dataset)
         if state is None or checkpoint is None:
             store.begin(run, provenance)
         else:
             engine.load_state(checkpoint.state)
             provenance = store.resume(state, provenance)
-        observer = Observer() if observer is None else observer
         observer.begin(
             run,
             engine=description or engine.description,
             folder=store.path,
             epochs_done=0 if checkpoint is None else checkpoint.epochs,
         )
-        rows = _Training(run, data, engine, store, observer).train(checkpoint)
+        rows = _Training(run, images, engine, store, observer).train(checkpoint)
         return RunRecord(path=store.path, run=run, rows=rows, provenance=provenance)
+
+
+def _run_of_engine(run: Run, engine: Engine, *, load: DatasetLoader) -> Run:
+    """The run that an existing engine trains: with the identity of its module, if it has one.
+
+    And with its normalization, where that is not the run's own.
+
+    Raises:
+        UsageError: the engine was created for another run.
+        DataError: the images cannot be read or do not fit the network.
+    """
+    own = getattr(engine, "run", run)
+    if (own.net, own.train, own.data.augment) != (run.net, run.train, run.data.augment):
+        raise UsageError("the engine was created for another run; create one for this run")
+    if own.module is not None:
+        run = run.model_copy(update={"module": own.module})
+    used = engine.normalization
+    if used != RunData.of(run, load(run.data.name)).normalization:
+        run = run.replace({"data.mean": list(used.mean), "data.std": list(used.std)})
+    return run
 
 
 def _create_engine(
@@ -127,6 +223,7 @@ def _create_engine(
     engine: str,
     device: str,
     threads: int | None,
+    module: Any,
     resumed: RunState | None,
 ) -> tuple[Engine, str]:
     """The engine and its description, which includes why ``auto`` did not take the native one."""
@@ -134,14 +231,22 @@ def _create_engine(
         engine = resuming_engine(resumed.record, engine)
         if threads is None:
             threads = resuming_threads(resumed.record, engine)
-    choice = choose_engine(run.net, engine=engine, device=device)
+    choice = EngineChoice(engine=engine)
+    if run.module is None:
+        choice = choose_engine(run.net, engine=engine, device=device)
     created = create_engine(
-        run, engine=choice.engine, device=device, threads=threads, mean=data.mean, std=data.std
+        run,
+        engine=choice.engine,
+        device=device,
+        threads=threads,
+        mean=data.mean,
+        std=data.std,
+        module=module,
     )
     return created, choice.describe(created.description)
 
 
-def _provenance(engine: Engine, dataset: Dataset) -> Provenance:
+def _provenance(run: Run, engine: Engine, dataset: Dataset) -> Provenance:
     return Provenance.of_now(
         engine=engine.info,
         data=DataInfo(
@@ -149,7 +254,10 @@ def _provenance(engine: Engine, dataset: Dataset) -> Provenance:
             sha256=dataset.fingerprint,
             train_images=len(dataset.train_labels),
             test_images=len(dataset.test_labels),
+            classes=dataset.classes,
+            path=data_path(run.data.name),
         ),
+        normalization=engine.normalization,
     )
 
 
@@ -184,9 +292,8 @@ class _Training:
                 Checkpoint(epochs=len(rows), state=self.engine.state(), rows=rows, steps=steps)
             )
             self.observer.end_epoch(row, correct=evaluation.correct, count=evaluation.count)
-        final = self.engine.evaluate(self.data.test_images, self.data.test_labels, logits=True)
-        assert final.logits is not None
-        self.store.finish(weights=self.engine.weights(), logits=final.logits)
+        logits = self.engine.logits(self.data.test_images)
+        self.store.finish(weights=self.engine.weights(), logits=logits)
         return rows
 
     def epoch(self, epoch: int, rows: tuple[EpochRow, ...]) -> tuple[EpochRow, EvalResult, StepLog]:
@@ -210,7 +317,13 @@ class _Training:
             num_correct += result.correct
             num_seen += len(batch.labels)
             accuracy = 100.0 * num_correct / num_seen
-            self.observer.step(batch=number, loss=result.loss, accuracy=accuracy)
+            self.observer.step(
+                step=epoch * self.steps_per_epoch + number,
+                batch=number,
+                loss=result.loss,
+                accuracy=accuracy,
+                lr=lr,
+            )
         validation = self.validate()
         test = self.engine.evaluate(self.data.test_images, self.data.test_labels)
         # A step's loss is that of the weights before it: the last update shows only here.

@@ -8,21 +8,25 @@ suggestion from the steepest descent and a tenth of the minimum follow fastai's 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kilonet.data import Dataset, RunData, load_dataset
+from kilonet.data import RunData, validation_split, warn_of_oddities
 from kilonet.data.batch import Batch
-from kilonet.engine import choose_engine, create_engine
+from kilonet.data.in_memory import GivenData, with_data
+from kilonet.engine import EngineChoice, choose_engine, create_engine, with_module
 from kilonet.errors import DivergenceError
 from kilonet.spec import Run
-from kilonet.spec.graph import BatchNorm
+from kilonet.spec.graph import BatchNorm, single_value_norm
 from kilonet.spec.train import OneCycle
+from kilonet.training.observer import Guard
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """The first and the last learning rate of the sweep."""
@@ -34,7 +38,8 @@ VALIDATION_EVERY = 10
 """Steps between two evaluations of the validation split: five evaluations per decade."""
 
 HELD_OUT = 0.1
-"""The fraction of the training images that is held out for a run without a validation split."""
+"""The fraction of the training images that is held out for a run without a validation split; at
+least one image, and of each class at least one is left to train on."""
 
 SMOOTHING = 0.1
 """Standard deviation of the window that smooths the training loss, decades of learning rate."""
@@ -95,6 +100,9 @@ class RangeTest:
         key: dotted path of the learning rate that is suggested.
         num_validation: number of validation images.
         held_out: whether they were held out of the training images for this test.
+        on_training_images: whether they are the training images, too few to hold any out.
+        skipped_single: whether batches of one image were left out, as batch norm has no variance
+            there.
         exploded: whether the sweep ended early because the loss exploded.
         suggestion: None if the validation loss fell at no rate.
     """
@@ -107,6 +115,8 @@ class RangeTest:
     held_out: bool
     exploded: bool
     suggestion: Suggestion | None
+    on_training_images: bool = False
+    skipped_single: bool = False
 
 
 def find_lr(
@@ -115,54 +125,70 @@ def find_lr(
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    dataset: Dataset | None = None,
+    data: GivenData | None = None,
+    module: Any = None,
     num_steps: int = NUM_STEPS,
     progress: Callable[[int, RangePoint], None] | None = None,
 ) -> RangeTest:
     """Sweep the learning rate of a run from :data:`LOWEST` to :data:`HIGHEST`; writes nothing.
 
     Trains with the run's network, optimizer, batches, augmentation and seed, so the same run gives
-    the same curve; without its schedule and weight averaging. The test images are not used:
-    validation uses the run's validation split or, without one, :data:`HELD_OUT` of the training
-    images, stratified.
+    the same curve; without its schedule and weight averaging. It works with whatever the run can
+    train on. The test images are not used: validation uses the run's validation split or, without
+    one, :data:`HELD_OUT` of the training images, stratified, or all of them where none can be
+    spared.
 
     Args:
         run: the run.
         engine: as in :func:`kilonet.training.loop.train`.
         device: likewise.
         threads: likewise.
-        dataset: the images, if they are already loaded.
+        data: likewise.
+        module: likewise; a module is copied, not changed.
         num_steps: of the sweep, 2 or more.
-        progress: called after each step with its number, from 0, and its point.
+        progress: called after each step with its number, from 0, and its point. Its error is told
+            once and ends the calls, not the sweep.
 
     Raises:
         DataError: the images cannot be read or do not fit the network.
         EngineError: no engine can train the network here, or the first step diverges.
     """
-    dataset = load_dataset(run.data.name) if dataset is None else dataset
+    run, load = with_data(run, data)
+    if module is not None:
+        run, module = with_module(run, module)
+        module = copy.deepcopy(module)
     key = "train.optimizer.lr"
     if isinstance(run.train.schedule, OneCycle) and run.train.schedule.max_lr is not None:
         key = "train.schedule.max_lr"
-    held_out = not run.data.validation
     swept = run.replace({"train.schedule": "constant", "train.average": "none"})
-    if held_out:
-        swept = swept.replace({"data.validation": HELD_OUT})
-    data = RunData.of(swept, dataset)
-    choice = choose_engine(swept.net, engine=engine, device=device)
+    dataset = load(run.data.name)
+    # As a training has them, so that a run that can be trained can be swept.
+    images = RunData.of(swept, dataset)
+    warn_of_oddities(dataset)
+    held_out = on_training_images = False
+    if not run.data.validation:
+        images, held_out = _hold_out(run, images)
+        on_training_images = not held_out
+    batches = _Batches(swept, images)
+    choice = EngineChoice(engine=engine)
+    if swept.module is None:
+        choice = choose_engine(swept.net, engine=engine, device=device)
     trained = create_engine(
         swept,
         engine=choice.engine,
         device=device,
         threads=threads,
-        mean=data.mean,
-        std=data.std,
+        mean=images.mean,
+        std=images.std,
+        module=module,
     )
-    index = data.validation_index
-    validation = data.train_images[index], data.train_labels[index]
+    index = images.validation_index
+    validation = images.train_images[index], images.train_labels[index]
+    guard = None if progress is None else Guard(progress, methods=["__call__"])
     points: list[RangePoint] = []
     running, least, exploded = 0.0, math.inf, False
     rates = np.geomspace(LOWEST, HIGHEST, num_steps).tolist()
-    for number, (lr, batch) in enumerate(zip(rates, _batches(swept, data), strict=False)):
+    for number, (lr, batch) in enumerate(zip(rates, batches, strict=False)):
         evaluated = number % VALIDATION_EVERY == 0 or number == num_steps - 1
         try:
             loss = trained.step(batch, lr).loss
@@ -175,8 +201,8 @@ def find_lr(
         if validation_loss is not None and not math.isfinite(validation_loss):
             validation_loss = None  # the next step diverges
         points.append(RangePoint(lr=lr, loss=loss, validation_loss=validation_loss))
-        if progress is not None:
-            progress(number, points[-1])
+        if guard is not None:
+            guard.call("__call__", number, points[-1])
         running = _MOMENTUM * running + (1 - _MOMENTUM) * loss
         unbiased = running / (1 - _MOMENTUM ** (number + 1))
         least = min(least, unbiased)
@@ -193,6 +219,8 @@ def find_lr(
         held_out=held_out,
         exploded=exploded,
         suggestion=suggest(points, smoothed, limited=not swept.net.uses(BatchNorm)),
+        on_training_images=on_training_images,
+        skipped_single=batches.skipped_single,
     )
 
 
@@ -266,7 +294,41 @@ def _two_digits_below(lr: float) -> float:
     return _two_digits(nearest - 10.0 ** (math.floor(math.log10(lr)) - 1))
 
 
-def _batches(run: Run, data: RunData) -> Iterator[Batch]:
-    """The run's batches, epoch after epoch, without end."""
-    for epoch in count():
-        yield from data.batches(run, epoch)
+def _hold_out(run: Run, data: RunData) -> tuple[RunData, bool]:
+    """The data with :data:`HELD_OUT` held out, and True; or validated on what it trains on.
+
+    At least one image of each class is left to train on, and two in all.
+    """
+    labels = data.train_labels
+    most = min(len(labels) - len(np.unique(labels)), len(labels) - 2)
+    amount = min(max(1, round(HELD_OUT * len(labels))), most)
+    if amount < 1:
+        return replace(data, validation_index=data.train_index), False
+    train_index, validation_index = validation_split(
+        labels, amount=amount, seed=run.data.validation_seed
+    )
+    return replace(data, train_index=train_index, validation_index=validation_index), True
+
+
+class _Batches:
+    """The run's batches, epoch after epoch, without end.
+
+    What was held out may leave a batch of one image, which some networks cannot train on. It is
+    left out; in another epoch it is another image.
+
+    Attributes:
+        skipped_single: whether one was left out so far.
+    """
+
+    def __init__(self, run: Run, data: RunData) -> None:
+        self.run, self.data = run, data
+        self.skipped_single = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        needs_two = single_value_norm(self.run.net.nodes) is not None
+        for epoch in count():
+            for batch in self.data.batches(self.run, epoch):
+                if needs_two and len(batch.labels) == 1:
+                    self.skipped_single = True
+                else:
+                    yield batch

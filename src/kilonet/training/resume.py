@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from kilonet.data import Dataset
+from kilonet.data.run_data import unrecorded_normalization
 from kilonet.engine import ENGINES
 from kilonet.errors import KilonetError, StorageError
+from kilonet.formatting import count
 from kilonet.spec import Run
+from kilonet.spec.inline_toml import inline
+from kilonet.storage.provenance import Normalization
 from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder, RunState
 
@@ -23,8 +28,8 @@ def default_folder(run: Run) -> Path:
 def run_folders(parent: Path, runs: Sequence[Run]) -> list[Path]:
     """Each run's folder in ``parent``: the one named by its content hash.
 
-    If that does not exist, a folder of another name that holds the run: up to version 0.1 the hash
-    was another one, so its runs are still found.
+    If that does not exist, a folder of another name that holds the run: the hash covers the path of
+    the images, which changes if the project is moved, and was another one up to version 0.1.
     """
     folders = [parent / folder_name(run) for run in runs]
     if all(folder.exists() for folder in folders) or not parent.is_dir():
@@ -46,19 +51,55 @@ def folder_name(run: Run) -> str:
 
 
 def check_same_run(state: RunState | None, run: Run) -> None:
-    """Raise StorageError if the folder holds another run."""
-    if state is None or state.record.run == run:
+    """Raise StorageError if the folder holds epochs of another run."""
+    if state is None or state.empty:
         return
-    found = folder_name(state.record.run)
+    if state.record.run == run:
+        own = state.record.provenance.last_engine.description.partition(", module ")[2]
+        if own and run.module is None:
+            raise StorageError(
+                f"{state.record.path}: an earlier version trained the module {own} here, under the "
+                "name of this run; remove the folder, or name another"
+            )
+        return
+    record = state.record
+    epochs = f"{len(record.rows)} of {count(record.run.train.epochs, 'epoch')}"
+    state_of_it = "finished" if state.finished else f"stopped after {epochs}"
     raise StorageError(
-        f"{state.record.path}: holds another run ({found}, this is {folder_name(run)}); "
+        f"{record.path}: holds another run ({state_of_it}, with {difference(record.run, run)}); "
         "name another folder"
     )
 
 
+def difference(found: Run, run: Run) -> str:
+    """The first settings that differ: ``train.optimizer.lr = 0.01, not 0.1``."""
+    before, now = _flat(found.to_dict()), _flat(run.to_dict())
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    # Another kind, as of the optimizer, has other settings.
+    kinds = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
+    keys = [key for key in keys if key.endswith(".name") or not key.startswith(kinds)]
+    shown = [f"{key} = {_shown(before.get(key))}, not {_shown(now.get(key))}" for key in keys[:2]]
+    if len(keys) > len(shown):
+        shown.append(count(len(keys) - len(shown), "other difference"))
+    return " and ".join(shown)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = "the default" if value is None else inline(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def check_same_data(state: RunState | None, dataset: Dataset) -> None:
     """Raise StorageError if the run was trained on other images than those of ``dataset``."""
-    if state is None or state.record.provenance.data.sha256 == dataset.fingerprint:
+    if state is None or state.empty or state.record.provenance.data.sha256 == dataset.fingerprint:
         return
     record = state.record
     raise StorageError(
@@ -88,3 +129,9 @@ def resuming_threads(record: RunRecord, engine: str) -> int | None:
     """The threads of the last epoch if the bits depend on them and ``engine`` trained it."""
     last = record.provenance.last_engine
     return last.threads if last.name == engine else None
+
+
+def resuming_normalization(record: RunRecord, dataset: Dataset) -> Normalization:
+    """What a run is normalized with from its beginning: recorded, or as version 0.1 computed it."""
+    recorded = record.provenance.normalization
+    return recorded if recorded.mean else unrecorded_normalization(record.run, dataset)

@@ -62,6 +62,12 @@ def test_threads_do_not_show(build: Path) -> None:
     assert "the same bits" in run([str(build / "plan_tests")])
 
 
+@pytest.mark.parametrize("name", ["thread_tests", "thread_tests_portable"])
+def test_waiting_threads_sleep_and_wake(build: Path, name: str) -> None:
+    """On a futex, and on the condition variable of systems without one."""
+    assert "waiting threads sleep" in run([str(build / name)])
+
+
 def test_kernels_in_many_more_cases(build: Path) -> None:
     run([str(build / "kernel_tests"), "--scale", "20", "--seed", "2"])
 

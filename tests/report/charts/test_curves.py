@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,21 @@ def test_curves_by_hand() -> None:
     assert "train − test from +0.80 at epoch 0 to -0.40 at epoch 2" in gap
     assert "learning rate from 0.01 at epoch 0 to 0.01 at epoch 2." in rate
     assert ET.fromstring(loss).attrib["role"] == "img"
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_validation_accuracy_is_drawn_where_all_runs_have_it(held_out: bool) -> None:
+    whole = tuple(
+        replace(row, validation_accuracy=row.test_accuracy - 30) for row in made_rows([98.0, 99.0])
+    )
+    part = whole if held_out else (whole[0], replace(whole[1], validation_accuracy=None))
+    records = made_result(STUDY, [[whole, part]]).stages[0].records
+    accuracy = curves(records, target=99.4, name="r")[0]
+    assert ('class="line validation"' in accuracy) == held_out
+    said = "validation from 68.00% at epoch 0 to 69.00% at epoch 1, means of 2 seeds"
+    assert (said in accuracy) == held_out
+    low, _, _ = _accuracy_axis([record.rows for record in records], target=99.4)
+    assert (low < 68.0) == held_out
 
 
 def test_the_first_epochs_may_be_below_the_axis() -> None:

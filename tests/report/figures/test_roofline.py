@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from bench_results import made_bench
 from kilonet.errors import EngineError
 from kilonet.report.figures.roofline import STYLES, roofline, spread_out
+from kilonet.report.figures.text import make_plain
 
 
 def test_the_roofline_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +36,18 @@ def test_the_roofline_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             for r, g, b in colors
         )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_no_label_of_ours_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    module = "kilonet.report.figures.roofline"
+    monkeypatch.setattr(f"{module}.save_figure", lambda figure, path: drawn.append(figure))
+    roofline(made_bench(), tmp_path / "a.png")
+    [figure] = drawn
+    make_plain(figure)
+    texts: list[Any] = figure.findobj(Text)
+    assert len(texts) > 20
+    assert not any("…" in text.get_text() for text in texts)
 
 
 def test_without_kernels_there_is_no_roofline(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from kilonet.report.content import Content
 from kilonet.report.html import render_html, write_html
 from kilonet.report.html.page import MAX_LOG_ROWS
 from kilonet.report.rebuild import analyze_records, as_study
+from kilonet.report.reproduction import with_engine
+from kilonet.spec import load_study
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study import StudyResult
 from ladders import made_result, made_rows, notebook_result, seeded_result
@@ -42,8 +45,8 @@ def text_of(
     has_target: bool = True,
     load: Callable[[str], Dataset] = load_dataset,
 ) -> str:
-    analysis = analysis or analyze_records(result)
-    content = Content(result=result, analysis=analysis, has_target=has_target)
+    analysis = analysis or analyze_records(result, has_target=has_target)
+    content = Content(result=result, analysis=analysis)
     return render_html(content, folder=result.path, load=load)
 
 
@@ -198,12 +201,14 @@ def test_the_matrix_and_the_gallery_are_the_logits(digits: StudyResult, page: Pa
 
 def test_commands_are_whole(digits: StudyResult, page: Page) -> None:
     lines = [text for _, text in page.all("code")]
-    assert "kilonet study study.toml --out again" in lines
+    engine = digits.stages[0].records[0].provenance.engine
+    assert with_engine("kilonet study study.toml --out again", engine, jobs=" --jobs 1") in lines
     assert "kilonet report ." in lines
     cells = [text for _, text in page.all("td")]
     for record in (record for ran in digits.stages for record in ran.records):
         name = record.path.name
-        assert f"kilonet train runs/{name}/run.toml --out again-{name}" in cells
+        command = f"kilonet train runs/{name}/run.toml --out again-{name}"
+        assert with_engine(command, record.provenance.engine) in cells
 
 
 def test_color_three_classes_one_seed_and_hostile_words(colors: StudyResult) -> None:
@@ -231,13 +236,20 @@ def test_without_the_images_the_rest_stands(digits: StudyResult) -> None:
     assert len(page.all("h2")) == 11
 
 
-def test_images_that_are_named_from_elsewhere_are_looked_for_there(colors: StudyResult) -> None:
+def test_the_page_names_no_folder_of_this_machine(colors: StudyResult) -> None:
+    """Not where images are missing, nor in the commands, which work in the report's folder."""
+    text = text_of(colors, load=no_images)
+    assert colors.study.data.name == str(Path("colors.npz").resolve())
+    # A path from the report may lead through the folder, as ../../folder does.
+    assert not re.search(rf"(?<!\.\.){re.escape(str(Path.cwd()))}", text)
+    assert str(colors.path.parent) not in text
     page = page_of(colors, load=no_images)
     missing = [text for a, text in page.all("p") if a.get("class") == "missing"]
-    assert missing
-    assert all("run kilonet report there" in text for text in missing)
+    assert all("colors.npz: not here" in text for text in missing)
     lines = [text for _, text in page.all("code")]
-    assert "kilonet report PATH" in lines
+    relative = Path(os.path.relpath("colors.npz", colors.path)).as_posix()
+    assert f"kilonet data {relative}" in lines
+    assert "kilonet report ." in lines
 
 
 def test_other_images_are_not_taken_for_those_of_the_study(digits: StudyResult) -> None:
@@ -315,3 +327,9 @@ def test_the_same_records_give_the_same_bytes(digits: StudyResult, tmp_path: Pat
     written = [(tmp_path / name / "report.html").read_bytes() for name in ("a", "b")]
     assert written[0] == written[1]
     assert len(written[0]) < 3e6
+
+
+def test_a_stage_without_a_change_is_the_base_run() -> None:
+    study = load_study("mnist-8k").replace({"stage": []})
+    text = made_page(made_result(study, [[made_rows([99.0, 99.1, 99.2])]]))
+    assert "<h3>Target</h3>\n<p>The base run, unchanged.</p>\n<h3>Result</h3>" in text

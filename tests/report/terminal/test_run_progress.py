@@ -30,7 +30,7 @@ def show(*, terminal: bool) -> str:
         live.begin(RUN, engine="torch on cpu", folder=Path("here"), epochs_done=0)
         live.begin_epoch(0, num_steps=469)
         for batch in range(469):
-            live.step(batch=batch, loss=0.1259, accuracy=88.164)
+            live.step(step=batch, batch=batch, loss=0.1259, accuracy=88.164, lr=0.01)
         live._progress.refresh()
         live.end_epoch(ROW, correct=9717, count=10000)
     return file.getvalue()
@@ -69,7 +69,7 @@ def test_a_bar_that_is_cut_off_is_taken_away() -> None:
     live = RunProgress(console)
     with live:
         live.begin_epoch(0, num_steps=10)
-        live.step(batch=0, loss=1.0, accuracy=10.0)
+        live.step(step=0, batch=0, loss=1.0, accuracy=10.0, lr=0.01)
     assert live._progress.tasks == []
 
 

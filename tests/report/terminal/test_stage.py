@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from kilonet.analysis import Finding, analyze
+from kilonet.analysis import Finding, analyze, measure_errors
 from kilonet.report.content import Content
 from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.stage import IMPORTANCE, most_important, stage_panel
@@ -58,13 +59,13 @@ def test_a_stage_is_whole_at_any_width(width: int, terminal: bool) -> None:
     assert ("╭" in text) == terminal
     assert terminal or text.isascii()
     flat = words(text)
-    for heading in ("Target", "Result", "Effect", "Findings", "Next"):
+    for heading in ("Target", "Result", "Effect", "Findings"):
         assert heading in flat
+    assert "Next" not in flat  # its heading follows
     assert stage.result.stage.target in flat
     assert stage.analysis.effect is not None
     assert stage.analysis.effect.final.verdict in flat
     assert most_important(stage.analysis)[0].sentence in flat
-    assert "Step scheduler" in flat
 
 
 def test_the_last_stage_suggests_one_change() -> None:
@@ -156,3 +157,33 @@ def test_a_users_words_are_not_markup(terminal: bool) -> None:
     text = ladder(content, width=80, terminal=terminal)
     assert max(map(len, text.split("\n"))) <= 80
     assert "[red]stage[/red]" in text
+
+
+def test_a_stage_without_a_change_is_the_base_run() -> None:
+    study = load_study("mnist-8k").replace({"stage": []})
+    content = content_of(made_result(study, [[made_rows([99.0, 99.1, 99.2])]]))
+    assert "Target    The base run, unchanged." in panel(content, 1)
+
+
+def test_a_stage_with_a_split_and_one_large_class_takes_a_screen_too() -> None:
+    """Less the line of each seed and the heading: 34 lines of 80 columns with three seeds."""
+    data = load_study("mnist-8k").to_dict()
+    data["stage"][0]["change"] |= {"data.validation": 5000}
+    study = Study.from_dict(data)
+    labels = np.repeat([0, 1], [380, 20])
+    errors = measure_errors([np.tile([1.0, 0.0], (400, 1))] * 3, labels)
+    rows = [
+        tuple(
+            replace(row, validation_accuracy=94.0 + seed / 10 - epoch % 2)
+            for epoch, row in enumerate(made_rows([95.0 - seed / 10] * 15, train=94.0))
+        )
+        for seed in range(3)
+    ]
+    result = made_result(study, [rows] * 3, test_images=400)
+    analysis = analyze(result, test_images=400, errors=[errors] * 3)
+    content = Content(result=result, analysis=analysis)
+    for number in (1, 2, 3):
+        text = panel(content, number, terminal=True)
+        assert len(text.splitlines()) <= 34 - 5
+        assert text.index("Final validation accuracy") < text.index("Final test accuracy")
+        assert "Class 1 is never predicted" in words(text)

@@ -62,10 +62,11 @@ def test_a_stage_and_the_ladder_fit_a_screen(made: StudyResult, terminal: bool) 
     for stage in (1, 2, 3, 4):
         shown = player.play(stage)
         assert lines_on_screen(shown, width=80) <= SCREEN
-        for part in ("Target", "Result", "Findings", "Report: "):
+        for part in ("Target", "Result", "Findings"):
             assert part in shown
+        assert ("Report: " in shown) == (stage == 1)
         assert ("Effect" in shown) == (stage > 1)
-        assert ("Next" in shown) == (stage < 4)
+        assert "Next" not in shown  # a next stage, or the target reached
         assert shown.count("final test accuracy") == 3  # a line a seed
     before = len(player.shown())
     player.progress.finish(made)
@@ -198,7 +199,7 @@ def test_a_bar_and_its_seed_are_seen_at_any_width(result: StudyResult, width: in
     bar = progress.begin_trial(trial)
     bar.begin(trial.stage.seeded(2), engine="native", folder=Path("x"), epochs_done=0)
     bar.begin_epoch(0, num_steps=10)
-    bar.step(batch=4, loss=0.5, accuracy=80.0)
+    bar.step(step=4, batch=4, loss=0.5, accuracy=80.0, lr=0.01)
     with console.capture() as capture:
         console.print(progress._display.render())
     lines = capture.get().splitlines()
@@ -300,3 +301,78 @@ def test_the_reports_are_those_of_the_records(result: StudyResult) -> None:
     written = {path: path.read_bytes() for path in pages}
     write_reports(Content(result=result, analysis=analyze_records(result)))
     assert {path: path.read_bytes() for path in pages} == written
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_quiet_prints_the_ladder_and_where_the_report_is(
+    result: StudyResult, terminal: bool
+) -> None:
+    colors = "standard" if terminal else None
+    player = Player(result, terminal=terminal, quiet=True, colors=colors)
+    for stage in (1, 2):
+        assert player.play(stage) == ""
+    data = player.progress.finish(result)
+    assert len(data["stages"]) == 2
+    shown = player.shown()
+    assert f"Report: {result.path / 'report.html'}" in shown
+    for stage in result.stages:
+        assert stage.stage.name in shown
+    assert "Findings" not in shown
+    assert "\u241b" not in shown  # an escape that is made visible
+    assert ("\x1b[1m" in shown) == terminal
+    assert "images; other images" not in shown  # a conclusion
+    assert len(shown.splitlines()) < 14
+
+
+def test_a_fault_of_the_report_ends_no_study(
+    result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*arguments: object, **named: object) -> None:
+        raise ValueError("unknown symbol:\n$")
+
+    module = "kilonet.report.terminal.study_progress"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.write_reports", fault)
+        player = Player(result)
+        assert "Target" in player.play(1)
+        error = str(player.progress.report_error)
+        assert "ValueError: unknown symbol: $" in error
+        assert "the runs are kept" in error
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.analyze_records", fault)
+        assert player.progress.finish(result)["stages"] == []
+        assert "ValueError: unknown symbol: $" in str(player.progress.report_error)
+    assert len(player.progress.finish(result)["stages"]) == 2
+    assert player.progress.report_error is None
+
+
+def test_one_report_is_written_where_the_other_fails(
+    result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*arguments: object, **named: object) -> None:
+        raise ZeroDivisionError
+
+    page = result.path / "report.html"
+    page.unlink(missing_ok=True)
+    monkeypatch.setattr("kilonet.report.rebuild.write_markdown", fault)
+    with pytest.raises(ZeroDivisionError):
+        write_reports(Content(result=result, analysis=analyze_records(result)))
+    assert page.is_file()
+
+
+def test_a_display_that_fails_ends_neither_the_study_nor_its_report(
+    result: StudyResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(StudyProgress, "end_trial", fail)
+    with StudyProgress(result.study, Console(file=io.StringIO())) as progress:
+        found = run_study(result.study, folder=tmp_path / "s", jobs=1, observer=progress)
+        assert len(progress.finish(found)["stages"]) == 2
+    assert (tmp_path / "s" / "report.html").exists()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("kilonet: observer StudyProgress failed in end_trial: BrokenPipeError")

@@ -20,13 +20,12 @@ from kilonet.engine.native.machine import (
     describe,
     extension,
     instruction_set,
-    thread_count,
 )
 from kilonet.engine.native.network import compile_network, pixel_table
 from kilonet.errors import DataError, DivergenceError, EngineError
 from kilonet.spec import SGD, AdamW, graph
-from kilonet.storage.environment import package_version
-from kilonet.storage.provenance import EngineInfo
+from kilonet.storage.environment import package_version, usable_processors
+from kilonet.storage.provenance import EngineInfo, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +47,7 @@ class NativeEngine:
         std: of each channel, likewise.
         device: ``auto`` or ``cpu``.
         threads: None for as many as the process may use.
+        isa: the instruction set; None for the best one, or the one in ``KILONET_ISA``.
 
     Raises:
         EngineError: if the extension module was not built, or if the device is not the CPU.
@@ -64,11 +64,13 @@ class NativeEngine:
         std: Sequence[float],
         device: str = "auto",
         threads: int | None = None,
+        isa: str | None = None,
     ) -> None:
         check_device(device)
         self.run = run
-        self.isa = instruction_set()
-        self.threads = thread_count() if threads is None else threads
+        self.isa = instruction_set() if isa is None else isa
+        self.threads = usable_processors() if threads is None else threads
+        self.normalization = Normalization(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
         self._table = pixel_table(run.net.input[0], mean=mean, std=std)
         weights = initial_weights(run.net, seed=run.train.seed)
         self._parameters = Flat(weights, names=list(run.net.parameters))
@@ -114,7 +116,7 @@ class NativeEngine:
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
         """The description of an engine with these arguments; raises as the constructor does."""
         check_device(device)
-        return describe(instruction_set(), thread_count() if threads is None else threads)
+        return describe(instruction_set(), usable_processors() if threads is None else threads)
 
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update; see :meth:`kilonet.engine.base.Engine.step`.
@@ -150,12 +152,7 @@ class NativeEngine:
             raise DataError("no images to evaluate")
         images = self._checked_images(images)
         self._check_labels(labels, len(images))
-        parameters, buffers = self._parameters, self._buffers
-        if self._average is not None:
-            parameters, buffers = self._average.parameters, self._average.buffers
-        out = np.empty((len(images), self.run.net.num_classes), dtype=np.float32)
-        with self._explained("evaluation"):
-            self._network.logits(images, self._table, parameters.flat, buffers.flat, out)
+        out = self.logits(images)
         # In float64, so that the order of the sum does not matter.
         shifted = out.astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
@@ -165,6 +162,18 @@ class NativeEngine:
         return EvalResult(
             loss=loss, correct=correct, count=len(images), logits=out if logits else None
         )
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See :meth:`kilonet.engine.base.Engine.logits`."""
+        images = self._checked_images(images)
+        parameters, buffers = self._parameters, self._buffers
+        if self._average is not None:
+            parameters, buffers = self._average.parameters, self._average.buffers
+        out = np.empty((len(images), self.run.net.num_classes), dtype=np.float32)
+        if len(images):
+            with self._explained("evaluation"):
+                self._network.logits(images, self._table, parameters.flat, buffers.flat, out)
+        return out
 
     def augmented(self, batch: Batch) -> NDArray[np.uint8]:
         """The augmented images of a training step, for inspection.
@@ -374,7 +383,7 @@ class NativeEngine:
         node = graph.single_value_norm(self.run.net.nodes) if count == 1 else None
         if node is not None:
             raise EngineError(
-                f"{where}: batch norm of layer {node.line} '{node.text}' has one value "
+                f"{where}: batch norm of {node.where} has one value "
                 "per channel, from a batch of one image; change train.batch_size so that the "
                 "last batch has more than one image"
             )

@@ -6,6 +6,7 @@ import importlib
 import os
 from typing import Any
 
+from kilonet.engine.native.build_failure import INSTALL_COMPILER, build_failure, build_log
 from kilonet.errors import EngineError, UsageError, did_you_mean, is_out_of_memory
 from kilonet.storage.environment import package_version
 
@@ -20,10 +21,7 @@ def extension() -> Any:
     """
     missing = unavailable_reason()
     if missing:
-        raise EngineError(
-            f"the native engine {missing}; install a C++ compiler (GCC or Clang) and "
-            "reinstall kilonet, or use --engine torch"
-        )
+        raise EngineError(f"the native engine {missing}; {remedy()}, or use --engine torch")
     return importlib.import_module(_EXTENSION)
 
 
@@ -32,13 +30,22 @@ def unavailable_reason() -> str:
     try:
         importlib.import_module(_EXTENSION)
     except ModuleNotFoundError:
-        return "was not built"
+        failure = build_failure()
+        return f"was not built: {failure.reason}" if failure else "was not built"
     except ImportError as error:
         if is_out_of_memory(error):  # it exists; another engine would give other bits
             raise MemoryError(str(error)) from None
         # Built for another machine, or a library is missing.
         return f"cannot be loaded ({error})"
     return ""
+
+
+def remedy() -> str:
+    """What to do where the extension module cannot be used: "… and reinstall kilonet"."""
+    failure = build_failure()
+    if failure is None:
+        return f"{INSTALL_COMPILER} and reinstall kilonet"
+    return f"{failure.advice} and reinstall kilonet (the build's output: {build_log()})"
 
 
 def instruction_set() -> str:
@@ -51,14 +58,6 @@ def instruction_set() -> str:
             f"{did_you_mean(asked, here)}"
         )
     return asked or here[0]
-
-
-def thread_count() -> int:
-    """Number of processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:

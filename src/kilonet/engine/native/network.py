@@ -110,9 +110,7 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
             case graph.Residual(body=body):
                 result = network.add(run(body, tensor), tensor)
             case _:
-                raise EngineError(
-                    f"layer {node.line} '{node.text}': has no native kernel; use engine torch"
-                )
+                raise EngineError(f"{node.where}: has no native kernel; use engine torch")
         return result
 
     network.compile(run(net.nodes, 0), len(parameters.flat))

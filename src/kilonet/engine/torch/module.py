@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kilonet.engine.arrays import checked_arrays
 from kilonet.spec import graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kilonet.engine.base import Arrays
     from kilonet.spec import Net
 
 
@@ -28,6 +30,19 @@ def build_module(net: Net) -> nn.Module:
     if len(net.nodes[-1].output_shape) > 1:
         children["logits"] = nn.Flatten()
     return nn.Sequential(children)
+
+
+def trained_module(net: Net, weights: Arrays, *, module: nn.Module | None = None) -> nn.Module:
+    """A module in evaluation mode with these weights; ``module`` or else a new one for ``net``.
+
+    Raises:
+        StorageError: naming an array that is missing, unknown or of another shape.
+    """
+    module = build_module(net) if module is None else module
+    live = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    checked = checked_arrays(weights, like=live, where="weights", exact=False)
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in checked.items()})
+    return module.eval()
 
 
 class SeededDropout(nn.Dropout):

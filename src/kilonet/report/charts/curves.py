@@ -59,6 +59,7 @@ class _Line(NamedTuple):
 
 
 _TRAIN = _Line("train", lambda row: row.train_accuracy, "train")
+_VALIDATION = _Line("validation", lambda row: row.validation_accuracy or 0.0, "validation")
 _TEST = _Line("test", lambda row: row.test_accuracy, "test")
 _TRAIN_LOSS = _Line("train", lambda row: row.train_loss, "train")
 _TEST_LOSS = _Line("test", lambda row: row.test_loss, "test")
@@ -96,6 +97,12 @@ def _runs(records: Sequence[RunRecord]) -> _Runs:
     return [record.rows[:length] for record in records]
 
 
+def _accuracies(runs: _Runs) -> list[_Line]:
+    """The accuracies of an epoch: with a split, in all runs, the validation accuracy too."""
+    held_out = all(row.validation_accuracy is not None for rows in runs for row in rows)
+    return [_TRAIN, *([_VALIDATION] if held_out else []), _TEST]
+
+
 def _accuracy_axis(runs: _Runs, *, target: float | None) -> tuple[float, float, str]:
     """Low and high end of the accuracy axis, and a sentence about what is below it, or "".
 
@@ -103,9 +110,10 @@ def _accuracy_axis(runs: _Runs, *, target: float | None) -> tuple[float, float, 
     (:data:`SETTLING_SHARE`).
     """
     values: dict[int, list[float]] = {row.epoch: [] for row in runs[0]}
+    lines = _accuracies(runs)
     for rows in runs:
         for row in rows:
-            values[row.epoch] += [row.train_accuracy, row.test_accuracy]
+            values[row.epoch] += [line.of(row) for line in lines]
     first = math.floor(SETTLING_SHARE * len(values))
     shown = [value for of_epoch in list(values.values())[first:] for value in of_epoch]
     shown.append(
@@ -137,11 +145,10 @@ def _accuracy(runs: _Runs, *, target: float | None, name: str) -> Markup:
             horizontal(place, "target-line"),
             label(named, x=LEFT + 4, y=text_y, anchor="start", style=style),
         ]
-    text = f"{_from_to(runs, _TEST, percent)}; {_from_to(runs, _TRAIN, percent)}. {below}"
+    lines = _accuracies(runs)
+    text = f"{'; '.join(_from_to(runs, line, percent) for line in reversed(lines))}. {below}"
     words = _Words(name, "Accuracy by epoch", text)
-    return _chart(
-        runs, (_TRAIN, _TEST), y, "accuracy, %", ticks(low, high), marks=marks, words=words
-    )
+    return _chart(runs, lines, y, "accuracy, %", ticks(low, high), marks=marks, words=words)
 
 
 def _gap(runs: _Runs, *, name: str) -> Markup:

@@ -7,11 +7,12 @@ records.
 from __future__ import annotations
 
 from importlib.resources import files
-from textwrap import wrap
 
 from markupsafe import Markup
+from rich.console import Console
+from rich.text import Text
 
-from kilonet.formatting import percent
+from kilonet.formatting import one_line, percent
 from kilonet.report.charts.curves import HEIGHT, WIDTH, curves
 from kilonet.report.charts.ladder import (
     band_half_width,
@@ -94,9 +95,7 @@ def ladder_file(content: Content) -> str:
 def _row_text(stage: StageContent, *, top: float) -> list[Markup]:
     """A stage's name and numbers, left and right of its strip."""
     analysis = stage.analysis
-    name = wrap(
-        f"{analysis.number}. {analysis.name}", _NAME_LENGTH, max_lines=_NAME_LINES, placeholder=" …"
-    )
+    name = _wrapped(f"{analysis.number}. {analysis.name}")
     facts = f"{stage.result.parameters:,} parameters", f"reached: {reached_by(analysis)}"
     lines = [(line, "row-name") for line in name] + [(fact, "tick") for fact in facts]
     first = top + _ROW / 2 - 8 * (len(lines) - 1) + 2
@@ -107,6 +106,18 @@ def _row_text(stage: StageContent, *, top: float) -> list[Markup]:
     final, right = analysis.final, _MARGIN + _NAME + _GUTTER + _STRIP + _SCORE
     mean = label(percent(final.mean), x=right, y=top + _ROW / 2, anchor="end", style="row-mean")
     return [*marks, mean, label(spread(final), x=right, y=top + _ROW / 2 + 16, anchor="end")]
+
+
+def _wrapped(name: str) -> list[str]:
+    """The name on at most two lines; 字 takes the room of two letters."""
+    words = Text(one_line(name))
+    lines = list(words.wrap(Console(width=_NAME_LENGTH), _NAME_LENGTH, overflow="fold"))
+    shown = [line.plain.rstrip() for line in lines[:_NAME_LINES]]
+    if len(lines) > _NAME_LINES:
+        last = Text(shown[-1])
+        last.truncate(_NAME_LENGTH - 2)
+        shown[-1] = f"{last.plain.rstrip()} …"
+    return shown
 
 
 def _file(*children: Markup, name: str, title: str, text: str, width: float, height: float) -> str:

@@ -16,7 +16,7 @@ def ladder_axis(analysis: StudyAnalysis) -> Scale:
     that: the interval of two seeds can be wider than all else, and its ends are in the table too.
     """
     error = band_half_width(analysis)
-    values = [analysis.target - error, analysis.target + error]
+    values = [_target(analysis) - error, _target(analysis) + error]
     ends: list[float] = []
     for stage in analysis.stages:
         values += stage.final.values
@@ -48,7 +48,7 @@ def ladder_strip(
         attributes: of the ``<svg>`` element, such as its place.
     """
     final, middle = stage.final, "50%"
-    band_low, band_high = axis(stage.target - error), axis(stage.target + error)
+    band_low, band_high = axis(_target(stage) - error), axis(_target(stage) + error)
     marks = [
         element(
             "rect",
@@ -58,7 +58,7 @@ def ladder_strip(
             height="100%",
             class_="target-band",
         ),
-        _vertical(axis(stage.target), "target-line"),
+        _vertical(axis(_target(stage)), "target-line"),
         element("line", x1="0", x2="100%", y1=middle, y2=middle, class_="rail"),
     ]
     if final.ci95 is not None:
@@ -82,7 +82,7 @@ def ladder_strip(
         name=f"strip-{stage.number}",
         title=f"Stage {stage.number}: {stage.name}",
         text=(
-            f"Final test accuracy {percent(final.mean)}{shown}; target {percent(stage.target)}. "
+            f"Final test accuracy {percent(final.mean)}{shown}; target {percent(_target(stage))}. "
             f"{'Seeds' if final.n > 1 else 'Seed'}: {', '.join(map(percent, final.values))}."
         ),
         class_="strip",
@@ -92,7 +92,7 @@ def ladder_strip(
 
 def ladder_scale(analysis: StudyAnalysis, *, axis: Scale, **attributes: str | float) -> Markup:
     """The axis under the strips; hidden from screen readers, as each strip states its numbers."""
-    target = axis(analysis.target)
+    target = axis(_target(analysis))
     marks: list[Markup] = []
     for value in ticks(axis.low, axis.high, most=6):
         place = axis(value)
@@ -101,7 +101,7 @@ def ladder_scale(analysis: StudyAnalysis, *, axis: Scale, **attributes: str | fl
         if abs(place - target) > 9:
             marks.append(_tick(f"{value:g}", place, margin=3, style="tick"))
     marks.append(element("line", x1="0", x2="100%", y1="0", y2="0", class_="axis"))
-    marks.append(_tick(percent(analysis.target), target, margin=12, style="tick target-label"))
+    marks.append(_tick(percent(_target(analysis)), target, margin=12, style="tick target-label"))
     return element("svg", *marks, aria_hidden="true", class_="strip-axis", **attributes)
 
 
@@ -115,13 +115,19 @@ def ladder_key(analysis: StudyAnalysis) -> list[tuple[Markup, str]]:
     key = [
         (_dot(50, y="50%", radius=4, style="seed"), "a seed's final test accuracy, %"),
         (_dot(50, y="50%", radius=6, style="mean"), mean),
-        (line, f"target {percent(analysis.target)}"),
+        (line, f"target {percent(_target(analysis))}"),
         (band, f"± {band_half_width(analysis):.2f} points: {images}"),
     ]
     samples = [
         (element("svg", mark, viewBox="0 0 16 16", aria_hidden="true"), t) for mark, t in key
     ]
     return samples if several else samples[1:]
+
+
+def _target(of: StageAnalysis | StudyAnalysis) -> float:
+    if of.target is None:
+        raise ValueError("a ladder is drawn to its target, and there is none")
+    return of.target
 
 
 def _tick(text: str, place: float, *, margin: float, style: str) -> Markup:

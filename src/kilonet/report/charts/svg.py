@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from kilonet.formatting import one_line
+
 Point = tuple[float, float]
 
 
 def element(name: str, *children: Markup | str, **attributes: str | float) -> Markup:
     """An element; text and attributes are escaped, numbers are rounded to two decimals.
+
+    Text is without control characters, which XML forbids.
 
     Python's reserved ``class`` is written ``class_``; other underscores become hyphens.
     """
@@ -25,7 +29,9 @@ def element(name: str, *children: Markup | str, **attributes: str | float) -> Ma
         for key, value in attributes.items()
     )
     opening = f"{name} {written}".rstrip()
-    inside = Markup("").join(escape(child) for child in children)
+    inside = Markup("").join(
+        child if isinstance(child, Markup) else escape(one_line(child)) for child in children
+    )
     return Markup(f"<{opening}>{inside}</{name}>") if inside else Markup(f"<{opening}/>")  # noqa: S704  every part is escaped above
 
 
@@ -120,4 +126,4 @@ def _spacing(least: float) -> float:
 
 
 def _value(value: str | float) -> str:
-    return value if isinstance(value, str) else number(value)
+    return one_line(value) if isinstance(value, str) else number(value)

@@ -46,7 +46,8 @@ def range_figure(found: RangeTest, path: Path) -> None:
         axes.axvline(lr, color=color, linestyle=style, linewidth=1.2, label=label)
     axes.set_xscale("log")
     # The exploding loss at the end would flatten the rest of the curve.
-    axes.set_ylim(0, 1.6 * max(found.smoothed[: max(1, len(found.smoothed) // 2)]))
+    highest = max(found.smoothed[: max(1, len(found.smoothed) // 2)])
+    axes.set_ylim(0, 1.6 * highest or 1.0)  # 0 with a single class
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss (nats)")
     set_title(figure, "Learning-rate range test")

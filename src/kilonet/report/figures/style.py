@@ -1,6 +1,6 @@
-"""The style of Matplotlib figures: PNG files, the same bytes for the same data.
+"""The style of the commands' figures: PNG files, the same bytes for the same data.
 
-Figures are drawn without pyplot, so a user's own plots are not affected. Colors are Okabe and
+They are drawn without pyplot. Text in them is text, also between dollar signs. Colors are Okabe and
 Ito's, for color-blind readers; line styles and markers differ too.
 """
 
@@ -10,6 +10,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kilonet.report.figures.library import import_matplotlib
+from kilonet.report.figures.text import make_plain
 from kilonet.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ DPI = 150
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure; sizes in inches."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -69,6 +72,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         for text in (axes.xaxis.label, axes.yaxis.label):
             text.set_fontsize(9)
             text.set_color(INK)
+    make_plain(figure)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     # Without Matplotlib's version in the file, its bytes depend on the data alone.

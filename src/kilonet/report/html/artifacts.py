@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from kilonet.analysis import Errors, stage_errors
 from kilonet.data import Dataset, RunData
 from kilonet.errors import DataError, KilonetError
-from kilonet.report.reproduction import is_relative
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study import StageResult
 
@@ -87,8 +87,7 @@ def _attempt(load: Callable[[], _Loaded], stage: StageResult) -> _Loaded | Missi
         return load()
     except KilonetError as error:
         # A page may be published, so it names no folder of this machine.
-        reason = str(error).replace(f"{stage.records[0].path.parent}{os.sep}", "")
-        if isinstance(error, DataError) and is_relative(stage.stage.run.data.name):
-            reason += "; its path is relative to the folder that the training was started in: run "
-            reason += "kilonet report there"
+        reason = str(error)
+        for path in (stage.records[0].path, Path(stage.stage.run.data.name)):
+            reason = reason.replace(f"{path.parent}{os.sep}", "") if path.name else reason
         return Missing(reason=f"Not shown: {reason}.")

@@ -12,8 +12,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kilonet.data import Dataset, load_dataset
-from kilonet.formatting import interval, percent
+from kilonet.analysis import Statistics
+from kilonet.data import Dataset
+from kilonet.data.in_memory import load_to_report
+from kilonet.formatting import interval, percent, visible
 from kilonet.report import tables
 from kilonet.report.charts.calibration import calibration_curve
 from kilonet.report.charts.curves import below_axis, curves
@@ -31,7 +33,7 @@ from kilonet.report.html.artifacts import ArtifactLoader, Missing, StageErrors
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
 from kilonet.report.provenance import environment_lines
 from kilonet.report.reproduction import SAME_NUMBERS, commands
-from kilonet.spec import Net, to_toml
+from kilonet.spec import Module, Net, to_toml
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.atomic import write_atomically
 from kilonet.summary import Summary, summarize
@@ -50,7 +52,7 @@ _Context = dict[str, Any]
 
 
 def write_html(
-    content: Content, path: Path, *, load: Callable[[str], Dataset] = load_dataset
+    content: Content, path: Path, *, load: Callable[[str], Dataset] = load_to_report
 ) -> None:
     """Write the report as one HTML file, which loads no other; ``load`` is name or path → data set.
 
@@ -61,7 +63,7 @@ def write_html(
 
 
 def render_html(
-    content: Content, *, folder: Path, load: Callable[[str], Dataset] = load_dataset
+    content: Content, *, folder: Path, load: Callable[[str], Dataset] = load_to_report
 ) -> str:
     """The page's text; as :func:`write_html`, with paths relative to ``folder``."""
     page = _Page(content, folder=folder, artifacts=ArtifactLoader(load))
@@ -100,7 +102,8 @@ class _Page:
             "samples": self._samples(),
             "kernels": self._kernels(),
             "networks": self._networks(),
-            "toml": to_toml(spec),
+            # A page may be published, so it names no folder of this machine.
+            "toml": to_toml(spec, folder=self.folder),
             "environment": environment_lines(content.result),
             "commands": commands(content, folder=self.folder),
             "same_numbers": SAME_NUMBERS,
@@ -109,11 +112,18 @@ class _Page:
     def _facts(self) -> list[tuple[str, str, str]]:
         """(label, figure, note) of the best stage's most important numbers."""
         content, stage = self.content, self.content.best.analysis
-        notes = [] if stage.final.ci95 is None else [f"95% interval {interval(*stage.final.ci95)}"]
-        if len(content.stages) > 1:
-            name = f"stage {stage.number}, {stage.name}"
-            notes.append(f"{name}: the highest, so slightly optimistic")
-        facts = [("Final test accuracy", percent(stage.final.mean), "; ".join(notes))]
+        several, name = len(content.stages) > 1, f"stage {stage.number}, {stage.name}"
+        test, facts = _interval_note(stage.final), []
+        if stage.validation is not None:
+            held_out = _interval_note(stage.validation.final)
+            if several and content.picked_by_validation:
+                held_out.append(f"{name}: the highest")
+            mean = percent(stage.validation.final.mean)
+            facts.append(("Final validation accuracy", mean, "; ".join(held_out)))
+        if several and not content.picked_by_validation:
+            test.append(f"{name}: the highest, so slightly optimistic")
+        facts.append(("Final test accuracy", percent(stage.final.mean), "; ".join(test)))
+        facts += [(line.label, line.value, line.note) for line in tables.majority_lines(stage)]
         if content.has_target:
             note = f"at least {content.target} in each of the last three epochs"
             facts.append(("Seeds that reached the target", tables.reached_by(stage), note))
@@ -164,6 +174,8 @@ class _Page:
         if isinstance(weights, Missing):
             return {"missing": weights.reason}
         run = stage.result.records[0].run
+        if run.module is not None:
+            return {"missing": f"Not shown: {_unknown_layers(run.module)}."}
         pictures = kernels(run.net, weights)
         if not pictures:
             return {
@@ -176,6 +188,9 @@ class _Page:
     def _networks(self) -> list[_Context]:
         """The best stage's network, then each other network of the study once."""
         best = self.content.best
+        module = best.result.stage.run.module
+        if module is not None:  # of a run, which is the only stage
+            return [{"missing": f"Not shown: {_unknown_layers(module)}."}]
         nets: dict[Net, list[StageContent]] = {best.result.stage.run.net: []}
         for stage in self.content.stages:
             nets.setdefault(stage.result.stage.run.net, []).append(stage)
@@ -194,10 +209,26 @@ class _Page:
         return {"id": name, "stages": stages_text, "summary": summary, "fields": fields}
 
 
+def _unknown_layers(module: Module) -> str:
+    return (
+        f"the network is a module of your own, {module.name}, with {module.num_parameters:,} "
+        "parameters, whose layers are unknown here"
+    )
+
+
+def _interval_note(statistics: Statistics) -> list[str]:
+    return [] if statistics.ci95 is None else [f"95% interval {interval(*statistics.ci95)}"]
+
+
 def _with_unbroken_intervals(table: Table) -> Table:
     """The table with cells that have no line breaks within an interval."""
     rows = tuple(tuple(cell.replace(", ", ",\u00a0") for cell in row) for row in table.rows)
     return replace(table, rows=rows)
+
+
+def _shown(value: object) -> object:
+    """Text without control characters; other values as they are."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _environment() -> jinja2.Environment:
@@ -205,6 +236,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("kilonet.report.html", "."),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -16,13 +16,13 @@ def change_line(found: RangeTest) -> str:
     return f"change = {inline({found.key: found.suggestion.lr})}"
 
 
-def range_json(found: RangeTest, *, picture: Path) -> dict[str, Any]:
+def range_json(found: RangeTest, *, picture: Path | None) -> dict[str, Any]:
     """A range test for ``train … --find-lr --json``.
 
     Keys: ``suggestion``, ``steepest``, ``minimum`` and ``best_validation`` (learning rates; null
     without a suggestion), ``change`` (a line of TOML), ``engine``, ``validation_images``,
-    ``exploded``, ``picture``, ``points`` (each: ``lr``, ``train_loss``, ``smoothed_loss``, and
-    where it was measured ``validation_loss``), losses in nats.
+    ``exploded``, ``picture`` (null without one), ``points`` (each: ``lr``, ``train_loss``,
+    ``smoothed_loss``, and where it was measured ``validation_loss``), losses in nats.
     """
     points = []
     for point, smoothed in zip(found.points, found.smoothed, strict=True):
@@ -40,6 +40,6 @@ def range_json(found: RangeTest, *, picture: Path) -> dict[str, Any]:
         "engine": found.engine,
         "validation_images": found.num_validation,
         "exploded": found.exploded,
-        "picture": str(picture),
+        "picture": None if picture is None else str(picture),
         "points": points,
     }

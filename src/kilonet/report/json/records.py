@@ -23,8 +23,11 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
     Keys: ``study``, ``target``, ``stages`` (each: ``name``, ``parameters``, ``mean``, ``ci95``
     [low, high], both null with one seed and with equal seeds, ``reached``, ``seeds`` (each:
     ``seed``, ``run``, ``final_test_accuracy``, ``best_test_accuracy``, ``reached``)). Further keys:
-    the folder, other statistics (see docs/statistics.md), the effect of each stage, the sensitivity
-    of the study, ``findings`` and ``suggestions``.
+    ``judged_on`` (the split that stages are compared and picked by), the folder, other statistics
+    (see docs/statistics.md), the effect of each stage, the sensitivity of the study, ``findings``
+    and ``suggestions``. ``mean`` and ``effect`` are of test accuracies; of a stage that holds
+    images out ``validation`` has the same of validation accuracies (else null), and each seed
+    ``final_validation_accuracy``.
     """
     return rounded(
         {
@@ -33,6 +36,7 @@ def study_json(result: StudyResult, analysis: StudyAnalysis) -> dict[str, Any]:
             "target": result.study.target,
             "budget": result.study.budget.to_dict(),
             "test_images": analysis.test_images,
+            "judged_on": analysis.judged_on,
             "stages": [
                 _stage(each, stage)
                 for each, stage in zip(result.stages, analysis.stages, strict=True)
@@ -49,13 +53,14 @@ def run_json(record: RunRecord) -> dict[str, Any]:
     Keys: ``run`` (folder), ``engine``, ``parameters``, ``seconds``, ``epochs`` (each: ``epoch``,
     ``train_accuracy``, ``train_loss``, ``test_accuracy``, ``test_loss``, ``lr``, ``seconds``; with
     a validation split ``validation_accuracy`` and ``validation_loss`` too). Further keys: ``seed``
-    and, after the first epoch, ``final_test_accuracy`` and ``best_test_accuracy``.
+    and, after the first epoch, ``final_validation_accuracy`` (with a split),
+    ``final_test_accuracy`` and ``best_test_accuracy``.
     """
     data: dict[str, Any] = {
         "run": str(record.path),
         "engine": record.provenance.engine.name or None,
         "seed": record.run.train.seed,
-        "parameters": record.run.net.num_parameters,
+        "parameters": record.run.num_parameters,
         "seconds": sum(row.seconds for row in record.rows),
         "epochs": [
             {key: value for key, value in vars(row).items() if value is not None}
@@ -63,7 +68,7 @@ def run_json(record: RunRecord) -> dict[str, Any]:
         ],
     }
     if record.rows:
-        data |= values_of(record, "final_test_accuracy", "best_test_accuracy")
+        data |= _accuracies(record)
     return rounded(data)
 
 
@@ -74,9 +79,11 @@ def _stage(result: StageResult, stage: StageAnalysis) -> dict[str, Any]:
         "target": result.stage.target,
         "change": result.stage.change,
         "parameters": result.parameters,
+        "validation": _validation(stage.validation),
         **values_of(stage.final, *_MEAN, "intervals_disagree"),
         "best": values_of(stage.best, *_MEAN),
         "binomial_error": stage.binomial,
+        "binomial95": stage.binomial95,
         "mean_last_five": stage.last_five.mean,
         "best_train_accuracy": stage.best_train.mean,
         "reached": stage.reached,
@@ -95,14 +102,34 @@ def _stage(result: StageResult, stage: StageAnalysis) -> dict[str, Any]:
     }
 
 
-def _seed(record: RunRecord, *, target: float) -> dict[str, Any]:
+def _validation(stage: StageAnalysis | None) -> dict[str, Any] | None:
+    """The statistics of the validation accuracies."""
+    if stage is None:
+        return None
+    return {
+        "images": stage.measured.images,
+        **values_of(stage.final, *_MEAN, "intervals_disagree"),
+        "effect": _effect(stage.effect),
+        "effect_on_first": _effect(stage.effect_on_first),
+    }
+
+
+def _seed(record: RunRecord, *, target: float | None) -> dict[str, Any]:
     return {
         "seed": record.run.train.seed,
         "run": str(record.path),
-        **values_of(record, "final_test_accuracy", "best_test_accuracy", "best_train_accuracy"),
-        "reached": record.reached(target),
+        **_accuracies(record),
+        "best_train_accuracy": record.best_train_accuracy,
+        "reached": target is not None and record.reached(target),
         "seconds": sum(row.seconds for row in record.rows),
     }
+
+
+def _accuracies(record: RunRecord) -> dict[str, Any]:
+    names = ("final_test_accuracy", "best_test_accuracy")
+    if record.final_validation_accuracy is not None:
+        return values_of(record, "final_validation_accuracy", *names)
+    return values_of(record, *names)
 
 
 def _effect(effect: Effect | None) -> dict[str, Any] | None:

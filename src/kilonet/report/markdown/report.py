@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
+from kilonet.formatting import markdown_text, one_line, visible
 from kilonet.report import tables
 from kilonet.report.charts.curves import below_axis
 from kilonet.report.charts.files import curves_file, ladder_file
-from kilonet.report.content import Content
+from kilonet.report.content import Content, StageContent
 from kilonet.report.provenance import environment_lines
-from kilonet.report.reproduction import SAME_NUMBERS, commands
+from kilonet.report.reproduction import SAME_NUMBERS, commands, has_one_engine
+from kilonet.report.tables import relative
 from kilonet.storage.atomic import write_atomically
+from kilonet.storage.reports import MARKDOWN_MARK
 from kilonet.table import Table
 
 FIGURES = "figures"
 """The folder next to the report that has its charts."""
-
-_OLD_CHARTS = re.compile(r"(ladder|(stage|rung)-\d+)\.png")
-"""Charts of earlier versions, which were PNG files."""
 
 
 def write_markdown(content: Content, path: Path) -> None:
@@ -31,16 +31,12 @@ def write_markdown(content: Content, path: Path) -> None:
         StorageError: if a file cannot be written.
     """
     folder = path.parent / FIGURES
-    if content.has_target:
+    if content.analysis.target is not None:
         # Charts first: the report links to files that exist.
         write_atomically(folder / "ladder.svg", ladder_file(content))
         for stage in content.stages:
             chart = curves_file(stage, target=content.analysis.target)
             write_atomically(folder / f"stage-{stage.analysis.number}.svg", chart)
-        with suppress(OSError):  # old charts are superfluous, no more
-            for file in folder.iterdir():
-                if _OLD_CHARTS.fullmatch(file.name):
-                    file.unlink()
     write_atomically(path, render_markdown(content, folder=path.parent))
 
 
@@ -50,11 +46,14 @@ def render_markdown(content: Content, *, folder: Path) -> str:
         content=content,
         figures=FIGURES,
         tables=tables,
+        seeds=_seeds,
         folder=folder,
         below_axis=below_axis,
         environment=environment_lines(content.result),
         commands=commands(content, folder=folder),
+        one_engine=has_one_engine(content.result),
         same_numbers=SAME_NUMBERS,
+        mark=MARKDOWN_MARK,
     )
     # The template's conditions leave blank lines; one is enough.
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -70,21 +69,41 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"prose": _prose, "table": _table, "note": _note}
+    environment.filters |= {
+        "prose": markdown_text,
+        "table": Table.to_markdown,
+        "code": _code,
+        "block": _block,
+    }
     return environment.get_template("report.md.j2")
 
 
-def _prose(text: str) -> str:
-    """User text on one line and without tags; its Markdown is kept."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+def _seeds(stage: StageContent, folder: Path) -> str:
+    """The table of a stage's seeds; each run's name, its last cell, is a link from ``folder``."""
+    table = tables.seeds(stage.result, stage.analysis)
+    head, rule, *rows = table.to_markdown().splitlines()
+    for i, record in enumerate(stage.result.records):
+        name = markdown_text(record.path.name)
+        # Within a link's text brackets must be pairs.
+        shown = name.replace("]", "\\]")
+        link = f"[{shown}]({quote(relative(record.path, folder))})"
+        rows[i] = rows[i].removesuffix(f"{name} |") + f"{link} |"
+    return "\n".join([head, rule, *rows])
 
 
-def _table(table: Table) -> str:
-    """A Markdown table without tags in its cells."""
-    rows = tuple(tuple(map(_prose, row)) for row in table.rows)
-    return Table(columns=table.columns, rows=rows, left=table.left).to_markdown()
+def _code(text: str) -> str:
+    """Text as code in a line, between more backticks than it has in a row."""
+    marks = _longer_than_any("`", text, least=1)
+    space = " " if "`" in text else ""
+    return f"{marks}{space}{one_line(text)}{space}{marks}"
 
 
-def _note(text: str) -> str:
-    """Text that may start with an asterisk, which would start a list."""
-    return text.replace("*", "\\*", 1)
+def _block(text: str, language: str) -> str:
+    """Text as a block of code."""
+    marks = _longer_than_any("`", text, least=3)
+    return f"{marks}{language}\n{visible(text)}\n{marks}"
+
+
+def _longer_than_any(mark: str, text: str, *, least: int) -> str:
+    runs = re.findall(f"{mark}+", text)
+    return mark * max([least, *(len(run) + 1 for run in runs)])

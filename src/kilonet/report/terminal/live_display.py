@@ -15,6 +15,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from kilonet.report.terminal.text import shortened
 from kilonet.spec import Run, Study
 from kilonet.storage.record import EpochRow, RunRecord
 from kilonet.study import Trial
@@ -40,13 +41,16 @@ _HINT = "Ctrl-C stops; the same command continues"
 
 
 class LiveDisplay:
-    """Shows a study's progress on a terminal; on other consoles nothing.
+    """Shows a study's progress on a terminal; on other consoles, and ``quiet``, nothing.
 
     A bar for each training over its epochs, the ladder with the seeds that are done, and the time
     left, estimated from multiply-adds.
+
+    Attributes:
+        terminal: whether the console is a terminal or a notebook.
     """
 
-    def __init__(self, study: Study, console: Console) -> None:
+    def __init__(self, study: Study, console: Console, *, quiet: bool = False) -> None:
         self._study = study
         self._console = console
         self._progress = Progress(
@@ -62,7 +66,8 @@ class LiveDisplay:
         self._failed: dict[int, int] = {stage.number: 0 for stage in study.stages}
         self._time_left = TimeLeft({})
         self._live: RichLive | None = None
-        if console.is_terminal or console.is_jupyter:
+        self.terminal = console.is_terminal or console.is_jupyter
+        if self.terminal and not quiet:
             self._live = RichLive(
                 console=console,
                 get_renderable=self.render,
@@ -70,11 +75,6 @@ class LiveDisplay:
                 transient=True,
                 vertical_overflow="crop",
             )
-
-    @property
-    def shown(self) -> bool:
-        """Whether the console is a terminal or a notebook."""
-        return self._live is not None
 
     def start(self) -> None:
         """Start showing it."""
@@ -132,10 +132,17 @@ class LiveDisplay:
         for stage in stages[first : first + room]:
             records, failed = self._records[stage.number], self._failed[stage.number]
             done = f"{len(records)} of {self._study.seeds}"
-            mean = fmean(record.final_test_accuracy for record in records) if records else None
+            # Validation accuracy where there is one, as the ladder picks by it.
+            finals = [
+                record.final_test_accuracy
+                if record.final_validation_accuracy is None
+                else record.final_validation_accuracy
+                for record in records
+            ]
+            mean = fmean(finals) if finals else None
             table.add_row(
                 str(stage.number),
-                Text(_cut(stage.name, self._console.width - _NUMBERS)),
+                Text(shortened(stage.name, columns=self._console.width - _NUMBERS)),
                 f"{done}, {failed} failed" if failed else done,
                 "" if mean is None else f"{mean:.2f}%",
                 style="" if len(records) == self._study.seeds else "dim",
@@ -144,11 +151,6 @@ class LiveDisplay:
 
     def _is_done(self, number: int) -> bool:
         return len(self._records[number]) + self._failed[number] == self._study.seeds
-
-
-def _cut(name: str, room: int) -> str:
-    room = max(room, 4)
-    return name if len(name) <= room else f"{name[: room - 1]}…"
 
 
 class TrialBar(Observer):
@@ -178,7 +180,7 @@ class TrialBar(Observer):
         number, seed = f"{self._trial.stage.number}. ", f", seed {run.train.seed}"
         share = 0.45 if self._width >= _WIDE else 0.36
         room = int(share * self._width) - len(number) - len(seed)
-        name = f"{number}{_cut(self._trial.stage.name, room)}{seed}"
+        name = f"{number}{shortened(self._trial.stage.name, columns=room)}{seed}"
         self._bar = self._progress.add_task(
             "", total=self._epochs, completed=epochs_done, name=name
         )
@@ -187,7 +189,7 @@ class TrialBar(Observer):
         """Note the epoch and its steps."""
         self._epoch, self._num_steps = epoch, num_steps
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:  # noqa: ARG002
         """Move the bar; the loss and the accuracy are the epoch's so far."""
         state = f"epoch {self._epoch} of {self._epochs}"
         if self._width >= _WIDE:

@@ -10,9 +10,10 @@ from textwrap import fill
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from kilonet.formatting import count
 from kilonet.report.figures.range_test import named_rates
 from kilonet.report.json.range_test import change_line
-from kilonet.training.range_test import HELD_OUT, NUM_STEPS, RangePoint, RangeTest
+from kilonet.training.range_test import NUM_STEPS, RangePoint, RangeTest
 
 _BAR = 40
 """Characters of the longest bar."""
@@ -22,15 +23,17 @@ _NUMBERS = 66
 
 
 @contextmanager
-def range_progress(console: Console) -> Iterator[Callable[[int, RangePoint], None]]:
-    """A function that moves a progress bar by a step; no bar where the console is no terminal."""
+def range_progress(
+    console: Console, *, quiet: bool = False
+) -> Iterator[Callable[[int, RangePoint], None]]:
+    """A function that moves a progress bar by a step; no bar if ``quiet``, or on no terminal."""
     progress = Progress(
         TextColumn("[dim]range test[/dim]"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=quiet or not console.is_terminal,
         transient=True,
     )
     bar = progress.add_task("", total=NUM_STEPS)
@@ -62,7 +65,7 @@ def _bars(found: RangeTest, *, width: int | None) -> list[str]:
         for point, smoothed in zip(found.points, found.smoothed, strict=True)
         if point.validation_loss is not None
     ]
-    top = max((smoothed for _, smoothed in validated), default=1.0)
+    top = max((smoothed for _, smoothed in validated), default=0.0) or 1.0
     lines = [f"{'lr':>8}  {'train loss':>10}  {'validation':>10}"]
     marks = _marks(found, [point.lr for point, _ in validated])
     for point, smoothed in validated:
@@ -82,16 +85,20 @@ def _marks(found: RangeTest, rates: list[float]) -> dict[float, str]:
 
 
 def _prose(found: RangeTest) -> list[str]:
-    images = f"{found.num_validation:,} validation images"
+    images = count(found.num_validation, "validation image")
     if found.held_out:
-        images = f"{found.num_validation:,} training images held out for this test"
-        images += f" ({100 * HELD_OUT:g}%)"
+        held_out = count(found.num_validation, "training image")
+        images = f"{held_out} held out for this test"
+    elif found.on_training_images:
+        images = f"all {found.num_validation:,} training images, too few to hold any out"
     last = f"{found.points[-1].lr:.1e}"
     end = f"the loss exploded at {last}" if found.exploded else f"up to {last}"
     lines = [
         f"Range test with {found.engine}: {len(found.points)} steps, {end}.",
         f"Validated on {images}; the test set is not used.",
     ]
+    if found.skipped_single:
+        lines.append("Batches of one image are left out: batch norm has no variance there.")
     suggestion = found.suggestion
     if suggestion is None:
         return [*lines, "No suggestion: the validation loss fell at no rate."]

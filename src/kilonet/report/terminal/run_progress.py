@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kilonet.report.terminal.text import print_text
 from kilonet.spec import Run
 from kilonet.storage.record import EpochRow
 from kilonet.training.observer import Observer
@@ -27,10 +28,24 @@ class RunProgress(Observer):
 
     On a terminal each epoch has a bar with loss, batch and running accuracy. Other consoles get a
     line at the start and a test line for each epoch.
+
+    Args:
+        console: default standard output.
+        resume: whether a run was to be resumed, so that a new beginning is said.
+        quiet: whether none of it is shown.
+
+    Attributes:
+        begun: the folders of the runs that train or have trained; a run that was finished before
+            does not.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, resume: bool = False, quiet: bool = False
+    ) -> None:
+        self.begun: set[Path] = set()
+        self._resume = resume
         self.console = console or Console(highlight=False)
+        self._quiet = quiet
         self._progress = Progress(
             TextColumn("[dim]epoch[/dim] {task.fields[epoch]}"),
             BarColumn(bar_width=None),
@@ -40,7 +55,7 @@ class RunProgress(Observer):
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=self.console,
-            disable=not (self.console.is_terminal or self.console.is_jupyter),
+            disable=quiet or not (self.console.is_terminal or self.console.is_jupyter),
             transient=True,
             refresh_per_second=10,
         )
@@ -56,6 +71,9 @@ class RunProgress(Observer):
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:
         """Print the engine, the folder and the epoch to resume from."""
+        self.begun.add(folder)
+        if self._resume and not epochs_done:
+            self._print(f"Nothing to resume in {folder}: training begins anew.")
         resumes = f", resumes after epoch {epochs_done - 1}" if epochs_done else ""
         self._print(f"Training with {engine}: seed {run.train.seed}, folder {folder}{resumes}")
 
@@ -64,7 +82,7 @@ class RunProgress(Observer):
         self._end_bar()
         self._task = self._progress.add_task("", total=num_steps, epoch=epoch)
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:  # noqa: ARG002
         """Update the bar with the notebook's description."""
         if self._task is not None:
             text = f"Loss={loss:.4f} Batch_id={batch} Accuracy={accuracy:.2f}"
@@ -73,8 +91,11 @@ class RunProgress(Observer):
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
         """Print the notebook's test line."""
         self._end_bar()
+        trained = f"train {row.train_accuracy:.2f}%"
+        if row.validation_accuracy is not None:
+            trained += f", validation {row.validation_accuracy:.2f}%"
         self._print(
-            f"Epoch {row.epoch}: train {row.train_accuracy:.2f}%. Test set: Average loss: "
+            f"Epoch {row.epoch}: {trained}. Test set: Average loss: "
             f"{row.test_loss:.4f}, Accuracy: {correct}/{count} ({row.test_accuracy:.2f}%)"
         )
 
@@ -84,5 +105,5 @@ class RunProgress(Observer):
             self._task = None
 
     def _print(self, line: str) -> None:
-        unwrapped = not self.console.is_terminal
-        self.console.print(line, markup=False, highlight=False, soft_wrap=unwrapped)
+        if not self._quiet:
+            print_text(self.console, line, wrapped=self.console.is_terminal)

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table as Grid
 from rich.text import Text
 
 from kilonet.analysis import Finding, StageAnalysis
-from kilonet.formatting import count, percent
+from kilonet.formatting import percent
 from kilonet.report.content import StageContent
 from kilonet.report.tables import (
     OPTIMISTIC,
+    UNCHANGED,
     difference_cell,
+    majority_lines,
     mean_with_interval,
     reached_by,
-    validation_lines,
 )
+from kilonet.report.terminal.text import line_of, num_lines
 
 NUM_FINDINGS = 3
 """Findings that a console shows; the report has all."""
 
-FINDING_LINES = 12
-"""Lines that they may take: what is left of a screen of 34 with three seeds and long targets."""
-
-_SUGGESTION_LINES = 3  # that a suggestion takes more than the name of the next stage
+FINDING_LINES = 9
+"""Lines that they may take: three of three lines each."""
 
 _MARGIN = 16  # columns of a line that are not a finding's text
 
 IMPORTANCE = (
+    "classes",
     "seeds",
     "learning rate",
     "target",
@@ -48,12 +47,14 @@ IMPORTANCE = (
     "labels",
     "calibration",
 )
-"""Kinds of findings, the most important first: failed seeds and rates, the target, under- and
-over-fitting, training, single images. Effects are not among them: they have lines of their own."""
+"""Kinds of findings, the most important first: classes that are not told apart, failed seeds and
+rates, the target, under- and over-fitting, training, single images. Effects are not among them:
+they have lines of their own."""
 
 UNREMARKABLE = frozenset(
     {
         "too short to say",
+        "not known",
         "fits",
         "closed",
         "reversed",
@@ -63,6 +64,9 @@ UNREMARKABLE = frozenset(
         "spread",
         "scattered",
         "calibrated",
+        "slightly over-confident",
+        "slightly under-confident",
+        "too few images to say",
     }
 )
 """Verdicts without a problem or a change: they come after all others."""
@@ -87,22 +91,29 @@ def stage_panel(stage: StageContent, *, width: int, terminal: bool) -> Renderabl
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column()
     target = [stage.result.stage.target] if stage.result.stage.target else []
-    grid.add_row("Target", Group(*map(Text, target), Text(stage.change, style="cyan")))
+    grid.add_row("Target", Group(*map(line_of, target), line_of(stage.change or UNCHANGED, "cyan")))
     grid.add_row("Result", _result(stage))
-    effects = [e for e in (analysis.effect, analysis.effect_on_first) if e is not None]
+    judged = stage.judged
+    effects = [e for e in (judged.effect, judged.effect_on_first) if e is not None]
     if effects:
-        cells = (f"{difference_cell(e.final)}, against stage {e.against}" for e in effects)
+        of = " in validation accuracy" if judged is not analysis else ""
+        cells = (f"{difference_cell(e.final)}{of}, against stage {e.against}" for e in effects)
         grid.add_row("Effect", Text("\n".join(cells)))
     sentences = [finding.sentence for finding in most_important(analysis)]
-    lines = FINDING_LINES - (0 if stage.next_stage else _SUGGESTION_LINES)
+    # What only some stages have takes its lines from the findings: one of each effect that names
+    # its split, one of the validation accuracy, two of the largest class.
+    lines = FINDING_LINES - (judged is not analysis) * len(effects)
+    lines -= (analysis.validation is not None) + 2 * len(majority_lines(analysis))
     findings = fitting(sentences, lines=lines, width=width - _MARGIN)
-    grid.add_row("Findings", bullets(findings))
-    if stage.next_stage or stage.suggestions:
+    if findings:
+        grid.add_row("Findings", bullets(findings))
+    # The heading of a next stage follows at once.
+    if stage.suggestions and not stage.next_stage:
         grid.add_row("Next", _next(stage))
     if not terminal:
         return grid
-    title = escape(f"{analysis.number}. {analysis.name}")
-    return Panel(grid, title=f"[bold]{title}[/bold]", title_align="left")
+    title = line_of(f"{analysis.number}. {analysis.name}", "bold")
+    return Panel(grid, title=title, title_align="left")
 
 
 def bullets(texts: Sequence[str]) -> Grid:
@@ -111,7 +122,7 @@ def bullets(texts: Sequence[str]) -> Grid:
     grid.add_column(width=1)
     grid.add_column()
     for text in texts:
-        grid.add_row("-", Text(text))
+        grid.add_row("-", line_of(text))
     return grid
 
 
@@ -119,7 +130,7 @@ def fitting(texts: Sequence[str], *, lines: int, width: int) -> list[str]:
     """The first texts that fit into ``lines`` of ``width`` columns; one at least."""
     shown: list[str] = []
     for text in texts:
-        lines -= len(wrap(text, max(width, 1)))
+        lines -= num_lines(text, width=width)
         if lines < 0 and shown:
             break
         shown.append(text)
@@ -129,33 +140,30 @@ def fitting(texts: Sequence[str], *, lines: int, width: int) -> list[str]:
 def _result(stage: StageContent) -> RenderableType:
     """The Result's figures; the report has their notes too."""
     analysis = stage.analysis
-    limit = "" if stage.budget is None else f" (at most {stage.budget:,})"
+    reached = ""
+    if analysis.target is not None:
+        last = f"{percent(analysis.target)} in the last three epochs"
+        reached = f"{reached_by(analysis)} seeds ({last})"
     lines = [
         ("Final test accuracy", mean_with_interval(analysis.final)),
+        *((line.label, f"{line.value} ({line.note})") for line in majority_lines(analysis)),
         ("Best test accuracy", f"{percent(analysis.best.mean)} ({OPTIMISTIC})"),
-        ("Best train accuracy", percent(analysis.best_train.mean)),
-        (
-            "Reached by",
-            f"{reached_by(analysis)} seeds ({percent(analysis.target)} in the last three epochs)",
-        ),
-        ("Parameters", f"{stage.result.parameters:,}{limit}"),
+        ("Reached by", reached),
     ]
-    validation = validation_lines(stage.result.records)
     grid = Grid.grid(padding=(0, 1))
-    for label, value, *_ in (*validation, *lines):
-        grid.add_row(label, Text(value))
+    if analysis.validation is not None:
+        grid.add_row("Final validation accuracy", mean_with_interval(analysis.validation.final))
+    for label, value in lines:
+        if value:
+            grid.add_row(label, Text(value))
     return grid
 
 
 def _next(stage: StageContent) -> RenderableType:
     suggestions = stage.suggestions
-    if stage.next_stage:
-        more = f" ({count(len(suggestions), 'suggestion')} in the report)" if suggestions else ""
-        return Text(f"{stage.next_stage}{more}")
     first = suggestions[0]
     more = f" ({len(suggestions) - 1} more in the report)" if len(suggestions) > 1 else ""
     return Group(
-        Text(f"{first.title}{more}"),
-        Text(first.line, style="cyan"),
-        Text(stage.suggestions_note),
+        line_of(f"{first.title}{more}" if first.line else f"{first.title}: {first.reason}{more}"),
+        *([line_of(first.line, "cyan"), line_of(stage.suggestions_note)] if first.line else []),
     )

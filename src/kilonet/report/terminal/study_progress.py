@@ -6,23 +6,25 @@ suggestions are in the report.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Self
 
 from rich.console import Console, RenderableType
-from rich.text import Text
 
 from kilonet.errors import KilonetError
 from kilonet.formatting import count, percent
 from kilonet.report.content import Content, missing_stages
 from kilonet.report.json.records import study_json
-from kilonet.report.rebuild import HTML_REPORT, analyze_records, write_reports
+from kilonet.report.rebuild import analyze_records, fault, write_reports
 from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.live_display import LiveDisplay, TrialBar
 from kilonet.report.terminal.stage import stage_panel
+from kilonet.report.terminal.text import line_of, print_text
 from kilonet.spec import Net, ResolvedStage, Study
 from kilonet.storage.record import RunRecord
+from kilonet.storage.reports import HTML_REPORT
 from kilonet.study import Failure, StudyObserver, StudyResult, Trial
 from kilonet.summary import summarize
 from kilonet.training.observer import Observer
@@ -38,15 +40,23 @@ class StudyProgress(StudyObserver):
     Use it in a ``with`` block. The reports are written after every stage, so a stopped study has
     those of its complete stages.
 
+    Args:
+        study: the study that runs.
+        console: default standard output.
+        quiet: nothing but the ladder and the report's path, at the end.
+
     Attributes:
         report_error: why the last reports were not written, in a line; None if they were. The
             training continues all the same: the disk may be full.
     """
 
-    def __init__(self, study: Study, console: Console | None = None) -> None:
+    def __init__(
+        self, study: Study, console: Console | None = None, *, quiet: bool = False
+    ) -> None:
         self.study = study
         self.console = console or Console(highlight=False)
-        self._display = LiveDisplay(study, self.console)
+        self._quiet = quiet
+        self._display = LiveDisplay(study, self.console, quiet=quiet)
         self._bars: dict[_Page, TrialBar] = {}
         self._net: Net | None = None
         # Output is in the order of the ladder: the lines of a trial wait until all trials before it
@@ -60,6 +70,7 @@ class StudyProgress(StudyObserver):
         self._ended: set[_Page] = set()
         self._headings = 0
         self._engine = ""
+        self._num_reported = 0
         self.report_error: str | None = None
 
     def __enter__(self) -> Self:
@@ -71,6 +82,10 @@ class StudyProgress(StudyObserver):
 
     def wait(self, line: str) -> None:
         """Print which process the study waits for."""
+        self._print(line)
+
+    def note(self, line: str) -> None:
+        """Print what the study does with runs that exist."""
         self._print(line)
 
     def begin_study(self, *, engine: str, trials: Sequence[Trial], num_jobs: int) -> None:
@@ -91,6 +106,10 @@ class StudyProgress(StudyObserver):
         page = (trial.stage.number, trial.seed)
         how = self._how(self._bars[page])
         final = f"final test accuracy {percent(record.final_test_accuracy)}"
+        if record.final_validation_accuracy is not None:
+            final = (
+                f"final validation accuracy {percent(record.final_validation_accuracy)}, {final}"
+            )
         folder = f"{record.path.parent.name}/{record.path.name}"
         self._write(page, f"Seed {trial.seed}{how}: {final}, {folder}")
         self._end(trial, record)
@@ -99,8 +118,9 @@ class StudyProgress(StudyObserver):
         """How a run was trained, where that is not obvious."""
         if bar.engine is None:
             return ", trained before"
-        # The study's engine is on its first line.
-        engine = "" if bar.engine == self._engine else f", with {bar.engine}"
+        # The study's engine is on its first line; the native engine's bits depend on no threads.
+        same = _without_threads(bar.engine) == _without_threads(self._engine)
+        engine = "" if same else f", with {bar.engine}"
         resumed = f", resumed after epoch {bar.epochs_before - 1}" if bar.epochs_before else ""
         return engine + resumed
 
@@ -114,47 +134,51 @@ class StudyProgress(StudyObserver):
     def end_stage(self, so_far: StudyResult) -> None:
         """Print the stage's analysis and write the reports of the complete stages."""
         content = self._report(so_far)
-        if content is not None:
-            width, terminal = self.console.width, self._display.shown
+        if content is not None and not self._quiet:
+            width, terminal = self.console.width, self._display.terminal
             self._show(stage_panel(content.stages[-1], width=width, terminal=terminal))
-        if self.report_error is None:
-            self._print(f"Report: {so_far.path / HTML_REPORT}")
-        else:
+        if self.report_error is not None:
             self._print(f"No report yet: {self.report_error}")
+        elif len(so_far.stages) == 1 < len(self.study.stages):
+            self._print(f"Report: {so_far.path / HTML_REPORT}, written after each stage")
         self._ended.add((so_far.stages[-1].stage.number, _ANALYSIS))
         self._turn_pages()
 
     def finish(self, result: StudyResult) -> dict[str, Any]:
         """Print the ladder of the complete stages; return the data for ``--json``."""
         self._display.stop()
-        self.console.print()
+        content = None
+        if result.stages:
+            # A report that failed is tried once more: the disk may have room again. One is missing
+            # if this observer failed meanwhile, so that it received no more events. Before all
+            # else, because nothing may be left to print on.
+            is_written = self.report_error is None and self._num_reported == len(result.stages)
+            content = self._analyze(result) if is_written else self._report(result)
+        self._print("")
         missing = missing_stages(result)
         if missing:
-            self._print(missing)
-        nothing = {"study": self.study.name, "target": self.study.target, "stages": []}
-        if not result.stages:
-            return nothing
-        # A report that failed is tried once more: the disk may have room again.
-        content = self._analyze(result) if self.report_error is None else self._report(result)
+            print_text(self.console, missing)
         if content is None:
-            return nothing
-        self._show(ladder_table(content, width=self.console.width, terminal=self._display.shown))
+            return {"study": self.study.name, "target": self.study.target, "stages": []}
+        width, terminal = self.console.width, self._display.terminal
+        self._show(ladder_table(content, width=width, terminal=terminal, brief=self._quiet))
         if self.report_error is None:
-            self._print(f"Report: {result.path / HTML_REPORT}")
+            print_text(self.console, f"Report: {result.path / HTML_REPORT}")
         return study_json(result, content.analysis)
 
     def _print(self, text: str) -> None:
         """Print text as it is: no markup, no wrapping."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self._quiet:
+            print_text(self.console, text)
 
     def _show(self, renderable: RenderableType) -> None:
         """Print what depends on the console's width; in a file without trailing spaces."""
-        if self._display.shown:
+        if self._display.terminal:
             self.console.print(renderable)
             return
         with self.console.capture() as capture:
             self.console.print(renderable)
-        self._print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+        print_text(self.console, "\n".join(line.rstrip() for line in capture.get().splitlines()))
 
     def _end(self, trial: Trial, record: RunRecord | None) -> None:
         page = (trial.stage.number, trial.seed)
@@ -184,23 +208,27 @@ class StudyProgress(StudyObserver):
                     self._write(self._pages[0], line)
 
     def _print_heading(self, stage: ResolvedStage) -> None:
-        heading = f"Stage {stage.number} of {len(self.study.stage)}: {stage.name}"
+        if self._quiet:
+            return
+        heading = f"Stage {stage.number} of {len(self.study.stages)}: {stage.name}"
         self.console.print()
-        self.console.rule(Text(heading, style="bold"), align="left")
+        self.console.rule(line_of(heading, "bold"), align="left")
         net = stage.run.net
-        summary = summarize(net)
-        layers = f"{summary.parameters:,} parameters, {summary.macs:,} multiply-adds"
-        if self._net is None:
-            self._print(f"Network: {layers} (layers: kilonet summary)")
-        else:
-            self._print(f"{'Same' if net == self._net else 'New'} network: {layers}")
+        if net == self._net:
+            return
         self._net = net
+        summary = summarize(net)
+        most = self.study.budget.parameters
+        limit = "" if most is None else f" (at most {most:,})"
+        layers = f"{summary.parameters:,} parameters{limit}, {summary.macs:,} multiply-adds"
+        self._print(f"Network: {layers}")
 
     def _report(self, result: StudyResult) -> Content | None:
         """Analyze and write the reports; None without an analysis."""
         content = self._analyze(result)
         if content is None:
             return None
+        self._num_reported = len(result.stages)
         later = f"the runs are kept; write it later with 'kilonet report {result.path}'"
         try:
             write_reports(content)
@@ -208,6 +236,8 @@ class StudyProgress(StudyObserver):
             self.report_error = f"{error}; {later}"
         except MemoryError:
             self.report_error = f"{result.path / HTML_REPORT}: out of memory; {later}"
+        except Exception as error:  # a fault of the report's must not end hours of training
+            self.report_error = f"{result.path / HTML_REPORT}: {fault(error)}; {later}"
         return content
 
     def _analyze(self, result: StudyResult) -> Content | None:
@@ -217,4 +247,11 @@ class StudyProgress(StudyObserver):
             return Content(result=result, analysis=analyze_records(result))
         except KilonetError as error:
             self.report_error = str(error)
-            return None
+        except Exception as error:  # as above
+            self.report_error = f"{result.path}: {fault(error)}; the runs are kept"
+        return None
+
+
+def _without_threads(engine: str) -> str:
+    """The description of a native engine without the number of its threads."""
+    return re.sub(r", \d+ threads?$", "", engine) if engine.startswith("native ") else engine

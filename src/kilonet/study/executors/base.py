@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kilonet.data import Dataset
+from kilonet.data.in_memory import DatasetLoader
 from kilonet.errors import KilonetError, is_out_of_memory
 from kilonet.spec import Run
 from kilonet.storage.record import EpochRow
@@ -59,9 +60,11 @@ class EpochBegun:
 class StepDone:
     """A step is done; arguments of :meth:`kilonet.training.observer.Observer.step`."""
 
+    step: int
     batch: int
     loss: float
     accuracy: float
+    lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +103,11 @@ class Executor(Protocol):
     def poll(self, receive: Receive) -> None:
         """Wait until a submitted trial has events, and pass them on, each trial's in order.
 
-        A trial's last event is :class:`Done` or :class:`Failed`. An executor may leave out steps,
-        and other events of a trial whose worker died.
+        A trial's last event is :class:`Done` or :class:`Failed`. An executor trains the trial of a
+        dead worker again, from its checkpoint, and repeats no event. It may leave out steps, but
+        not the last one of an epoch; and other events of a trial whose worker died. ``receive``
+        raises nothing but what ends the study, such as KeyboardInterrupt: then the only calls are
+        :meth:`cancel` and :meth:`shutdown`.
 
         Raises:
             RuntimeError: with a worker's traceback, for an error that is a bug in kilonet.
@@ -120,18 +126,46 @@ class Executor(Protocol):
         ...
 
 
+class NewEvents:
+    """Which events of a trial are new: a worker that takes over repeats some of a dead one's.
+
+    Args:
+        epochs: that were finished before the trial.
+        steps: likewise.
+    """
+
+    def __init__(self, *, epochs: int = 0, steps: int = 0) -> None:
+        self._begun = False
+        self._epochs = epochs
+        self._steps = steps
+
+    def __call__(self, event: Event) -> bool:
+        """Whether the event is new; it then is no longer."""
+        new = True
+        match event:
+            case Begun():
+                new, self._begun = not self._begun, True
+            case EpochBegun(epoch=epoch):
+                new, self._epochs = epoch >= self._epochs, max(self._epochs, epoch + 1)
+            case StepDone(step=step):
+                new, self._steps = step >= self._steps, max(self._steps, step + 1)
+        return new
+
+
 class EventObserver(Observer):
     """An observer of a training that sends its events.
 
     Args:
         send: receives each event.
-        step_seconds: the shortest time between two :class:`StepDone`; others are left out.
+        step_seconds: the shortest time between two :class:`StepDone`; others are left out, but for
+            the last one of an epoch: an epoch's end belongs to that.
     """
 
     def __init__(self, send: Callable[[Event], None], *, step_seconds: float = 0.0) -> None:
         self._send = send
         self._step_seconds = step_seconds
         self._next_step = 0.0
+        self._last_batch = 0
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:  # noqa: ARG002
         """Send :class:`Begun`."""
@@ -139,14 +173,15 @@ class EventObserver(Observer):
 
     def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
         """Send :class:`EpochBegun`."""
+        self._last_batch = num_steps - 1
         self._send(EpochBegun(epoch=epoch, num_steps=num_steps))
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
         """Send :class:`StepDone`, unless the last one was a moment ago."""
         now = time.perf_counter()
-        if now >= self._next_step:
+        if now >= self._next_step or batch == self._last_batch:
             self._next_step = now + self._step_seconds
-            self._send(StepDone(batch=batch, loss=loss, accuracy=accuracy))
+            self._send(StepDone(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr))
 
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
         """Send :class:`EpochDone`."""
@@ -154,18 +189,18 @@ class EventObserver(Observer):
 
 
 def train_trial(
-    trial: Trial, resources: Resources, *, load: Load, observer: Observer
+    run: Run, resources: Resources, *, folder: Path, load: Load, observer: Observer
 ) -> Done | Failed:
-    """Train a trial in this process; errors that are not kilonet's own are raised."""
+    """Train a trial's run in this process; errors that are not kilonet's own are raised."""
     try:
         train(
-            trial.run,
-            folder=trial.folder,
+            run,
+            folder=folder,
             engine=resources.engine,
             device=resources.device,
             threads=resources.threads,
             resume=True,
-            dataset=load(trial.run.data.name),
+            data=DatasetLoader(load=load),
             observer=observer,
         )
     except KilonetError as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from kilonet.data import Dataset
 from kilonet.study.executors.base import (
@@ -26,6 +27,7 @@ from kilonet.study.executors.base import (
     EventObserver,
     Failed,
     Load,
+    NewEvents,
     Receive,
     Resources,
     train_trial,
@@ -50,6 +52,9 @@ def can_start_processes() -> bool:
 class LocalExecutor:
     """Trains each submitted trial in a process of its own; processes are used again.
 
+    If a process dies, its trial is trained again in a new one, from its checkpoint; if that dies
+    too, the trial has failed.
+
     Args:
         load: name or path → data set; each worker loads each data set once. joblib must be able to
             pickle it.
@@ -60,15 +65,23 @@ class LocalExecutor:
         self._workers: list[Worker] = []
         self._busy: list[Worker] = []
         self._idle: list[Worker] = []
+        self._is_new: dict[Path, NewEvents] = {}
+        self._retried: set[Path] = set()
+        self._closed = False
 
     def submit(self, trial: Trial, resources: Resources) -> bool:
         """Begin a trial; False if the system starts no more processes."""
         try:
+            # An idle worker may have died since its last trial.
+            self._idle = [worker for worker in self._idle if worker.is_alive]
             worker = self._idle.pop() if self._idle else self._new_worker()
         except OSError:
             return False
+        self._is_new.setdefault(trial.folder, NewEvents())
         worker.submit(trial, resources)
         self._busy.append(worker)
+        if self._closed:
+            worker.finish()
         return True
 
     def poll(self, receive: Receive) -> None:
@@ -79,9 +92,14 @@ class LocalExecutor:
             for event in worker.events():
                 if isinstance(event, Done | Failed):
                     self._busy.remove(worker)
+                    if worker.died and self._retry(worker):
+                        continue
                     if worker.is_alive:
                         self._idle.append(worker)
-                receive(trial, event)
+                    del self._is_new[trial.folder]
+                    receive(trial, event)
+                elif self._is_new[trial.folder](event):
+                    receive(trial, event)
 
     def cancel(self) -> None:
         """Stop all workers between two steps; :meth:`shutdown` waits for them."""
@@ -90,12 +108,20 @@ class LocalExecutor:
 
     def shutdown(self, *, wait: bool) -> None:
         """Let the workers end; with ``wait`` one that does not end by itself is killed."""
+        self._closed = True
         for worker in self._workers:
             worker.finish()
         self._idle.clear()
         if wait:
             for worker in self._workers:
                 worker.join()
+
+    def _retry(self, worker: Worker) -> bool:
+        """Train a dead worker's trial again, once."""
+        if worker.trial.folder in self._retried:
+            return False
+        self._retried.add(worker.trial.folder)
+        return self.submit(worker.trial, worker.resources)
 
     def _new_worker(self) -> Worker:
         worker = Worker(self._load)
@@ -109,6 +135,11 @@ class Worker:
     Args:
         load: name or path → data set.
 
+    Attributes:
+        connection: to the process.
+        died: whether it ended before its trial.
+        trial, resources: of the last :meth:`submit`.
+
     Raises:
         OSError: the system cannot start another process.
     """
@@ -118,6 +149,7 @@ class Worker:
 
         context = get_context("loky")
         self._finishing = False
+        self.died = False
         self.connection, worker_connection = context.Pipe()
         worker_end, self._parent_pipe = context.Pipe(duplex=False)
         self._process: BaseProcess = context.Process(
@@ -127,7 +159,7 @@ class Worker:
             daemon=True,
         )
         try:
-            with _sigint_blocked():
+            with sigint_blocked():
                 self._process.start()
         except BaseException:
             self.connection.close()
@@ -139,7 +171,7 @@ class Worker:
 
     def submit(self, trial: Trial, resources: Resources) -> None:
         """Begin a trial; only after the last event of the previous one."""
-        self.trial = trial
+        self.trial, self.resources = trial, resources
         with suppress(OSError):  # if it is dead, events() reports that
             self.connection.send((trial, resources))
 
@@ -155,6 +187,7 @@ class Worker:
                     return
                 message: Event | _Crash = self.connection.recv()
             except (EOFError, OSError):
+                self.died = True
                 self._process.join(_STOP_SECONDS)
                 message = Failed(reason=f"its process {_exit_reason(self._process.exitcode)}")
             match message:
@@ -220,7 +253,9 @@ def serve(connection: Connection, load: Load, stopping: threading.Event | None =
         result: Done | Failed | _Crash
         observer = _WorkerObserver(connection, stopping)
         try:
-            result = train_trial(trial, resources, load=load_once, observer=observer)
+            result = train_trial(
+                trial.run, resources, folder=trial.folder, load=load_once, observer=observer
+            )
         except Exception:
             import traceback
 
@@ -239,10 +274,10 @@ class _WorkerObserver(EventObserver):
         super().__init__(lambda event: _send(connection, event), step_seconds=_STEP_SECONDS)
         self._stopping = stopping
 
-    def step(self, *, batch: int, loss: float, accuracy: float) -> None:
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
         if self._stopping.is_set():
             raise _StopError
-        super().step(batch=batch, loss=loss, accuracy=accuracy)
+        super().step(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +321,11 @@ def _send(connection: Connection, message: object) -> None:
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """Block SIGINT, also in the processes that are started meanwhile: Ctrl-C is their parent's."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
     # These would otherwise start with the first process, and unblock the signal.

@@ -29,7 +29,10 @@ class SerialExecutor:
         """Train the first submitted trial to its end."""
         trial, resources = self._submitted.popleft()
         observer = EventObserver(partial(receive, trial))
-        receive(trial, train_trial(trial, resources, load=self._load, observer=observer))
+        end = train_trial(
+            trial.run, resources, folder=trial.folder, load=self._load, observer=observer
+        )
+        receive(trial, end)
 
     def cancel(self) -> None:
         """Nothing trains outside of :meth:`poll`."""

@@ -15,7 +15,7 @@ import pytest
 import kilonet.study.executors.local
 import kilonet.training.loop
 from kilonet.data import Dataset, load_dataset
-from kilonet.spec import Run, Study
+from kilonet.spec import Run
 from kilonet.storage.lock import LOCK, locked
 from kilonet.study import Trial
 from kilonet.study.executors.base import (
@@ -24,25 +24,15 @@ from kilonet.study.executors.base import (
     EpochBegun,
     EpochDone,
     Event,
-    Executor,
     Failed,
     Resources,
     StepDone,
 )
 from kilonet.study.executors.local import LocalExecutor, Worker, serve
-from kilonet.study.executors.serial import SerialExecutor
 from kilonet.training.loop import train
-from small_studies import study_of
+from small_studies import trial_of
 
 ONE_THREAD = Resources(engine="auto", device="auto", threads=1)
-
-
-def trial(run: Run, folder: Path) -> Trial:
-    """A trial with this run and seed 1."""
-    base = study_of(run).to_dict() | {"net": run.net, "data": run.data, "train": run.train}
-    stages = [{"name": "Same", "change": {"train.epochs": run.train.epochs}}]
-    study = Study.from_dict(base | {"stage": stages})
-    return Trial(stage=study.stages[0], seed=1, folder=folder)
 
 
 def events_of(worker: Worker) -> list[Event]:
@@ -56,11 +46,16 @@ def events_of(worker: Worker) -> list[Event]:
     return events
 
 
-@pytest.mark.parametrize("kind", [SerialExecutor, LocalExecutor])
-def test_an_executor_trains_and_sends_events(
-    kind: type[SerialExecutor | LocalExecutor], small_run: Run, tmp_path: Path
-) -> None:
-    """Each trial's in order: a trial that is finished, and one that fails with a reason."""
+def events_to_the_end(executor: LocalExecutor, trial: Trial) -> list[Event]:
+    """Train a trial; all its events."""
+    events: list[Event] = []
+    assert executor.submit(trial, ONE_THREAD)
+    while not events or not isinstance(events[-1], Done | Failed):
+        executor.poll(lambda _, event: events.append(event))
+    return events
+
+
+def test_workers_load_a_data_set_once_and_send_few_steps(small_run: Run, tmp_path: Path) -> None:
     loaded = tmp_path / "loaded"
 
     def load(name: str) -> Dataset:
@@ -68,47 +63,77 @@ def test_an_executor_trains_and_sends_events(
             file.write(f"{os.getpid()} ")
         return load_dataset(name)
 
-    good = trial(small_run, tmp_path / "good")
-    wild = trial(small_run.replace({"train.optimizer.lr": 1e30}), tmp_path / "wild")
-    executor: Executor = kind(load)
-    received: dict[Path, list[Event]] = {good.folder: [], wild.folder: []}
-    for each in (good, wild):
-        assert executor.submit(each, ONE_THREAD)
-        events = received[each.folder]
-        while not events or not isinstance(events[-1], Done | Failed):
-            executor.poll(lambda trial, event: received[trial.folder].append(event))
+    executor = LocalExecutor(load)
+    for name in ("one", "two"):
+        events = events_to_the_end(executor, trial_of(small_run, tmp_path / name))
+        # At most a few per second: an epoch of ten steps takes less than that.
+        assert 1 <= len([event for event in events if isinstance(event, StepDone)]) <= 15
+    executor.shutdown(wait=True)
+    [process] = loaded.read_text().split()
+    assert int(process) != os.getpid()
+
+
+def test_a_worker_that_died_while_it_was_idle_is_replaced(small_run: Run, tmp_path: Path) -> None:
+    executor = LocalExecutor(load_dataset)
+    for name in ("one", "two"):
+        events = events_to_the_end(executor, trial_of(small_run, tmp_path / name))
+        assert events[-1] == Done()
+        [worker] = executor._idle
+        pid = worker._process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        worker._process.join(10)
     executor.shutdown(wait=True)
 
-    begun, *events, done = received[good.folder]
-    assert isinstance(begun, Begun)
-    assert begun.epochs_done == 0
-    assert done == Done()
-    epochs = [EpochBegun(epoch=epoch, num_steps=10) for epoch in range(3)]
-    assert [event for event in events if isinstance(event, EpochBegun)] == epochs
-    record = train(small_run, folder=tmp_path / "here")
-    rows = [event.row for event in events if isinstance(event, EpochDone)]
-    for row, expected in zip(rows, record.rows, strict=True):
-        assert row.test_loss == expected.test_loss
-    steps = [event for event in events if isinstance(event, StepDone)]
-    if kind is SerialExecutor:
-        assert len(steps) == 30
-    else:
-        # At most a few per second: an epoch of ten steps takes less than that.
-        assert 1 <= len(steps) <= 15
-        [process] = loaded.read_text().split()
-        assert int(process) != os.getpid()
 
-    failed = received[wild.folder][-1]
+def test_the_trial_of_a_dead_worker_is_trained_again(small_run: Run, tmp_path: Path) -> None:
+    """From its checkpoint, after the study has said that no more trials come."""
+    train(small_run.replace({"train.epochs": 200}), folder=tmp_path / "here")
+    trial = trial_of(small_run.replace({"train.epochs": 200}), tmp_path / "run")
+    executor = LocalExecutor(load_dataset)
+    assert executor.submit(trial, ONE_THREAD)
+    executor.shutdown(wait=False)
+    events: list[Event] = []
+    killed = False
+    while not events or not isinstance(events[-1], Done | Failed):
+        executor.poll(lambda _, event: events.append(event))
+        if not killed and any(isinstance(event, EpochDone) for event in events):
+            killed = True
+            os.kill(process_of(trial.folder), signal.SIGKILL)
+    executor.shutdown(wait=True)
+    assert events[-1] == Done()
+    assert len(executor._workers) == 2
+    for name in ("weights.safetensors", "steps.npz", "predictions.npz", "run.toml"):
+        assert (trial.folder / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert [type(event) for event in events].count(Begun) == 1
+    begun = [event.epoch for event in events if isinstance(event, EpochBegun)]
+    steps = [event.step for event in events if isinstance(event, StepDone)]
+    assert begun == sorted(set(begun))
+    assert steps == sorted(set(steps))
+
+
+def test_a_trial_that_kills_two_workers_has_failed(small_run: Run, tmp_path: Path) -> None:
+    loaded = tmp_path / "loaded"
+
+    def load(name: str) -> Dataset:
+        with loaded.open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+        return load_dataset(name)
+
+    executor = LocalExecutor(load)
+    [failed] = events_to_the_end(executor, trial_of(small_run, tmp_path / "run"))
+    executor.shutdown(wait=True)
     assert isinstance(failed, Failed)
-    assert failed.reason.startswith("epoch 0, step ")
-    assert "lower train.optimizer.lr" in failed.reason
+    assert "was killed (SIGKILL)" in failed.reason
+    assert loaded.read_text() == "xx"
 
 
 @pytest.mark.timeout(60)
 def test_shutdown_never_blocks_on_a_busy_worker(small_run: Run, tmp_path: Path) -> None:
     """A worker that trains reads nothing, so repeated messages would fill its pipe."""
     executor = LocalExecutor(load_dataset)
-    assert executor.submit(trial(small_run, tmp_path / "run"), ONE_THREAD)
+    assert executor.submit(trial_of(small_run, tmp_path / "run"), ONE_THREAD)
     [worker] = executor._workers
     pid = worker._process.pid
     assert pid is not None
@@ -128,7 +153,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(small_run: Run, tmp_path: Path) -
         raise ZeroDivisionError(f"no {Path(name).name}")
 
     worker = Worker(load)
-    worker.submit(trial(small_run, tmp_path), ONE_THREAD)
+    worker.submit(trial_of(small_run, tmp_path), ONE_THREAD)
     with pytest.raises(RuntimeError, match=r"(?s)in a worker:.*ZeroDivisionError: no small.npz"):
         events_of(worker)
     worker.stop()
@@ -152,7 +177,7 @@ def test_a_worker_that_is_killed(
         return load_dataset(name)
 
     worker = Worker(load)
-    worker.submit(trial(small_run, tmp_path / "run"), ONE_THREAD)
+    worker.submit(trial_of(small_run, tmp_path / "run"), ONE_THREAD)
     [failed] = events_of(worker)
     assert isinstance(failed, Failed)
     assert reason in failed.reason
@@ -164,7 +189,7 @@ def test_a_training_is_stopped_between_two_steps(small_run: Run, tmp_path: Path)
     """Not at the end of an epoch, and not while a file is written."""
     worker = Worker(load_dataset)
     endless = small_run.replace({"train.epochs": 10_000})
-    worker.submit(trial(endless, tmp_path / "run"), ONE_THREAD)
+    worker.submit(trial_of(endless, tmp_path / "run"), ONE_THREAD)
     while not (tmp_path / "run" / "checkpoint.safetensors").exists():
         time.sleep(0.05)
     worker.stop()
@@ -181,7 +206,7 @@ def test_a_worker_that_hangs_is_killed(
     """A stopped process does not see that it should end."""
     worker = Worker(load_dataset)
     endless = small_run.replace({"train.epochs": 10_000})
-    worker.submit(trial(endless, tmp_path / "run"), ONE_THREAD)
+    worker.submit(trial_of(endless, tmp_path / "run"), ONE_THREAD)
     while not (tmp_path / "run" / "checkpoint.safetensors").exists():
         time.sleep(0.05)
     os.kill(process_of(tmp_path / "run"), signal.SIGSTOP)
