@@ -379,7 +379,7 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setattr("kilonet.training.train", exhausted)
     assert run_command(["train", "interim", "--out", "run"]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("kilonet: out of memory; finished epochs are kept")
+    assert line.startswith("kilonet: out of memory; any finished epoch is kept")
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,8 @@ def test_commands_write_into_the_folder_and_the_cache_alone(
     for folder in (home, work, temporary):
         folder.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "KILONET_"))}
-    images = ["--set", f"data.name={small_mnist}", "--set", "train.epochs=1"]
+    settings = [f"data.name={small_mnist}", "data.mean=[0.1307]", "data.std=[0.3081]"]
+    images = [part for setting in (*settings, "train.epochs=1") for part in ("--set", setting)]
     for arguments in (
         ["train", "interim", *images, "--out", "run"],
         ["train", "interim", *images, "--find-lr", "--picture", "curve.png"],
@@ -312,16 +313,38 @@ def test_ctrl_c_is_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_pipe_that_closes_early() -> None:
-    """As `kilonet summary interim | head -1`: no traceback."""
-    command = f"{sys.executable} -m kilonet summary interim | head -1"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        capture_output=True,
+@pytest.mark.parametrize(
+    "command",
+    [
+        "summary interim",
+        "train run.toml --out made",
+        "train run.toml --seeds 2 --out made",
+        "study study.toml --out made --jobs 1",
+    ],
+)
+def test_a_pipe_that_closes_early(command: str, small_run: Run, tmp_path: Path) -> None:
+    """As `kilonet summary interim | head -1`: nothing is said, and what trains goes on."""
+    run = small_run.replace({"train.epochs": 2})
+    (tmp_path / "run.toml").write_text(to_toml(run))
+    study = Study.from_dict({**run.to_dict(), "name": "small", "target": 50.0})
+    (tmp_path / "study.toml").write_text(to_toml(study))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kilonet", *command.split()],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    assert done.stderr == ""
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as stream:
+        assert stream.read() == ""
+    assert process.wait() == 0
+    if "--out" in command:
+        assert list((tmp_path / "made").rglob("predictions.npz"))
+    if command.startswith("study"):
+        assert (tmp_path / "made" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])

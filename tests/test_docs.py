@@ -29,7 +29,7 @@ from kilonet.spec import (
 from kilonet.spec.layers import LAYERS
 from kilonet.storage.run_folder import FILES
 from kilonet.study import run_study
-from kilonet.study.executors import dask, dask_worker
+from kilonet.study.executors import dask_cluster, dask_worker
 from small_studies import contents, study_of
 
 ROOT = Path(__file__).parent.parent
@@ -181,7 +181,7 @@ def test_the_times_in_the_page_on_clusters() -> None:
     page = " ".join((ROOT / "docs" / "cluster.md").read_text("utf-8").split())
     assert dask_worker.PIECE_SECONDS == 2
     assert "as many epochs as fit into two seconds" in page
-    assert f"after {dask.SILENT_SECONDS:.0f} s without a sign of life" in page
+    assert f"after {dask_cluster.SILENT_SECONDS:.0f} s without a sign of life" in page
 
 
 def test_python_in_the_readme_is_the_example() -> None:

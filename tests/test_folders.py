@@ -3,6 +3,7 @@ runs that failed, runs that are finished."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import kilonet
 from kilonet.entry import run_command
 from kilonet.errors import StorageError
 from kilonet.spec import Run, load_run, to_toml
+from kilonet.storage.lock import LOCK
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study import read_study
 from kilonet.training.loop import train
@@ -368,6 +370,49 @@ def test_a_finished_study_says_so_first(capsys: pytest.CaptureFixture[str]) -> N
     captured = capsys.readouterr()
     assert json.loads(captured.out)["study"] == "s"
     assert "The run was finished before; read from made." in captured.err
+
+
+def test_a_finished_study_where_nothing_can_be_written(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read without its lock; the report that cannot be written is one line."""
+    command = ["study", "s.toml", "--out", "made", "--jobs", "1", "--quiet"]
+    assert run_command(command) == 0
+    result = capsys.readouterr().out
+    (project / "made" / LOCK).touch()  # of a killed process
+    with monkeypatch.context() as read_only:
+        for opened in ("lock._try_lock_in", "atomic._open_temporary"):
+            read_only.setattr(f"kilonet.storage.{opened}", refuse)
+        assert run_command(command) == 1
+        captured = capsys.readouterr()
+        assert result.startswith(captured.out.rstrip())
+        assert "Final test accuracy" in captured.out
+        assert captured.err.startswith("kilonet: made/report.html: cannot be written: Read-only")
+        assert captured.err.count("\n") == 1
+        # Another seed is to be trained, and that is refused.
+        assert run_command([*command, "--seeds", "2"]) == 1
+        assert capsys.readouterr().err == "kilonet: made: cannot be written: Read-only\n"
+    assert run_command(command) == 0
+    assert not (project / "made" / LOCK).exists()
+
+
+def refuse(*arguments: object) -> None:
+    raise OSError(errno.EROFS, "Read-only")
+
+
+def test_a_run_that_was_killed_while_its_results_were_written(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report says what completes it."""
+    assert run_command(["train", "run.toml", "--out", "made"]) == 0
+    (project / "made" / "predictions.npz").unlink()
+    assert run_command(["report", "made"]) == 1
+    assert last_line(capsys) == (
+        "kilonet: made/predictions.npz: missing; the run is unfinished or damaged: "
+        "'kilonet train made --resume' completes it"
+    )
+    assert run_command(["train", "made", "--resume"]) == 0
+    assert run_command(["report", "made"]) == 0
 
 
 def test_nothing_to_resume(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def test_ctrl_c_and_a_killed_parent_leave_nothing_running(small_run: Run, tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
+    assert err == "kilonet: stopped; any finished epoch is kept, and the same command resumes\n"
     assert_all_end(process.pid)  # joblib's own processes take a moment
     assert not list(folder.rglob(".*"))
     assert all(epochs_done(path) for path in folder.glob("runs/*"))
@@ -147,7 +147,7 @@ def test_a_scheduler_and_a_terminal_that_closes_stop_it_as_ctrl_c_does(
     kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
+    assert err == "kilonet: stopped; any finished epoch is kept, and the same command resumes\n"
     assert_all_end(process.pid)
     assert all(epochs_done(path) for path in tmp_path.glob("s/runs/*"))
 
@@ -185,5 +185,5 @@ def test_ctrl_c_again_and_again(small_run: Run, tmp_path: Path) -> None:
         time.sleep(0.02)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
+    assert err == "kilonet: stopped; any finished epoch is kept, and the same command resumes\n"
     assert_all_end(process.pid)

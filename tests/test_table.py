@@ -119,7 +119,7 @@ def test_wide_characters_take_their_columns():
     table = Table(columns=("名前", "x"), rows=rows, left=frozenset({0}))
     assert {cell_len(line) for line in str(table).splitlines()} == {15}
     assert "| 字字 | 字字 |" in str(table)
-    assert table.columns_wide == 15
+    assert table.width == 15
     assert table.to_text(width=15) == str(table)
 
 

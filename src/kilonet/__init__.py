@@ -6,14 +6,14 @@ lines = ["conv 8", "maxpool 2", "conv 16", "gap", "pointwise 10 bare"]
 net = kn.Net(input=(1, 28, 28), layers=lines)
 print(kn.summarize(net))                        # layers, parameters, receptive fields
 with kn.RunProgress() as progress:
-record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=progress)
+    record = kn.train(kn.Run(net=net, train=kn.Train(epochs=1)), observer=progress)
 print(record.log_table)                         # in a notebook, record displays as a table
 model = record.model()                          # or kn.load(folder)
 print(model.evaluate(images, labels))           # images (n, 28, 28) uint8
 
 study = kn.load_study("mnist-8k")
 with kn.StudyProgress(study) as progress:
-kn.run_study(study, observer=progress)      # trains every stage, writes the reports
+    kn.run_study(study, observer=progress)      # trains every stage, writes the reports
 """
 
 from importlib import import_module as _import_module

@@ -22,8 +22,8 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 _STOPPED = {
-    "study": "stopped; finished epochs are kept, and the same command resumes",
-    "train": "stopped; finished epochs are kept; add --resume to the same command to continue",
+    "study": "stopped; any finished epoch is kept, and the same command resumes",
+    "train": "stopped; any finished epoch is kept; add --resume to the same command to continue",
 }
 
 
@@ -83,7 +83,7 @@ def run_command(arguments: list[str]) -> int:
         return 1
     except Exception as error:
         if is_out_of_memory(error):
-            kept = "; finished epochs are kept" if _is_training(arguments) else ""
+            kept = "; any finished epoch is kept" if _is_training(arguments) else ""
             return _fail(f"out of memory{kept}: free some, or lower train.batch_size", 1)
         if not isinstance(error, OSError):
             raise

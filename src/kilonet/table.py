@@ -37,7 +37,7 @@ class Table:
         return self._text(tuple([heading] for heading in self.columns))
 
     @property
-    def columns_wide(self) -> int:
+    def width(self) -> int:
         """Columns of a terminal that its text takes."""
         return _width(str(self))
 

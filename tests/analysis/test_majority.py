@@ -121,6 +121,18 @@ def test_some_seeds_collapse() -> None:
     assert found.sentence.startswith(
         "9 of 10 classes are never predicted (0, 1, 2 and 6 more) in 1 of 3 seeds; 10.00% is"
     )
+    # Two seeds that leave out the same class, and two that leave out different ones.
+    found = found_in(errors_of([80, 20], [0, 0], [0, 0], None))
+    assert found.sentence.startswith("Class 1 is never predicted in 2 of 3 seeds; 80.00% is")
+    found = found_in(errors_of([50, 50], [0, 0], [1, 1]))
+    assert found.sentence.startswith(
+        "2 of 2 seeds never predict some of the classes 0 and 1; 50.00% is"
+    )
+    collapsed = [[seed] * 10 for seed in range(3)]
+    found = found_in(errors_of([10] * 10, *collapsed, None))
+    assert found.sentence.startswith(
+        "3 of 4 seeds never predict some of the classes 0, 1, 2 and 7 more; 10.00% is"
+    )
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10])

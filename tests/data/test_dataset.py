@@ -82,11 +82,11 @@ def test_repr_is_short(arrays):
         ),
         (
             {"test_labels": np.array([0, 1, 2, 3, 0, 1])},
-            "test label 3 at index 3 is out of range: there are 3",
+            "test label 3 at index 3 is out of range: the classes are 0 to 2",
         ),
         (
             {"classes": ("a", "b")},
-            "train label 2 at index 2 is out of range: there are 2 classes, 0 to 1",
+            "train label 2 at index 2 is out of range: the classes are 0 to 1",
         ),
         (
             {
@@ -94,7 +94,7 @@ def test_repr_is_short(arrays):
                 "train_labels": np.arange(12) % 3 + 1,
                 "test_labels": np.arange(6) % 3 + 1,
             },
-            "there are 3 classes, 0 to 2; the labels count from 1, so subtract 1",
+            "the classes are 0 to 2; the labels count from 1, so subtract 1",
         ),
         ({"classes": ("a", " ", "c")}, "the name of class 1 is empty"),
         ({"classes": ("a b", "c", "a\n b")}, "class names are not unique: a b"),

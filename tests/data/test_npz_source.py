@@ -73,7 +73,7 @@ def test_class_names(tmp_path, arrays, key, array, names):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array(["ant", "bee"]), "train label 2 at index 2 is out of range: there are 2 classes"),
+        (np.array(["ant", "bee"]), "train label 2 at index 2 is out of range: the classes are 0"),
         (np.array(["ant", "bee", "ant"]), "class names are not unique: ant"),
         (np.array(["ant", "", "cat"]), "the name of class 1 is empty"),
         (np.array([b"\xff", b"b", b"c"]), "a class name is not UTF-8"),

@@ -445,6 +445,28 @@ def test_a_setting_that_a_stage_overrides_is_no_network_to_print(tmp_path):
     assert str(load_net_and_budget(str(path), settings=settings)[0].layers[0]) == "conv 7"
 
 
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("train.epochs=3", '"train.epochs" = 20'),
+        ("train.optimizer.lr=0.5", '"train.optimizer" = "adam"'),
+        ("train.optimizer=adam", '"train.optimizer.lr" = 0.5'),
+        ("train.batch_size=8", '"train.epochs" = 20'),
+    ],
+)
+def test_a_setting_that_a_stage_overrides_is_said(setting, changed, tmp_path, caplog):
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace('"train.epochs" = 20', changed))
+    load_study(str(path))
+    assert not caplog.messages
+    load_study(str(path), settings=[setting])
+    name = setting.partition("=")[0]
+    by = changed.split('"')[1]
+    expected = f"kilonet: {name}: the value given has no effect from stage 1 'Longer' on, which "
+    has_no_effect = f"{name}.".startswith(f"{by}.")
+    assert caplog.messages == ([f"{expected}sets {by}"] if has_no_effect else [])
+
+
 def test_settings_change_a_network_of_whatever_holds_one(tmp_path):
     bare = tmp_path / "net.toml"
     bare.write_text('input = [1, 28, 28]\nlayers = ["conv 8", "gap", "pointwise 10 bare"]\n')

@@ -64,7 +64,7 @@ def test_what_stages_state_for_the_former_data_is_said(caplog, tmp_path):
     changes = ['"data.mean" = [0.2]', '"data.name" = "x.npz"', '"data.std" = [0.2]']
     stages = [f'[[stage]]\nname = "{i}"\nchange = {{ {c} }}\n' for i, c in enumerate(changes)]
     path.write_text(HEAD + "".join(stages))
-    load_study(str(path), settings=["data.name=mnist"])
+    load_study(str(path))
     load_study(str(path), settings=["train.epochs=2"])
     assert len(caplog.records) == 1  # of stage 2
     study = load_study(str(path), settings=["data.name=z.npz"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import subprocess
 import sys
 from functools import partial
@@ -487,3 +488,16 @@ def test_without_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kilonet.engine.torch_engine", missing)
     with pytest.raises(EngineError, match="PyTorch is not installed"):
         train(run, module=Small)
+
+
+def test_what_completes_a_run_is_a_call_in_python(run: Run, tmp_path: Path) -> None:
+    """The command line has no module."""
+    record = train(run, folder=tmp_path / "r", module=Small())
+    (record.path / "predictions.npz").unlink()
+    call = f"kilonet.train(…, folder={str(record.path)!r}, module=…, resume=True) co"
+    with pytest.raises(StorageError, match=re.escape(f"{call}mpletes it")):
+        record.report()
+    with pytest.raises(StorageError, match=re.escape(f"{call}ntinues it")):
+        load(record.path)
+    train(run, folder=record.path, module=Small(), resume=True)
+    record.report()

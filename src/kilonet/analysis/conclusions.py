@@ -53,7 +53,7 @@ def conclude(analysis: StudyAnalysis, *, same_images: bool) -> tuple[str, ...]:
 
 
 def _majority(stages: Sequence[StageAnalysis]) -> list[str]:
-    """Stages that tell no classes apart, or leave some out."""
+    """Stages that do not tell classes apart, or leave some out."""
     worse = [s for s in stages if s.errors is not None and not beats_majority(s.errors)]
     known = [s for s in stages if s.errors is not None]
     partly = [s for s in known if s not in worse and Kind.CLASSES in by_kind(s.findings)]

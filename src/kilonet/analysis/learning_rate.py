@@ -31,7 +31,7 @@ GUESSING_RATIO = 1.1
 equal probabilities. The margin is for fresh weights, which are a little worse than that."""
 
 STUCK_RATIO = 0.98
-"""Stuck: no epoch's training loss is below this many times that of equal probabilities …"""
+"""Stuck: no epoch's training loss is below this many times that of equal probabilities."""
 
 
 def learning_rate(

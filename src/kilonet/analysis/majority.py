@@ -54,9 +54,13 @@ def majority(errors: Errors) -> Finding | None:
     elif len(ever):
         verdict = Verdict.NEVER_PREDICTED if len(always) else Verdict.NEVER_PREDICTED_BY_SOME
         named = always if len(always) else ever
-        text = _named([errors.classes[i] for i in named], of=num_classes)
-        if not len(always):
-            text += f" in {without} of {runs} seeds"
+        names = [errors.classes[i] for i in named]
+        if len(always):
+            text = _never_predicted(names, of=num_classes)
+        elif without * len(ever) == missing.sum():  # these seeds leave out the same classes
+            text = f"{_never_predicted(names, of=num_classes)} in {without} of {runs} seeds"
+        else:
+            text = f"{without} of {runs} seeds never predict some of the classes {_shown(names)}"
         of_them = 100 * float(sizes[named].sum()) / errors.images
         text += f"; {as_well}"
         if not better:
@@ -129,13 +133,16 @@ def rare_classes(errors: Errors) -> list[str]:
     return [errors.classes[i] for i in np.flatnonzero(found)]
 
 
-def _named(classes: Sequence[str], *, of: int) -> str:
+def _never_predicted(classes: Sequence[str], *, of: int) -> str:
     if len(classes) == 1:
         return f"Class {classes[0]} is never predicted"
     if len(classes) <= CLASSES_NAMED:
-        return f"Classes {listed(classes)} are never predicted"
-    some = ", ".join(classes[:CLASSES_NAMED])
-    return (
-        f"{len(classes):,} of {of:,} classes are never predicted ({some} and "
-        f"{len(classes) - CLASSES_NAMED:,} more)"
-    )
+        return f"Classes {_shown(classes)} are never predicted"
+    return f"{len(classes):,} of {of:,} classes are never predicted ({_shown(classes)})"
+
+
+def _shown(classes: Sequence[str]) -> str:
+    more = len(classes) - CLASSES_NAMED
+    if more <= 0:
+        return listed(classes)
+    return listed([*classes[:CLASSES_NAMED], f"{more:,} more"])

@@ -192,10 +192,9 @@ def calibration(errors: Errors, *, run: Run) -> Finding | None:
     Calibrated is a difference within its error, where that error is small. Beyond it, a small
     difference is ``slightly over-confident`` or ``slightly under-confident``, a larger one
     ``over-confident`` or ``under-confident``; within a larger error it is ``too few images to
-    say``.
-    The expected calibration error is in the sentence. None with a single test image or class, and
-    where the confidence is right but the network no better than always predicting the largest
-    class.
+    say``. The expected calibration error is in the sentence. None with a single test image or
+    class, and where the confidence is right but the network no better than always predicting the
+    largest class.
     """
     if errors.images < 2 or errors.num_tested == 1:
         return None

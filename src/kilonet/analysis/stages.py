@@ -34,8 +34,8 @@ from kilonet.analysis.mistakes import mistakes
 from kilonet.analysis.power import Sensitivity, sensitivity_of
 from kilonet.analysis.results import StageAnalysis, StudyAnalysis
 from kilonet.analysis.suggestions import Diagnosis, Suggestion, suggestions
-from kilonet.spec import Study
-from kilonet.storage.record import Split, choosing_split
+from kilonet.spec import Run, Study
+from kilonet.storage.record import RunRecord, Split, choosing_split
 from kilonet.study import StageResult, StudyResult
 
 
@@ -191,56 +191,14 @@ def _read_stage(
     split: Split,
     images: int,
 ) -> StageAnalysis:
-    run, records = stage.stage.run, stage.records
+    records = stage.records
     curves = [split.accuracies(record) for record in records]
     final, best = _describe([curve[-1] for curve in curves]), _describe(list(map(max, curves)))
     reached, at_target = 0, tuple[int, ...]()
     if target is not None:
         reached, at_target = _at_target(curves, target=target)
     trained, failed = separate_failed(records, images=images, split=split)
-    measured = measure(trained, images=images, split=split)
-    limit = study.budget.epochs
-    # A network that does no better than the largest class is not praised for it.
-    better = beats_majority(errors)
-    found: list[Finding | None] = []
-    if errors is not None:
-        found.append(majority(errors))
-    if target is not None:
-        share = 0.0 if errors is None else errors.majority_share
-        found.append(
-            target_reached(
-                final,
-                best,
-                reached=reached,
-                target=target,
-                measured=measured,
-                majority_share=share,
-            )
-        )
-    found.append(failed_seeds(records, failed=failed, split=split))
-    if target is not None:
-        fits = fit(measured, target=target, run=run)
-        found.append(fits if better or fits.verdict is not Verdict.FITS else None)
-    found += [
-        gap(measured, run=run),
-        trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
-        fluctuation(measured),
-    ]
-    if effect is not None and before is not None:
-        found.append(effect_on_accuracy(effect))
-        if effect_on_first is not None:
-            found.append(effect_on_accuracy(effect_on_first, since_first=True))
-        runs = (before[0].stage.run, run)
-        robust = robustness(before[1].measured, measured, effect=effect, runs=runs)
-        praised = robust is not None and robust.verdict is Verdict.MORE_ROBUST
-        found.append(robust if better or not praised else None)
-    learned = errors is not None and better
-    found.append(learning_rate(trained, measured=measured, run=run, learned=learned))
-    known = by_kind(_present(found))
-    if target is not None and better:
-        found.append(regularizer(measured, run=run, findings=known))
-        found.append(width(measured, target=target, run=run, findings=known))
-    return StageAnalysis(
+    analysis = StageAnalysis(
         number=stage.stage.number,
         name=stage.stage.name,
         target=target,
@@ -252,14 +210,93 @@ def _read_stage(
         at_target=at_target,
         binomial=binomial_error(final.mean, images=images),
         binomial95=binomial_interval(final.mean, images=images),
-        measured=measured,
+        measured=measure(trained, images=images, split=split),
         effect=effect,
         effect_on_first=effect_on_first,
         errors=errors,
-        findings=tuple(_present(found)),
+        findings=(),
         suggestions=(),
         judged_on=split,
     )
+    found = _findings(
+        analysis, stage=stage, before=before, trained=trained, failed=failed, study=study
+    )
+    return replace(analysis, findings=tuple(found))
+
+
+def _findings(
+    analysis: StageAnalysis,
+    *,
+    stage: StageResult,
+    before: tuple[StageResult, StageAnalysis] | None,
+    trained: Sequence[RunRecord],
+    failed: Sequence[RunRecord],
+    study: Study,
+) -> list[Finding]:
+    """The findings of a stage in reading order, but for those about its errors.
+
+    ``trained`` are the runs that learning curves are read from, ``failed`` the others.
+    """
+    run, target = stage.stage.run, analysis.target
+    measured, errors = analysis.measured, analysis.errors
+    # A network that does no better than the largest class is not praised for it.
+    better = beats_majority(errors)
+    found: list[Finding | None] = []
+    if errors is not None:
+        found.append(majority(errors))
+    if target is not None:
+        found.append(
+            target_reached(
+                analysis.final,
+                analysis.best,
+                reached=analysis.reached,
+                target=target,
+                measured=measured,
+                majority_share=0.0 if errors is None else errors.majority_share,
+            )
+        )
+    found.append(failed_seeds(stage.records, failed=failed, split=analysis.judged_on))
+    if target is not None:
+        fits = fit(measured, target=target, run=run)
+        found.append(fits if better or fits.verdict is not Verdict.FITS else None)
+    limit = study.budget.epochs
+    found += [
+        gap(measured, run=run),
+        trend(measured, epochs_left=None if limit is None else limit - run.train.epochs),
+        fluctuation(measured),
+    ]
+    if analysis.effect is not None and before is not None:
+        found += _effects(analysis, analysis.effect, run=run, before=before, better=better)
+    learned = errors is not None and better
+    found.append(learning_rate(trained, measured=measured, run=run, learned=learned))
+    known = by_kind(_present(found))
+    if target is not None and better:
+        found.append(regularizer(measured, run=run, findings=known))
+        found.append(width(measured, target=target, run=run, findings=known))
+    return _present(found)
+
+
+def _effects(
+    analysis: StageAnalysis,
+    effect: Effect,
+    *,
+    run: Run,
+    before: tuple[StageResult, StageAnalysis],
+    better: bool,
+) -> list[Finding | None]:
+    """What the stage's change did; ``better``: the network beats the largest class."""
+    found: list[Finding | None] = [effect_on_accuracy(effect)]
+    if analysis.effect_on_first is not None:
+        found.append(effect_on_accuracy(analysis.effect_on_first, since_first=True))
+    robust = robustness(
+        before[1].measured,
+        analysis.measured,
+        effect=effect,
+        runs=(before[0].stage.run, run),
+    )
+    praised = robust is not None and robust.verdict is Verdict.MORE_ROBUST
+    found.append(robust if better or not praised else None)
+    return found
 
 
 def _at_target(curves: Sequence[Sequence[float]], *, target: float) -> tuple[int, tuple[int, ...]]:

@@ -15,7 +15,9 @@ from kilonet.errors import KilonetError, StorageError
 
 def console_for(as_json: bool) -> Console:
     """The console for people: standard error if standard output is JSON."""
-    return Console(stderr=as_json, highlight=False)
+    from kilonet.report.terminal.text import DisplayConsole
+
+    return DisplayConsole(stderr=as_json, highlight=False)
 
 
 def width_of(console: Console) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kilonet.data.idx import idx_pieces
 from kilonet.errors import DataError
+from kilonet.spec.graph import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +73,8 @@ class Dataset:
         train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
         if train_shape != test_shape:
             raise DataError(
-                f"{where}: training images are {_times(train_shape)} but test images are "
-                f"{_times(test_shape)}; they must have the same size"
+                f"{where}: training images are {show(train_shape)} but test images are "
+                f"{show(test_shape)}; they must have the same size"
             )
         names = tuple(map(_one_line, self.classes))
         named = bool(names)
@@ -97,14 +98,13 @@ class Dataset:
             if beyond.size:
                 raise DataError(
                     f"{where}: {split} label {labels[beyond[0]]} at index {beyond[0]:,} is out of "
-                    f"range: there are {self.num_classes} classes, 0 to {self.num_classes - 1}; "
-                    f"{remedy}"
+                    f"range: the classes are 0 to {self.num_classes - 1}; {remedy}"
                 )
 
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}: {len(self.train_labels):,} training and "
-            f"{len(self.test_labels):,} test images of {_times(self.image_shape)}, "
+            f"{len(self.test_labels):,} test images of {show(self.image_shape)}, "
             f"{self.num_classes} classes)"
         )
 
@@ -183,10 +183,6 @@ def _one_line(name: str) -> str:
     """A class's name without line breaks, other control characters and lone surrogates."""
     text = str(name).encode(errors="replace").decode()
     return " ".join("".join(" " if category(c) == "Cc" else c for c in text).split())
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def _checked_images(images: NDArray[np.generic], *, where: str) -> NDArray[np.uint8]:

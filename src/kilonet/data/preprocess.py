@@ -11,6 +11,7 @@ from kilonet.data.augment import normalize
 from kilonet.data.dataset import check_pixel_type
 from kilonet.data.resize import resize
 from kilonet.errors import DataError
+from kilonet.spec.graph import show
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -69,11 +70,11 @@ class Preprocess:
         if self.resize is None:
             if batch.shape[1:3] != size:
                 raise DataError(
-                    f"images are {_times(batch.shape[1:3])}, but the network was trained on "
-                    f"{_times(size)} and its run does not resize; resize them first"
+                    f"images are {show(batch.shape[1:3])}, but the network was trained on "
+                    f"{show(size)} and its run does not resize; resize them first"
                 )
         elif not batch.shape[1] * batch.shape[2]:
-            raise DataError(f"images are {_times(batch.shape[1:3])}: without a pixel")
+            raise DataError(f"images are {show(batch.shape[1:3])}: without a pixel")
         else:
             batch = resize(batch, size=self.resize)
         return np.ascontiguousarray(batch)
@@ -108,7 +109,3 @@ def _array(images: Any) -> NDArray[np.uint8]:
         raise DataError("images have different shapes; give images of one shape") from None
     check_pixel_type(array, what="images")
     return array
-
-
-def _times(shape: Any) -> str:
-    return " × ".join(map(str, shape))

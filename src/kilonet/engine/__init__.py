@@ -30,6 +30,8 @@ __all__ = [
     "describe_engine",
     "engine_device",
     "initial_weights",
+    "torch_engine",
+    "with_module",
 ]
 
 ENGINES = ("auto", "native", "torch")

@@ -224,7 +224,7 @@ def _against(entry: Entry) -> str:
 
 
 def _fits(table: Table, width: int | None) -> bool:
-    return width is None or table.columns_wide <= width
+    return width is None or table.width <= width
 
 
 def _as_list(comparison: Comparison, names: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def _entries(result: Comparable, folder: int) -> list[Entry]:
     if not result.finished:
         raise StorageError(
             f"{result.path}: not finished, {len(result.rows)} of {result.run.train.epochs} epochs; "
-            f"'kilonet train {result.path} --resume' continues it"
+            f"{result.resume_command} continues it"
         )
     return [Entry(folder=folder, stage="", result=stage) for stage in as_study(result).stages]
 

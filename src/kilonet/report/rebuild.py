@@ -18,7 +18,7 @@ from kilonet.report.json.records import run_json, study_json
 from kilonet.report.markdown import write_markdown
 from kilonet.spec import Study
 from kilonet.storage.record import RunRecord
-from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, refuse_own_reports
+from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
 from kilonet.storage.run_folder import RunFolder, is_file
 from kilonet.study import StageResult, StudyResult, read_study
 from kilonet.table import Table
@@ -149,7 +149,7 @@ def write_reports(content: Content) -> tuple[Path, Path]:
     Raises:
         StorageError: if one cannot be written, or would replace a file that is not kilonet's.
     """
-    refuse_own_reports(content.result.path)
+    check_reports(content.result.path)
     markdown, html = content.result.path / MARKDOWN_REPORT, content.result.path / HTML_REPORT
     try:
         write_markdown(content, markdown)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+from kilonet.spec.changes import flattened
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.provenance import Provenance
 from kilonet.study import StageResult
@@ -31,7 +32,7 @@ def settings_of(result: StageResult) -> dict[str, Any]:
 
     Where the seeds, or the parts of a resumed run, differ, the value is a list of all of theirs.
     """
-    settings = _flat(result.stage.run.to_dict())
+    settings = flattened(result.stage.run.to_dict())
     settings.pop("train.seed", None)
     found: dict[str, list[Any]] = {}
     parts = [part for r in result.records for part in (r.provenance, *r.provenance.resumed)]
@@ -125,14 +126,3 @@ def _provenance(provenance: Provenance) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted path → value; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -63,6 +63,15 @@ def plain(value: Any) -> Any:
     return value
 
 
+def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted path → value; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        flat |= flattened(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
 def _assign(
     place: dict[str, Any] | list[Any],
     annotation: Any,

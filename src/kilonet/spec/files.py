@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,11 +24,11 @@ from kilonet.spec.data_paths import (
 )
 from kilonet.spec.net import Net
 from kilonet.spec.other_data import (
-    tell_of_dropped,
-    tell_of_dropped_in_stages,
-    tell_of_kept_in_stages,
+    warn_of_dropped,
+    warn_of_dropped_in_stages,
+    warn_of_kept_in_stages,
 )
-from kilonet.spec.study import Budget, Run, Study
+from kilonet.spec.study import Budget, ResolvedStage, Run, Study
 
 _AnySpec = TypeVar("_AnySpec", bound=Spec)
 
@@ -60,7 +60,14 @@ def load_study(name: str, *, settings: Iterable[str] = ()) -> Study:
         SpecError: naming the file and the key.
         UsageError: for an unknown name.
     """
-    return _study(read_spec(name), settings)
+    settings = list(settings)
+    study = _study(read_spec(name), settings)
+    for path, stage, changed in _overridden(study, dict(map(parse_setting, settings))):
+        _log.warning(
+            "kilonet: %s: the value given has no effect from stage %d '%s' on, which sets %s",
+            *(path, stage.number, stage.name, changed),
+        )
+    return study
 
 
 def _study(file: SpecFile, settings: Iterable[str]) -> Study:
@@ -84,7 +91,7 @@ def _study(file: SpecFile, settings: Iterable[str]) -> Study:
         )
     study = _build(Study, _with_stages(_complete(file), where), where, settings)
     if not is_written_by_kilonet(Path(where)):  # what a study's folder holds was said before
-        tell_of_dropped_in_stages(study)
+        warn_of_dropped_in_stages(study)
     return study
 
 
@@ -148,7 +155,12 @@ def load_net_and_budget(name: str, *, settings: Iterable[str] = ()) -> tuple[Net
     spec = load_spec(name, settings=settings)
     if isinstance(spec, Study):
         paths = dict(map(parse_setting, settings))
-        _refuse_overridden(spec, [path for path in paths if path.startswith("net.")])
+        of_net = [path for path in paths if path.startswith("net.")]
+        for path, stage, changed in _overridden(spec, of_net):
+            raise UsageError(
+                f"--set {path}: stage {stage.number} '{stage.name}' sets {changed} after it; "
+                f"set stage.{stage.number - 1}.change"
+            )
         return spec.stages[-1].run.net, spec.budget
     if isinstance(spec, Run) and spec.module is not None:
         raise UsageError(
@@ -158,14 +170,14 @@ def load_net_and_budget(name: str, *, settings: Iterable[str] = ()) -> tuple[Net
     return spec if isinstance(spec, Net) else spec.net, Budget()
 
 
-def _refuse_overridden(study: Study, paths: list[str]) -> None:
-    for stage in study.stages:
-        for changed in stage.change:
-            if path := next((p for p in paths if f"{p}.".startswith(f"{changed}.")), None):
-                raise UsageError(
-                    f"--set {path}: stage {stage.number} '{stage.name}' sets {changed} after it; "
-                    f"set stage.{stage.number - 1}.change"
-                )
+def _overridden(study: Study, paths: Iterable[str]) -> Iterator[tuple[str, ResolvedStage, str]]:
+    """The paths of the base run that a stage sets anew, with the first such stage and its path."""
+    for path in paths:
+        for stage in study.stages:
+            changed = next((c for c in stage.change if f"{path}.".startswith(f"{c}.")), None)
+            if changed is not None:
+                yield path, stage, changed
+                break
 
 
 def load_spec(name: str, *, settings: Iterable[str] = ()) -> Study | Run | Net:
@@ -382,7 +394,7 @@ def _change(spec: _AnySpec, settings: Iterable[str]) -> _AnySpec:
         raise UsageError(f"--set: data.name: {error}") from None
     kinds = Run | Study
     if "data.name" in changes and isinstance(spec, kinds) and isinstance(changed, kinds):
-        tell_of_dropped(spec.data, changed.data)
+        warn_of_dropped(spec.data, changed.data)
         if isinstance(changed, Study):
-            tell_of_kept_in_stages(spec.data, changed)
+            warn_of_kept_in_stages(spec.data, changed)
     return absolute

@@ -13,8 +13,8 @@ _log = logging.getLogger(__name__)
 _NORMALIZATION = Data.belonging["name"]
 
 
-def tell_of_dropped(before: Data, after: Data, *, where: str = "") -> None:
-    """Say which values of ``before`` the data set of ``after`` does without.
+def warn_of_dropped(before: Data, after: Data, *, where: str = "") -> None:
+    """Warn which values of ``before`` were dropped, as ``after`` has another data set.
 
     Args:
         before: the data of a spec.
@@ -34,17 +34,17 @@ def tell_of_dropped(before: Data, after: Data, *, where: str = "") -> None:
         )
 
 
-def tell_of_dropped_in_stages(study: Study) -> None:
+def warn_of_dropped_in_stages(study: Study) -> None:
     """The same for the stages that change the data set."""
     before = study.run.data
     for stage in study.stages:
         if "data.name" in stage.change:
-            tell_of_dropped(before, stage.run.data, where=f"stage {stage.number} '{stage.name}': ")
+            warn_of_dropped(before, stage.run.data, where=f"stage {stage.number} '{stage.name}': ")
         before = stage.run.data
 
 
-def tell_of_kept_in_stages(before: Data, study: Study) -> None:
-    """Say which stages state a normalization that was meant for the base run's former data set."""
+def warn_of_kept_in_stages(before: Data, study: Study) -> None:
+    """Warn of stages that keep a normalization stated for the base run's former data set."""
     if Data.is_same("name", before.name, study.data.name):
         return
     for stage in study.stages:

@@ -73,6 +73,13 @@ class RunRecord:
         return len(self.rows) == self.run.train.epochs
 
     @property
+    def resume_command(self) -> str:
+        """What continues it: a command, or the call in Python if it is of a module of your own."""
+        if self.run.module is not None:
+            return f"kilonet.train(…, folder={str(self.path)!r}, module=…, resume=True)"
+        return f"'kilonet train {self.path} --resume'"
+
+    @property
     def final_test_accuracy(self) -> float:
         """Percent, after the last epoch: the headline."""
         return self.rows[-1].test_accuracy

@@ -22,7 +22,7 @@ _MARKS = {
 }
 
 
-def refuse_own_reports(folder: Path) -> None:
+def check_reports(folder: Path) -> None:
     """Raise StorageError if a report in the folder is not kilonet's, or cannot be read."""
     for name, marks in _MARKS.items():
         try:

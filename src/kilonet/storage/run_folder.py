@@ -379,7 +379,11 @@ class RunFolder:
     def _read(self, name: str) -> bytes:
         content = self._read_if_exists(name)
         if content is None:
-            raise StorageError(f"{self.path / name}: missing; the run is unfinished or damaged")
+            ends = name in (_WEIGHTS, _LOGITS) and is_file(self.path / _CHECKPOINT)
+            how = f": {self.record().resume_command} completes it" if ends else ""
+            raise StorageError(
+                f"{self.path / name}: missing; the run is unfinished or damaged{how}"
+            )
         return content
 
     def _read_if_exists(self, name: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The observer of a study: receives its events. Its errors never touch the study."""
+"""The observer of a study: receives its events. Its errors never affect the study."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from kilonet.spec.inline_toml import inline
 from kilonet.storage.atomic import is_temporary, write_atomically
 from kilonet.storage.lock import LOCK
 from kilonet.storage.record import RunRecord, data_frame
-from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, refuse_own_reports
+from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
 from kilonet.storage.run_folder import RunFolder, is_file
 from kilonet.study.trial import Failure, Trial
 from kilonet.training.resume import difference, run_folders
@@ -100,7 +100,7 @@ class StudyResult:
                 "parameters": stage.parameters,
                 "final_test_accuracy": record.final_test_accuracy,
                 "best_test_accuracy": record.best_test_accuracy,
-                "final_validation_accuracy": record.rows[-1].validation_accuracy,
+                "final_validation_accuracy": record.final_validation_accuracy,
                 "reached": record.reached(self.study.target),
                 "seconds": sum(row.seconds for row in record.rows),
                 "folder": str(record.path),
@@ -204,7 +204,7 @@ def check_folder(path: Path, study: Study) -> Study | None:
         StorageError: the folder holds something else, or a file that would be replaced and is not
             kilonet's.
     """
-    refuse_own_reports(path)
+    check_reports(path)
     if not is_file(path / SPEC):
         _refuse_other_files(path)
         return None

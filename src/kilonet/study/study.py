@@ -110,7 +110,14 @@ def run_study(
         RunData.check(stage.run, datasets[stage.run.data.name])
     for dataset in datasets.values():
         warn_of_oddities(dataset)
-    check_folder(path, study)
+    if check_folder(path, study) == study:
+        # A finished study needs no lock, so it can be read where nothing can be written.
+        results = _Results(study, path, observer, load)
+        ended, unfinished = _read_folders(results.trials, datasets)
+        if not unfinished and _tell_if_finished(ended, path, observer):
+            remove_abandoned(path)
+            results.end_before_training(ended)
+            return results.result()
     timeout, hint = (math.inf if wait else 0.0), "stop it, or add --wait to wait for it"
     with locked(path, timeout=timeout, waiting=observer.wait, hint=hint):
         found = check_folder(path, study)
@@ -141,12 +148,22 @@ def run_study(
             if waiting:
                 trials = [planned.trial for planned in waiting]
                 observer.begin_study(engine=engines, trials=trials, num_jobs=opened.num_jobs)
-            elif all(isinstance(outcome, RunRecord) for outcome in ended.values()):
-                runs = f"All {len(ended)} runs were" if len(ended) > 1 else "The run was"
-                observer.note(f"{runs} finished before; read from {path}.")
+            else:
+                _tell_if_finished(ended, path, observer)
             results.end_before_training(ended)
             opened.train(waiting, begin=observer.begin_trial, end=results.end_training)
         return results.result()
+
+
+def _tell_if_finished(
+    ended: Mapping[Path, RunRecord | str], path: Path, observer: GuardedStudyObserver
+) -> bool:
+    """Whether all runs were finished before, which is said."""
+    finished = all(isinstance(outcome, RunRecord) for outcome in ended.values())
+    if finished:
+        runs = f"All {len(ended)} runs were" if len(ended) > 1 else "The run was"
+        observer.note(f"{runs} finished before; read from {path}.")
+    return finished
 
 
 def _read_folders(

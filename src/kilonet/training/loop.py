@@ -80,7 +80,7 @@ def train(
             function without arguments that builds one, with weights drawn by the run's seed. The
             record's run has its identity, see :class:`kilonet.spec.Module`.
         module_name: identifies the module in place of its class's name and source.
-        observer: receives every step and epoch. Its errors are told once and never touch the
+        observer: receives every step and epoch. Its errors are reported once and never affect the
             training; see :class:`kilonet.training.observer.Observer`.
 
     Raises:
@@ -130,7 +130,7 @@ def _train(
 ) -> RunRecord:
     """:func:`train` of a run with its identity; the observer raises no error.
 
-    ``images_given``: whether the images were given.
+    ``images_given``: whether the caller gave ``data``.
     """
     store = RunFolder(default_folder(run) if folder is None else folder)
     # A finished run needs no lock, so it can be read where nothing can be written.

@@ -57,7 +57,7 @@ def load(folder: Path | str, *, module: Any = None) -> Model:
     if not state.finished:
         raise StorageError(
             f"{store.path}: not finished, {epochs} of {run.train.epochs} epochs; "
-            f"'kilonet train {store.path} --resume' continues it"
+            f"{record.resume_command} continues it"
         )
     if run.module is not None:
         if module is None:

@@ -1,4 +1,4 @@
-"""The observer of a run: receives its events; its errors never touch the training."""
+"""The observer of a run: receives its events; its errors never affect the training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kilonet.storage.record import EpochRow
 class Observer:
     """Receives a run's events. Every method does nothing; override those of interest.
 
-    Any object with some of these methods is an observer. If a method raises an ``Exception``, that
-    is told in one line on standard error, the observer receives no more events, and the training
+    Any object with some of these methods is an observer. If a method raises an ``Exception``, it is
+    reported in one line on standard error, the observer receives no more events, and the training
     goes on. ``KeyboardInterrupt`` and other errors that are no ``Exception`` stop the training. A
     method that does not return holds the training up.
     """
@@ -56,12 +56,12 @@ METHODS = ("begin", "begin_epoch", "step", "end_epoch", "close")
 class Guard:
     """Calls the methods of an object that watches; methods that it lacks do nothing.
 
-    The first error is told in one line on standard error, and ends the calls.
+    The first error is reported in one line on standard error, and ends the calls.
 
     Args:
         watcher: an observer, or a callback, whose method is ``__call__``.
-        methods: of which it should have one.
-        told: the errors that were told before; an equal one is not told again.
+        methods: the names of the methods, of which it should have at least one.
+        told: the errors that were reported before; an equal one is not reported again.
     """
 
     def __init__(

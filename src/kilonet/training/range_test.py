@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kilonet.data import RunData, validation_split, warn_of_oddities
 from kilonet.data.batch import Batch
 from kilonet.data.in_memory import GivenData, with_data
-from kilonet.engine import EngineChoice, choose_engine, create_engine, with_module
+from kilonet.engine import Engine, EngineChoice, choose_engine, create_engine, with_module
 from kilonet.errors import DivergenceError
 from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, single_value_norm
@@ -146,8 +146,8 @@ def find_lr(
         data: likewise.
         module: likewise; a module is copied, not changed.
         num_steps: of the sweep, 2 or more.
-        progress: called after each step with its number, from 0, and its point. Its error is told
-            once and ends the calls, not the sweep.
+        progress: called after each step with its number, from 0, and its point. Its error is
+            reported once and ends the calls, not the sweep.
 
     Raises:
         DataError: the images cannot be read or do not fit the network.
@@ -184,31 +184,8 @@ def find_lr(
     )
     index = images.validation_index
     validation = images.train_images[index], images.train_labels[index]
-    guard = None if progress is None else Guard(progress, methods=["__call__"])
-    points: list[RangePoint] = []
-    running, least, exploded = 0.0, math.inf, False
     rates = np.geomspace(LOWEST, HIGHEST, num_steps).tolist()
-    for number, (lr, batch) in enumerate(zip(rates, batches, strict=False)):
-        evaluated = number % VALIDATION_EVERY == 0 or number == num_steps - 1
-        try:
-            loss = trained.step(batch, lr).loss
-            validation_loss = trained.evaluate(*validation).loss if evaluated else None
-        except DivergenceError:
-            if not points:
-                raise
-            exploded = True
-            break
-        if validation_loss is not None and not math.isfinite(validation_loss):
-            validation_loss = None  # the next step diverges
-        points.append(RangePoint(lr=lr, loss=loss, validation_loss=validation_loss))
-        if guard is not None:
-            guard.call("__call__", number, points[-1])
-        running = _MOMENTUM * running + (1 - _MOMENTUM) * loss
-        unbiased = running / (1 - _MOMENTUM ** (number + 1))
-        least = min(least, unbiased)
-        if number >= VALIDATION_EVERY and unbiased > EXPLODED * least:
-            exploded = True
-            break
+    points, exploded = _sweep(trained, batches, rates, validation=validation, progress=progress)
     smoothed = smooth(np.array([point.loss for point in points]), rates[: len(points)])
     return RangeTest(
         points=tuple(points),
@@ -280,6 +257,44 @@ def suggest(
         lr=min(lr, _two_digits_below(best_validation)) if limited else lr,
         limited=limited,
     )
+
+
+def _sweep(
+    engine: Engine,
+    batches: _Batches,
+    rates: Sequence[float],
+    *,
+    validation: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    progress: Callable[[int, RangePoint], None] | None,
+) -> tuple[list[RangePoint], bool]:
+    """Train a step at each rate; the points, and whether the loss exploded, which ends the sweep.
+
+    Raises:
+        DivergenceError: the first step diverges.
+    """
+    guard = None if progress is None else Guard(progress, methods=["__call__"])
+    points: list[RangePoint] = []
+    running, least = 0.0, math.inf
+    for number, (lr, batch) in enumerate(zip(rates, batches, strict=False)):
+        evaluated = number % VALIDATION_EVERY == 0 or number == len(rates) - 1
+        try:
+            loss = engine.step(batch, lr).loss
+            validation_loss = engine.evaluate(*validation).loss if evaluated else None
+        except DivergenceError:
+            if not points:
+                raise
+            return points, True
+        if validation_loss is not None and not math.isfinite(validation_loss):
+            validation_loss = None  # the next step diverges
+        points.append(RangePoint(lr=lr, loss=loss, validation_loss=validation_loss))
+        if guard is not None:
+            guard.call("__call__", number, points[-1])
+        running = _MOMENTUM * running + (1 - _MOMENTUM) * loss
+        unbiased = running / (1 - _MOMENTUM ** (number + 1))
+        least = min(least, unbiased)
+        if number >= VALIDATION_EVERY and unbiased > EXPLODED * least:
+            return points, True
+    return points, False
 
 
 def _two_digits(lr: float) -> float:

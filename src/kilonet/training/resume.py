@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from kilonet.engine import ENGINES
 from kilonet.errors import KilonetError, StorageError
 from kilonet.formatting import count
 from kilonet.spec import Run
+from kilonet.spec.changes import flattened
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.provenance import Normalization
 from kilonet.storage.record import RunRecord
@@ -73,7 +74,7 @@ def check_same_run(state: RunState | None, run: Run) -> None:
 
 def difference(found: Run, run: Run) -> str:
     """The first settings that differ: ``train.optimizer.lr = 0.01, not 0.1``."""
-    before, now = _flat(found.to_dict()), _flat(run.to_dict())
+    before, now = flattened(found.to_dict()), flattened(run.to_dict())
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     # Another kind, as of the optimizer, has other settings.
     kinds = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
@@ -82,14 +83,6 @@ def difference(found: Run, run: Run) -> str:
     if len(keys) > len(shown):
         shown.append(count(len(keys) - len(shown), "other difference"))
     return " and ".join(shown)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        path = f"{prefix}{key}"
-        found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return found
 
 
 def _shown(value: Any) -> str:

@@ -264,6 +264,7 @@ def test_a_report_that_cannot_be_written_stops_nothing(result: StudyResult) -> N
     player.play(2)
     assert len(player.progress.finish(result)["stages"]) == 2
     assert player.progress.report_error == error
+    assert player.shown().count("No report yet") == 1
     report.rmdir()
     player.progress.finish(result)
     assert player.progress.report_error is None

@@ -23,8 +23,8 @@ from kilonet.storage.run_folder import RunFolder
 from kilonet.study import IncompleteStudyError, StudyObserver, Trial, run_study
 from kilonet.study.executors import dask_cluster, dask_worker
 from kilonet.study.executors.base import EpochBegun, EpochDone, StepDone
-from kilonet.study.executors.dask import DaskExecutor, _events, _Job, _live_events, _Workers
-from kilonet.study.executors.dask_cluster import check_place, connect
+from kilonet.study.executors.dask import DaskExecutor, _events, _Job, _live_events
+from kilonet.study.executors.dask_cluster import Workers, check_place, connect
 from kilonet.study.executors.dask_worker import Piece, Version
 from kilonet.training.observer import Observer
 from run_folders import row
@@ -335,8 +335,8 @@ def test_steps_come_once_and_only_of_the_epoch_that_is_next(small_run: Run) -> N
 
 def test_workers_that_show_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("kilonet.study.executors.dask.time.monotonic", lambda: now)
-    workers = _Workers()
+    monkeypatch.setattr("kilonet.study.executors.dask_cluster.time.monotonic", lambda: now)
+    workers = Workers()
     # The scheduler's clock is another one.
     assert workers.update({"a": {"last_seen": 5.0}, "b": {"last_seen": 5.0}}) == ""
     assert workers.alive == {"a", "b"}
@@ -412,7 +412,7 @@ def test_a_worker_that_hangs_for_ever(
     cluster: Processes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kilonet.study.executors.dask.SILENT_SECONDS", 3.0)
+    monkeypatch.setattr("kilonet.study.executors.dask_cluster.SILENT_SECONDS", 3.0)
 
     class StopOne(Lines):
         def begin_study(self, **_: object) -> None:
@@ -439,7 +439,7 @@ def test_sent_data_survive_their_worker(
     worker: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kilonet.study.executors.dask.SILENT_SECONDS", 3.0)
+    monkeypatch.setattr("kilonet.study.executors.dask_cluster.SILENT_SECONDS", 3.0)
     images = np.random.default_rng(0).integers(0, 256, (640, 28, 28), np.uint8)
     noise = Dataset(
         name="noise",
@@ -506,7 +506,7 @@ def test_ctrl_c(small_run: Run, tmp_path: Path, on: str, cluster: Processes) -> 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "kilonet: stopped; finished epochs are kept, and the same command resumes\n"
+    assert err == "kilonet: stopped; any finished epoch is kept, and the same command resumes\n"
     if on == "cluster":
         distributed = pytest.importorskip("distributed")
         with distributed.Client(cluster.address, set_as_default=False) as client:

@@ -84,7 +84,7 @@ def _settings(part: nn.Module) -> dict[str, Any]:
     leaves out.
     """
     # Of PyTorch's classes extra_repr states the attributes.
-    own = {} if _is_given(type(part)) else vars(part)
+    own = {} if _is_library(type(part)) else vars(part)
     hooks = [
         *getattr(part, "_forward_pre_hooks", {}).values(),
         *getattr(part, "_forward_hooks", {}).values(),
@@ -144,9 +144,9 @@ def _functions(value: Any) -> Iterator[FunctionType]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from _functions(item)
     elif isinstance(value, FunctionType):
-        if not _is_given(value):
+        if not _is_library(value):
             yield value
-    elif not _is_given(kind := value if isinstance(value, type) else type(value)):
+    elif not _is_library(kind := value if isinstance(value, type) else type(value)):
         yield from (method for _, method in _methods(kind))
 
 
@@ -159,7 +159,7 @@ def _sources(module: nn.Module) -> list[Any]:
     classes = [
         [kind.__qualname__, _source(kind), {n: _reads(f, {f}) for n, f in _methods(kind)}]
         for kind in kinds
-        if not _is_given(kind)
+        if not _is_library(kind)
     ]
     functions = [
         [_source(function), _reads(function, {function})]
@@ -208,8 +208,8 @@ def _globals_of(code: CodeType) -> set[str]:
     return names.union(*inner)
 
 
-def _is_given(value: type | FunctionType) -> bool:
-    """Whether it is PyTorch's or Python's own."""
+def _is_library(value: type | FunctionType) -> bool:
+    """Whether it belongs to PyTorch or to Python's standard library."""
     package = _package(value)
     return package == "torch" or package in sys.stdlib_module_names
 

@@ -90,8 +90,10 @@ def _has_files(folder: Path) -> bool:
 
 def _writable_folder() -> Path:
     cache = cache_folder()
+    where = "the temporary folder"
     if cache is not None:
         folder = cache / "matplotlib"
+        where = str(folder)
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
@@ -100,7 +102,7 @@ def _writable_folder() -> Path:
         temporary = tempfile.mkdtemp(prefix="kilonet-matplotlib-")
     except OSError as error:
         raise StorageError(
-            f"{folder}: cannot be written ({error.strerror}), and Matplotlib needs a folder; "
+            f"{where}: cannot be written ({error.strerror}), and Matplotlib needs a folder; "
             f"set {_FOLDER} to one"
         ) from None
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)

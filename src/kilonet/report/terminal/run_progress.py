@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from kilonet.report.terminal.text import print_text
+from kilonet.report.terminal.text import DisplayConsole, print_text
 from kilonet.spec import Run
 from kilonet.storage.record import EpochRow
 from kilonet.training.observer import Observer
@@ -44,7 +44,7 @@ class RunProgress(Observer):
     ) -> None:
         self.begun: set[Path] = set()
         self._resume = resume
-        self.console = console or Console(highlight=False)
+        self.console = console or DisplayConsole(highlight=False)
         self._quiet = quiet
         self._progress = Progress(
             TextColumn("[dim]epoch[/dim] {task.fields[epoch]}"),

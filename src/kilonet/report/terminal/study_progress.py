@@ -14,14 +14,15 @@ from typing import Any, Self
 from rich.console import Console, RenderableType
 
 from kilonet.errors import KilonetError
-from kilonet.formatting import count, percent
+from kilonet.formatting import count
 from kilonet.report.content import Content, missing_stages
 from kilonet.report.json.records import study_json
 from kilonet.report.rebuild import analyze_records, fault, write_reports
 from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.live_display import LiveDisplay, TrialBar
+from kilonet.report.terminal.seeds import finals_text
 from kilonet.report.terminal.stage import stage_panel
-from kilonet.report.terminal.text import line_of, print_text
+from kilonet.report.terminal.text import DisplayConsole, line_of, print_text
 from kilonet.spec import Net, ResolvedStage, Study
 from kilonet.storage.record import RunRecord
 from kilonet.storage.reports import HTML_REPORT
@@ -54,7 +55,7 @@ class StudyProgress(StudyObserver):
         self, study: Study, console: Console | None = None, *, quiet: bool = False
     ) -> None:
         self.study = study
-        self.console = console or Console(highlight=False)
+        self.console = console or DisplayConsole(highlight=False)
         self._quiet = quiet
         self._display = LiveDisplay(study, self.console, quiet=quiet)
         self._bars: dict[_Page, TrialBar] = {}
@@ -105,13 +106,8 @@ class StudyProgress(StudyObserver):
         """Print the final accuracy and the folder within the study's."""
         page = (trial.stage.number, trial.seed)
         how = self._how(self._bars[page])
-        final = f"final test accuracy {percent(record.final_test_accuracy)}"
-        if record.final_validation_accuracy is not None:
-            final = (
-                f"final validation accuracy {percent(record.final_validation_accuracy)}, {final}"
-            )
         folder = f"{record.path.parent.name}/{record.path.name}"
-        self._write(page, f"Seed {trial.seed}{how}: {final}, {folder}")
+        self._write(page, f"Seed {trial.seed}{how}: {finals_text(record)}, {folder}")
         self._end(trial, record)
 
     def _how(self, bar: TrialBar) -> str:
@@ -133,12 +129,14 @@ class StudyProgress(StudyObserver):
 
     def end_stage(self, so_far: StudyResult) -> None:
         """Print the stage's analysis and write the reports of the complete stages."""
+        told = self.report_error
         content = self._report(so_far)
         if content is not None and not self._quiet:
             width, terminal = self.console.width, self._display.terminal
             self._show(stage_panel(content.stages[-1], width=width, terminal=terminal))
         if self.report_error is not None:
-            self._print(f"No report yet: {self.report_error}")
+            if self.report_error != told:
+                self._print(f"No report yet: {self.report_error}")
         elif len(so_far.stages) == 1 < len(self.study.stages):
             self._print(f"Report: {so_far.path / HTML_REPORT}, written after each stage")
         self._ended.add((so_far.stages[-1].stage.number, _ANALYSIS))

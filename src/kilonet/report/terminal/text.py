@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from textwrap import wrap
 
 from rich.cells import cell_len
@@ -9,6 +11,21 @@ from rich.console import Console
 from rich.text import Text
 
 from kilonet.formatting import one_line, visible
+
+
+class DisplayConsole(Console):
+    """A console that is silent once its reader has ended, as ``head`` does: what it shows goes on.
+
+    Rich's own would end the process.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Drop what is left, now and when the process ends."""
+        self.quiet = True
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
 
 
 def print_text(console: Console, text: str, *, wrapped: bool = False) -> None:

@@ -88,6 +88,13 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """An error that is a bug in kilonet, as a worker's traceback. Executors raise it."""
+
+    traceback: str
+
+
 Event = Begun | EpochBegun | StepDone | EpochDone | Done | Failed
 
 Receive = Callable[[Trial, Event], None]

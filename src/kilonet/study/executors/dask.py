@@ -26,6 +26,7 @@ from kilonet.storage.lock import locked
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study.executors.base import (
     Begun,
+    Crash,
     EpochBegun,
     Event,
     Failed,
@@ -35,9 +36,8 @@ from kilonet.study.executors.base import (
     Resources,
     StepDone,
 )
-from kilonet.study.executors.dask_cluster import Cluster, other_version
+from kilonet.study.executors.dask_cluster import SILENT_SECONDS, Cluster, Workers, other_version
 from kilonet.study.executors.dask_worker import (
-    Crash,
     DataKey,
     NeedsData,
     OtherVersion,
@@ -51,32 +51,30 @@ from kilonet.study.trial import Trial
 if TYPE_CHECKING:
     from distributed import Future
 
-SILENT_SECONDS = 15.0
-"""A worker that sent no sign of life for so long hangs: its pieces are trained elsewhere. Workers
-send one every half second, in clusters of hundreds every five."""
-
 _WATCH_SECONDS = 1.0
-"""Between two looks at the workers."""
+"""Time between two checks of the workers."""
 
 _FETCH_SECONDS = 15.0
-"""For a piece's files to arrive from the worker that trained it."""
+"""Limit for a piece's files to arrive from the worker that trained it."""
 
 _LOCK_SECONDS = 6.0
-"""For the worker of a killed study on this machine to leave the run folder."""
+"""Limit for the worker of a killed study on this machine to leave the run folder."""
 
 
 @dataclass(kw_only=True)
 class _Job:
-    """A trial that is submitted.
+    """A submitted trial.
 
     Attributes:
-        order: of submission; Dask prefers the pieces of earlier trials.
-        files: of its run folder.
-        epochs: that are saved there.
-        is_new: whether an event was not passed on yet.
-        send_data: whether workers cannot load its data set.
-        limited: the workers that may train its piece; None for all.
-        future: of its piece.
+        trial: the trial.
+        resources: what it trains with.
+        order: its position among the submitted trials; Dask prefers the pieces of earlier ones.
+        files: the content of its run folder, by name.
+        epochs: the number of epochs saved in that folder.
+        is_new: tells whether an event is still to be passed on.
+        send_data: whether the data set is sent, as a worker could not load it.
+        limited: addresses of the workers that may train its piece; None for all.
+        future: the result of its piece.
     """
 
     trial: Trial
@@ -91,9 +89,9 @@ class _Job:
 
     @property
     def sent(self) -> Run:
-        """The run as workers get it.
+        """The run as workers get it: without the path of its images on this machine.
 
-        Without a path of this machine: it would be written relative to their folders, and followed.
+        A worker would write that path relative to its own folder, and read from there.
         """
         run = self.trial.run
         if not data_path(run.data.name):
@@ -125,7 +123,7 @@ class DaskExecutor:
         self._sent: dict[DataKey, Future[Dataset]] = {}
         # Dask's threads put what arrives; poll(), in the study's thread, takes it.
         self._arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._workers = _Workers()
+        self._workers = Workers()
         self._next_watch = 0.0
         self._closed = False
         self._client.subscribe_topic(self._topic, self._receive_message)
@@ -244,7 +242,7 @@ class DaskExecutor:
     def _handle(
         self, job: _Job, key: str, message: dict[str, Any] | None, receive: Receive
     ) -> None:
-        """Handle a message about a step, or the end of the piece (None)."""
+        """Handle a message about a step; None: the piece has ended."""
         if message is not None:
             for event in _live_events(job, message):
                 receive(job.trial, event)
@@ -254,7 +252,11 @@ class DaskExecutor:
             return
         if isinstance(piece, Failed):
             receive(job.trial, piece)
-            return
+        else:
+            self._end_piece(job, piece, receive)
+
+    def _end_piece(self, job: _Job, piece: Piece, receive: Receive) -> None:
+        """Save a piece, submit the next one, and pass on the events."""
         end = piece.end
         if isinstance(end, OtherVersion):
             raise other_version(self._cluster.name, piece.worker, end.version)
@@ -272,7 +274,7 @@ class DaskExecutor:
         else:
             events = _events(job, piece)
             if end is None:
-                # First keep the cluster busy: who receives the events may draw figures.
+                # First keep the cluster busy: the observer of the events may draw figures.
                 self._submit_piece(job)
             for event in events:
                 receive(job.trial, event)
@@ -280,7 +282,7 @@ class DaskExecutor:
             receive(job.trial, end)
 
     def _result(self, job: _Job, key: str) -> Piece | Failed | None:
-        """The piece that has ended, or why there is none; None if it is trained again."""
+        """The piece that has ended, or why it failed; None if it is trained again."""
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
@@ -291,7 +293,7 @@ class DaskExecutor:
         try:
             piece: Piece = future.result(timeout=_FETCH_SECONDS)
         except TimeoutError:
-            self._move(job, key)  # the worker hangs that has it
+            self._move(job, key)  # the worker that has it hangs
             return None
         except KilledWorker:
             del self._jobs[key]
@@ -354,7 +356,7 @@ class DaskExecutor:
                 self._move(job, key)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """The scheduler's answer; None if it gives none in time, as one that is busy."""
+        """The scheduler's answer; None if it does not answer in time, as when it is busy."""
 
         async def ask() -> Any:
             return await question()
@@ -369,53 +371,16 @@ class DaskExecutor:
         if job.future is not None:
             job.future.release()
         job.limited = sorted(self._workers.alive) or None
-        # The only copy may be with the worker that hangs.
+        # The worker that hangs may have the only copy.
         self._sent.clear()
         self._submit_piece(job)
 
 
-class _Workers:
-    """The workers of a cluster, and which of them hang.
-
-    Attributes:
-        alive: addresses of those that do not.
-        silent: addresses of those that do.
-    """
-
-    def __init__(self) -> None:
-        self.alive: set[str] = set()
-        self.silent: set[str] = set()
-        # Address → its last sign of life by the scheduler's clock, and when it was seen by ours.
-        self._seen: dict[str, tuple[float, float]] = {}
-
-    def update(self, workers: Mapping[str, Mapping[str, Any]]) -> str:
-        """Take in the scheduler's list; returns what there is to tell, or ""."""
-        now = time.monotonic()
-        before, left = self.silent, bool(workers)
-        for address, worker in workers.items():
-            sign = float(worker.get("last_seen", 0.0))
-            if address not in self._seen or self._seen[address][0] != sign:
-                self._seen[address] = sign, now
-        self._seen = {address: self._seen[address] for address in workers}
-        self.silent = {a for a, (_, seen) in self._seen.items() if now - seen > SILENT_SECONDS}
-        had, self.alive = bool(self.alive), set(workers) - self.silent
-        if not self.alive and had:
-            why = "no worker answers" if left else "no worker is left"
-            return f"{why}; waiting for one"
-        new = sorted(self.silent - before)
-        if new:
-            return (
-                f"no sign of life from worker {', '.join(new)} for {SILENT_SECONDS:.0f} s; its "
-                "runs continue elsewhere"
-            )
-        return ""
-
-
 def _live_events(job: _Job, message: Mapping[str, Any]) -> list[Event]:
-    """The new events that a worker's message about a step means.
+    """The new events of a worker's message about a step.
 
-    Only of the epoch after the saved ones: so events are in order, though a piece of several epochs
-    is saved as one.
+    Only messages about the first epoch that is not saved count. So events stay in order, though the
+    epochs of a piece are saved together.
     """
     if message["epoch"] != job.epochs:
         return []
@@ -436,7 +401,7 @@ def _live_events(job: _Job, message: Mapping[str, Any]) -> list[Event]:
 
 
 def _events(job: _Job, piece: Piece) -> list[Event]:
-    """The new events of a piece that is saved."""
+    """The new events of a saved piece."""
     events: list[Event] = []
     if piece.engine:
         events.append(Begun(engine=piece.engine, epochs_done=job.epochs))

@@ -1,19 +1,20 @@
-"""A Dask cluster: how it is reached or started, and whether its workers fit this process."""
+"""A Dask cluster: how it is reached or started, and which of its workers fit and answer."""
 
 from __future__ import annotations
 
 import logging
 import platform
 import re
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kilonet.errors import ClusterError, EngineError, UsageError
 from kilonet.storage.environment import package_version
-from kilonet.study.executors.dask_worker import Version, describe, report
+from kilonet.study.executors.dask_worker import Version, describe, worker_version
 from kilonet.study.executors.local import sigint_blocked
 from kilonet.study.scheduler import PlannedTrial
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 10
-"""To connect to a scheduler."""
+"""Limit for connecting to a scheduler."""
 
 WORKER_SECONDS = 30
-"""To wait for the first worker."""
+"""Limit for the first worker to join."""
 
 _ANSWER_SECONDS = 5
-"""For a worker to say its versions before the study; one that hangs does not."""
+"""Limit for a worker to state its versions before the study; one that hangs does not."""
+
+SILENT_SECONDS = 15.0
+"""A worker without a sign of life for this long hangs. Workers send one every half second, in
+clusters of hundreds every five."""
 
 _PREFIX = "dask://"
 
@@ -35,7 +40,7 @@ _MUST_MATCH = ("distributed", "dask")
 """Packages whose versions must be equal: their processes talk to one another."""
 
 _MAY_DIFFER = ("numpy", "torch")
-"""Packages whose difference is told: the last bits of a result may depend on them."""
+"""Packages whose difference is reported: the last bits of a result may depend on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +263,7 @@ def _compare(client: Client, name: str, tell: Callable[[str], None]) -> tuple[st
             other, this = versions[package], here[package]
             if other != this and "none" not in (other, this):
                 differing.setdefault(f"{package} {other}, this process {this}", process)
-    for worker, version in _run(client, tuple(answered), report).items():
+    for worker, version in _run(client, tuple(answered), worker_version).items():
         if isinstance(version, Exception):
             found = f"another kilonet ({type(version).__name__}: {version})"
             raise _other(f"{name}: worker {worker}", found, str(Version.of_this()))
@@ -278,6 +283,43 @@ def _other(where: str, found: str, here: str) -> ClusterError:
     return ClusterError(
         f"{where} has {found}, but this process has {here}; install the same in both"
     )
+
+
+class Workers:
+    """The workers of a cluster, and which of them hang.
+
+    Attributes:
+        alive: addresses of the workers that do not hang.
+        silent: addresses of the workers that hang.
+    """
+
+    def __init__(self) -> None:
+        self.alive: set[str] = set()
+        self.silent: set[str] = set()
+        # Address → its last sign of life by the scheduler's clock, and when it was seen by ours.
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def update(self, workers: Mapping[str, Mapping[str, Any]]) -> str:
+        """Update from the scheduler's list; returns a line about a change for the worse, or ""."""
+        now = time.monotonic()
+        before, left = self.silent, bool(workers)
+        for address, worker in workers.items():
+            sign = float(worker.get("last_seen", 0.0))
+            if address not in self._seen or self._seen[address][0] != sign:
+                self._seen[address] = sign, now
+        self._seen = {address: self._seen[address] for address in workers}
+        self.silent = {a for a, (_, seen) in self._seen.items() if now - seen > SILENT_SECONDS}
+        had, self.alive = bool(self.alive), set(workers) - self.silent
+        if not self.alive and had:
+            why = "no worker answers" if left else "no worker is left"
+            return f"{why}; waiting for one"
+        new = sorted(self.silent - before)
+        if new:
+            return (
+                f"no sign of life from worker {', '.join(new)} for {SILENT_SECONDS:.0f} s; its "
+                "runs continue elsewhere"
+            )
+        return ""
 
 
 _Versions = dict[str, str]

@@ -26,6 +26,7 @@ from kilonet.storage.environment import source_revision
 from kilonet.storage.record import EpochRow
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study.executors.base import (
+    Crash,
     Done,
     EpochDone,
     Failed,
@@ -36,13 +37,14 @@ from kilonet.study.executors.base import (
 from kilonet.training.observer import Observer
 
 PIECE_SECONDS = 2.0
-"""After this time a piece ends with its epoch: a dead worker costs that much work, or an epoch."""
+"""A piece ends with the first epoch that ends after this time: a dead worker costs that much work,
+or an epoch."""
 
 _MESSAGE_SECONDS = 1.0
-"""Between two messages about steps: they pass through the scheduler, which keeps them."""
+"""Time between two messages about steps: they pass through the scheduler, which keeps them."""
 
 _CHECK_SECONDS = 0.2
-"""Between two looks whether the piece was canceled."""
+"""Time between two checks whether the piece was canceled."""
 
 _KEPT_DATASETS = 4
 
@@ -96,7 +98,7 @@ class DataKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A piece that is to be trained.
+    """A piece to train.
 
     Attributes:
         run: the trial's run, whose data set's path means nothing here.
@@ -126,13 +128,6 @@ class OtherVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crash:
-    """An error that is a bug in kilonet, as its traceback."""
-
-    traceback: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Piece:
     """The result of a task.
 
@@ -140,7 +135,6 @@ class Piece:
         worker: address of the worker that trained it.
         end: why it ended; None if more epochs are to be trained.
         engine: description of the engine; "" if the training did not begin.
-        epochs_done: before the piece.
         num_steps: of an epoch.
         epochs: the last step and the end of each epoch that it trained, in order.
         files: of the run, by name.
@@ -149,7 +143,6 @@ class Piece:
     worker: str
     end: Done | Failed | NeedsData | OtherVersion | Crash | None
     engine: str = ""
-    epochs_done: int = 0
     num_steps: int = 0
     epochs: tuple[tuple[StepDone, EpochDone], ...] = ()
     files: Mapping[str, bytes] | None = None
@@ -198,7 +191,7 @@ def train_piece(version: Version, task: bytes, dataset: Dataset | None) -> Piece
         return Piece(worker=worker.address, end=end)
 
 
-def report() -> Version:
+def worker_version() -> Version:
     """The kilonet of a worker."""
     return Version.of_this()
 
@@ -247,7 +240,6 @@ def _train(
         worker=worker,
         end=end,
         engine=observer.engine,
-        epochs_done=observer.epochs_done,
         num_steps=observer.num_steps,
         epochs=tuple(observer.epochs),
         files=folder.read_files(run=task.run),
@@ -268,7 +260,6 @@ class _PieceObserver(Observer):
         is_canceled: Callable[[], bool],
     ) -> None:
         self.engine = ""
-        self.epochs_done = 0
         self.num_steps = 0
         self.epochs: list[tuple[StepDone, EpochDone]] = []
         self._all_epochs = epochs
@@ -279,7 +270,7 @@ class _PieceObserver(Observer):
         self._next_message = self._next_check = 0.0
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:  # noqa: ARG002
-        self.engine, self.epochs_done = engine, epochs_done
+        self.engine = engine
 
     def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
         self._epoch, self.num_steps = epoch, num_steps

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from kilonet.data import Dataset
 from kilonet.study.executors.base import (
+    Crash,
     Done,
     Event,
     EventObserver,
@@ -185,13 +185,13 @@ class Worker:
             try:
                 if not self.connection.poll():
                     return
-                message: Event | _Crash = self.connection.recv()
+                message: Event | Crash = self.connection.recv()
             except (EOFError, OSError):
                 self.died = True
                 self._process.join(_STOP_SECONDS)
                 message = Failed(reason=f"its process {_exit_reason(self._process.exitcode)}")
             match message:
-                case _Crash(traceback=traceback):
+                case Crash(traceback=traceback):
                     raise RuntimeError(f"in a worker:\n{traceback}")
                 case Done() | Failed():
                     yield message
@@ -250,7 +250,7 @@ def serve(connection: Connection, load: Load, stopping: threading.Event | None =
     stopping = threading.Event() if stopping is None else stopping
     while (message := _next(connection)) is not None:
         trial, resources = message
-        result: Done | Failed | _Crash
+        result: Done | Failed | Crash
         observer = _WorkerObserver(connection, stopping)
         try:
             result = train_trial(
@@ -259,7 +259,7 @@ def serve(connection: Connection, load: Load, stopping: threading.Event | None =
         except Exception:
             import traceback
 
-            result = _Crash(traceback=traceback.format_exc())
+            result = Crash(traceback=traceback.format_exc())
         _send(connection, result)
 
 
@@ -278,13 +278,6 @@ class _WorkerObserver(EventObserver):
         if self._stopping.is_set():
             raise _StopError
         super().step(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Crash:
-    """An error that is a bug in kilonet, as its traceback."""
-
-    traceback: str
 
 
 def _work(connection: Connection, parent_pipe: Connection, load: Load) -> None:
