@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from kilonet.bench.result import KILONET_TORCH, NATIVE, NOTEBOOK
-from kilonet.bench.tables import profile_table, threads_text
+from kilonet.bench.tables import profile_table
 from kilonet.engine.native.layer_times import ProfileRow
+from kilonet.formatting import count
 from kilonet.table import Table
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ def made_on(bench: Found) -> str:
     machine = bench["machine"]
     titles = {"kilonet": "kilonet", "torch": "PyTorch", "jax": "JAX"}
     versions = [f"{title} {machine[key]}" for key, title in titles.items() if machine.get(key)]
-    where = f"{machine['cpu']} ({machine['instruction_set']}), {threads_text(bench['threads'])}"
+    where = f"{machine['cpu']} ({machine['instruction_set']}), {count(bench['threads'], 'thread')}"
     return f"{where}; {', '.join(versions)}"
 
 
@@ -50,7 +51,7 @@ def bench_section(bench: Found) -> str:
     parts = [head]
     steps = bench["steps_by_threads"]
     for threads, step in steps.items():
-        title = f"A training step of {bench['batch_size']}, {threads_text(int(threads))}"
+        title = f"A training step of {bench['batch_size']}, {count(int(threads), 'thread')}"
         ceiling = f"ceiling {step['ceiling_gflops']:.0f} GFLOP/s"
         parts.append(_comparison(f"{title}; {ceiling}", step, unit="ms"))
         if step["ratio"] is not None:
@@ -60,7 +61,9 @@ def bench_section(bench: Found) -> str:
             )
     if len(steps) > 1:
         most, one = (step["native_ms"] for step in (bench["step"], steps["1"]))
-        parts.append(f"{threads_text(bench['threads'])} are {one / most:.2f} times as fast as one.")
+        parts.append(
+            f"{count(bench['threads'], 'thread')} are {one / most:.2f} times as fast as one."
+        )
     if bench["evaluation"] is not None:
         parts.append(_comparison("Evaluation of 10,000 images", bench["evaluation"], unit="ms"))
     if bench["epoch"] is not None:
@@ -97,8 +100,7 @@ def _comparison(title: str, found: Found, *, unit: str) -> str:
 
 
 def _rounds(found: Found) -> str:
-    count = found["implementations"][NATIVE]["rounds"]
-    return "1 round" if count == 1 else f"{count} rounds"
+    return count(found["implementations"][NATIVE]["rounds"], "round")
 
 
 def _ratio(found: Found) -> str:
@@ -154,7 +156,7 @@ def layers_section(bench: Found) -> str:
 
 {times.to_markdown()}
 
-The same kernels in nominal GFLOP/s, {threads_text(bench["threads"])} together; the ceiling is \
+The same kernels in nominal GFLOP/s, {count(bench["threads"], "thread")} together; the ceiling is \
 {bench["ceiling_gflops"]:.0f}:
 
 {speeds.to_markdown()}
@@ -172,7 +174,7 @@ def versus_section(versus: Found, table: Table) -> str:
     slower = sum(each[0] < 1 for each in every)
     return f"""\
 The time of a training step in PyTorch {versus["torch"]} eager over that in kilonet, on \
-{versus["cpu"]}, {threads_text(versus["threads"])}:
+{versus["cpu"]}, {count(versus["threads"], "thread")}:
 
 {table.to_markdown()}
 
@@ -233,9 +235,9 @@ def replaced(text: str, section: str, content: str, *, file: str) -> str:
     """``text`` with the content between a section's markers replaced."""
     begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
     pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
-    changed, count = pattern.subn(lambda found: found[1] + content + found[2], text)
-    if count != 1:
-        raise SystemExit(f"{file}: {count} sections {section!r}; there must be one")
+    changed, number = pattern.subn(lambda found: found[1] + content + found[2], text)
+    if number != 1:
+        raise SystemExit(f"{file}: {number} sections {section!r}; there must be one")
     return changed
 
 

@@ -469,14 +469,14 @@ def test_a_folder_of_version_0_1_is_not_the_plain_runs(run: Run) -> None:
     """It was named by the placeholder's hash, and its spec has no module."""
     from kilonet.spec import to_toml
     from kilonet.storage.checksums import json_from_bytes, json_to_bytes
-    from kilonet.storage.run_folder import _sha256
+    from kilonet.storage.run_folder import sha256
 
     folder = train(run, folder=Path("kilonet-runs", folder_name(run)), module=Small).path
     spec = to_toml(run).encode()
     (folder / "run.toml").write_bytes(spec)
     path = folder / "environment.json"
     content = json_from_bytes(path.read_bytes())
-    path.write_bytes(json_to_bytes({**content, "run_sha256": _sha256(spec)}))
+    path.write_bytes(json_to_bytes({**content, "run_sha256": sha256(spec)}))
     with pytest.raises(StorageError, match="an earlier version trained the module Small here"):
         train(run)
 

@@ -33,6 +33,7 @@ from kilonet.data import RunData, load_dataset
 from kilonet.engine import initial_weights
 from kilonet.engine.native.machine import instruction_set
 from kilonet.errors import EngineError, KilonetError
+from kilonet.formatting import count
 from kilonet.spec import Run, load_net, load_run
 from kilonet.spec.files import to_toml
 from kilonet.storage.atomic import write_atomically
@@ -118,8 +119,9 @@ class _Bench:
             # Before JAX is imported: its threads do not survive the DataLoader's fork.
             self._epoch(threads)
         self.jax = self._optional("jax", "JAX")
-        for count in dict.fromkeys((threads, 1)):
-            self._steps(count, first=count == threads, evaluate=not quick and count == threads)
+        for number in dict.fromkeys((threads, 1)):
+            first = number == threads
+            self._steps(number, first=first, evaluate=not quick and first)
         return self.result
 
     def _optional(self, name: str, title: str) -> ModuleType | None:
@@ -158,7 +160,7 @@ class _Bench:
         native = EngineSteps(self.run, self.images, engine="native", threads=threads)
         weights = initial_weights(self.run.net, seed=self.run.train.seed)
         every: dict[str, Steps] = {NATIVE: native}
-        suffix = "" if first else f" on {_threads(threads)}"
+        suffix = "" if first else f" on {count(threads, 'thread')}"
         for name, make in self._implementations(threads, first=first):
             self.progress(f"checking {name}{suffix}")
             steps = self._verified(name + suffix, make, weights, native)
@@ -342,7 +344,3 @@ def loss_problem(losses: list[float]) -> str | None:
     quarter = max(1, len(losses) // 4)
     first, last = np.mean(losses[:quarter]), np.mean(losses[-quarter:])
     return None if last < first else f"its loss went from {first:.3f} to {last:.3f}"
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"

@@ -11,6 +11,7 @@ from kilonet.bench import BenchResult, Comparison
 from kilonet.bench.result import NATIVE, NOTEBOOK
 from kilonet.bench.timing import Ratio
 from kilonet.engine.native.layer_times import ProfileRow
+from kilonet.formatting import count
 from kilonet.table import Table
 
 _MEGABYTE = 1e6
@@ -38,15 +39,17 @@ def bench_text(result: BenchResult) -> str:
     where = f"{machine['cpu']} ({machine['instruction_set']})"
     size = f"{result.num_parameters:,} parameters, {result.flop_per_image / 1e6:.2f} MFLOP"
     head = (
-        f"{where}, {threads_text(result.step.threads)}; {versions}",
+        f"{where}, {count(result.step.threads, 'thread')}; {versions}",
         f"Network {result.net}: {size} to train on an image",
     )
     parts = ["\n".join(head), *(_steps(each, result.batch_size) for each in result.steps)]
     if result.evaluation is not None:
-        title = f"Evaluation of the test set, {threads_text(result.evaluation.threads)}"
+        title = f"Evaluation of the test set, {count(result.evaluation.threads, 'thread')}"
         parts.append(_table(title, result.evaluation, unit="ms"))
     if result.epoch is not None:
-        title = f"An epoch with rotation, and the evaluation, {threads_text(result.epoch.threads)}"
+        title = (
+            f"An epoch with rotation, and the evaluation, {count(result.epoch.threads, 'thread')}"
+        )
         parts.append(_table(title, result.epoch, unit="s"))
     parts.append("\n".join([*_conclusions(result), *(f"Skipped: {x}" for x in result.skipped)]))
     return "\n\n".join(parts)
@@ -72,20 +75,15 @@ def profile_table(profile: Sequence[ProfileRow], *, threads: int) -> Table:
     )
     columns = ("Layer", "Forward", "Weight gradient", "Backward", "Share")
     title = (
-        f"A step's {whole:.2f} ms by layer, the sum of {threads_text(threads)}; fused operations "
-        "count for the first"
+        f"A step's {whole:.2f} ms by layer, the sum of {count(threads, 'thread')}; "
+        "fused operations count for the first"
     )
     return Table(columns=columns, rows=rows, left=frozenset({0}), title=title)
 
 
-def threads_text(count: int) -> str:
-    """``1 thread``, ``2 threads``."""
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
 def _steps(found: Comparison, batch_size: int) -> str:
     title = (
-        f"A training step of {batch_size}, {threads_text(found.threads)}; "
+        f"A training step of {batch_size}, {count(found.threads, 'thread')}; "
         f"ceiling {found.ceiling or 0:.0f} GFLOP/s"
     )
     return _table(title, found, unit="ms")

@@ -26,6 +26,7 @@ __all__ = [
     "EvalResult",
     "StepResult",
     "choose_engine",
+    "choose_for_run",
     "create_engine",
     "describe_engine",
     "engine_device",
@@ -92,6 +93,16 @@ def choose_engine(net: Net, *, engine: str = "auto", device: str = "auto") -> En
             f"{remedy()}, or pip install 'kilonet[torch]'"
         ) from None
     return EngineChoice(engine="torch", reason=f"it {missing}")
+
+
+def choose_for_run(run: Run, *, engine: str = "auto", device: str = "auto") -> EngineChoice:
+    """As :func:`choose_engine`, for a run.
+
+    For a module of the user's own nothing is chosen: :func:`create_engine` trains it with PyTorch.
+    """
+    if run.module is not None:
+        return EngineChoice(engine=engine)
+    return choose_engine(run.net, engine=engine, device=device)
 
 
 def describe_engine(

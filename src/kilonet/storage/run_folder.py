@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from kilonet.errors import StorageError
 from kilonet.paths import expand
-from kilonet.spec import Run, data_path, parse_run, to_toml
+from kilonet.spec import Run, parse_run, to_toml
 from kilonet.storage.atomic import is_temporary, write_atomically
 from kilonet.storage.checksums import (
     FORMAT,
@@ -33,18 +32,18 @@ from kilonet.storage.lock import LOCK
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow, RunRecord
 
-_SPEC = "run.toml"
-_PROVENANCE = "environment.json"
+SPEC = "run.toml"
+PROVENANCE = "environment.json"
 _ROWS = "epochs.jsonl"
 _STEPS = "steps.npz"
-_CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 _WEIGHTS = "weights.safetensors"
 _LOGITS = "predictions.npz"
 
-_WRITTEN = (_PROVENANCE, _SPEC, _STEPS, _ROWS, _CHECKPOINT, _WEIGHTS, _LOGITS)
-"""In the order of writing."""
+WRITTEN = (PROVENANCE, SPEC, _STEPS, _ROWS, CHECKPOINT, _WEIGHTS, _LOGITS)
+"""The files of a run, in the order of writing."""
 
-FILES = frozenset({LOCK, *_WRITTEN})
+FILES = frozenset({LOCK, *WRITTEN})
 """The names that a run folder may contain."""
 
 _UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": ()}
@@ -118,7 +117,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether the folder contains a run."""
-        return is_file(self.path / _SPEC)
+        return is_file(self.path / SPEC)
 
     def read(self) -> RunState | None:
         """The run, or None if there is none.
@@ -158,7 +157,7 @@ class RunFolder:
         """The run up to its end or its checkpoint; raises as :meth:`read`, and if there is none."""
         state = self.read()
         if state is None:
-            raise StorageError(f"{self.path}: not a run folder: it has no {_SPEC}")
+            raise StorageError(f"{self.path}: not a run folder: it has no {SPEC}")
         return state.record
 
     def spec(self) -> Run | None:
@@ -185,10 +184,10 @@ class RunFolder:
             StorageError: the folder cannot be written, contains files that are not a run's, or
                 contains results without their spec.
         """
-        self._clear()
+        self.clear()
         spec = to_toml(run, folder=self.path).encode()
-        self._write_provenance(provenance, spec_sha256=_sha256(spec))
-        self._write(_SPEC, spec)
+        self._write_provenance(provenance, spec_sha256=sha256(spec))
+        self.write_file(SPEC, spec)
 
     def resume(self, state: RunState, provenance: Provenance) -> Provenance:
         """Prepare the folder for more epochs after ``state``.
@@ -226,103 +225,58 @@ class RunFolder:
             "correct": checkpoint.steps.correct,
             "epochs": np.array(checkpoint.epochs),
         }
-        self._write(_STEPS, arrays_to_bytes(steps))
-        self._write(_ROWS, rows_to_bytes(checkpoint.rows))
+        self.write_file(_STEPS, arrays_to_bytes(steps))
+        self.write_file(_ROWS, rows_to_bytes(checkpoint.rows))
         metadata = {"epochs": str(checkpoint.epochs)}
-        self._write(_CHECKPOINT, tensors_to_bytes(checkpoint.state, metadata))
+        self.write_file(CHECKPOINT, tensors_to_bytes(checkpoint.state, metadata))
 
     def finish(self, *, weights: Arrays, logits: NDArray[np.float32]) -> None:
         """Write the final weights and the test set's logits, which make the run finished."""
-        self._write(_WEIGHTS, tensors_to_bytes(weights, {}))
-        self._write(_LOGITS, arrays_to_bytes({"logits": logits}))
+        self.write_file(_WEIGHTS, tensors_to_bytes(weights, {}))
+        self.write_file(_LOGITS, arrays_to_bytes({"logits": logits}))
 
-    def read_files(self, *, run: Run) -> dict[str, bytes]:
-        """The files of a run with a checkpoint, by name; none of a run without.
-
-        With them the run continues, or ends, in another folder; see :meth:`write_files`.
-
-        Args:
-            run: what the files are to state; as the run, but perhaps with another path of its data.
-        """
-        found = self._read_spec()
-        if found is None or not is_file(self.path / _CHECKPOINT):
-            return {}
-        files = {name: self._read_if_exists(name) for name in _WRITTEN}
-        spec = to_toml(run).encode()
-        content = _restated(found[1], run, spec_sha256=_sha256(spec))
-        files |= {_SPEC: spec, _PROVENANCE: json_to_bytes(content)}
-        return {name: content for name, content in files.items() if content is not None}
-
-    def write_files(
-        self, files: Mapping[str, bytes], *, run: Run, before: Mapping[str, bytes] | None = None
-    ) -> None:
-        """Write the files of a run that was trained elsewhere, in the order of a training here.
-
-        Args:
-            files: as :meth:`read_files` returns them there.
-            run: the run here.
-            before: as it returns them here; those that are equal are not written again.
-
-        Raises:
-            StorageError: as :meth:`begin`.
-        """
-        before = before or {}
-        if not before:
-            self._clear()
-        spec = self._read(_SPEC) if before else to_toml(run, folder=self.path).encode()
-        for name in _WRITTEN:
-            if name not in files or files[name] == before.get(name):
-                continue
-            content = files[name]
-            if name == _SPEC:
-                content = spec
-            elif name == _PROVENANCE:
-                stated = json_from_bytes(content)
-                content = json_to_bytes(_restated(stated, run, spec_sha256=_sha256(spec)))
-            self._write(name, content)
-
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Remove the files of an earlier run; raises as :meth:`begin`."""
         if not self.exists():
             self._refuse_other_files()
         # Without its spec a folder counts as empty. So the spec is removed last and written last:
         # at no instant does a folder count as empty and contain results.
-        for name in (_LOGITS, _WEIGHTS, _CHECKPOINT, _STEPS, _ROWS, _SPEC):
+        for name in (_LOGITS, _WEIGHTS, CHECKPOINT, _STEPS, _ROWS, SPEC):
             self._remove(name)
 
     def _read_spec(self) -> tuple[Run, dict[str, Any], str] | None:
         """The spec, the content of ``environment.json``, and the digest of the spec."""
-        text = self._read_if_exists(_SPEC)
+        text = self.read_file(SPEC)
         if text is None:
             return None
-        provenance = self._read_if_exists(_PROVENANCE)
+        provenance = self.read_file(PROVENANCE)
         if provenance is None:
             # It is written first and never removed, so its absence is a user's doing.
             raise StorageError(
-                f"{self.path / _SPEC}: is not kilonet's, as {_PROVENANCE} is missing; restore that "
+                f"{self.path / SPEC}: is not kilonet's, as {PROVENANCE} is missing; restore that "
                 "from a copy, or name another folder"
             )
         try:
             content = json_from_bytes(provenance)
         except CorruptError as error:
-            raise self._corrupt(_PROVENANCE, str(error)) from None
+            raise self._corrupt(PROVENANCE, str(error)) from None
         found = content.get("format")
         if found not in READABLE_FORMATS:
-            raise self._unknown_format(_PROVENANCE, found)
+            raise self._unknown_format(PROVENANCE, found)
         for table in ("engine", "data"):
             if not isinstance(content.get(table), dict):
-                raise self._corrupt(_PROVENANCE, f"{table!r} is not a table")
+                raise self._corrupt(PROVENANCE, f"{table!r} is not a table")
         if not isinstance(content.get("resumed", []), list):
-            raise self._corrupt(_PROVENANCE, "'resumed' is not a list")
+            raise self._corrupt(PROVENANCE, "'resumed' is not a list")
         if found > 1 and "run_sha256" not in content:
-            raise self._corrupt(_PROVENANCE, "'run_sha256' is missing")
-        spec_sha256 = _sha256(text)
+            raise self._corrupt(PROVENANCE, "'run_sha256' is missing")
+        spec_sha256 = sha256(text)
         if found > 1 and content["run_sha256"] != spec_sha256:
-            raise self._corrupt(_SPEC)
-        return parse_run(text, file=self.path / _SPEC), content, spec_sha256
+            raise self._corrupt(SPEC)
+        return parse_run(text, file=self.path / SPEC), content, spec_sha256
 
     def _read_rows(self, *, checked: bool) -> tuple[EpochRow, ...]:
-        content = self._read_if_exists(_ROWS)
+        content = self.read_file(_ROWS)
         if content is None:
             return ()
         try:
@@ -331,10 +285,10 @@ class RunFolder:
             raise self._corrupt(_ROWS, str(error)) from None
 
     def _read_checkpoint(self, *, checked: bool) -> Checkpoint | None:
-        path = self.path / _CHECKPOINT
+        path = self.path / CHECKPOINT
         # In the opposite order of writing: if another process continues the run meanwhile, steps
         # and rows are ahead of the checkpoint, never behind.
-        content = self._read_if_exists(_CHECKPOINT)
+        content = self.read_file(CHECKPOINT)
         rows = self._read_rows(checked=checked)
         if content is None:
             # A kill while the first epoch is saved leaves one row and no checkpoint, never more
@@ -344,7 +298,7 @@ class RunFolder:
                     f"{path}: missing, though {_ROWS} has {len(rows)} epochs; {self._remedy}"
                 )
             return None
-        state, metadata = self._read_tensors(_CHECKPOINT, content)
+        state, metadata = self._read_tensors(CHECKPOINT, content)
         epochs = int(metadata["epochs"]) if metadata.get("epochs", "").isdecimal() else -1
         arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
         loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
@@ -377,16 +331,17 @@ class RunFolder:
             raise self._corrupt(name) from None
 
     def _read(self, name: str) -> bytes:
-        content = self._read_if_exists(name)
+        content = self.read_file(name)
         if content is None:
-            ends = name in (_WEIGHTS, _LOGITS) and is_file(self.path / _CHECKPOINT)
+            ends = name in (_WEIGHTS, _LOGITS) and is_file(self.path / CHECKPOINT)
             how = f": {self.record().resume_command} completes it" if ends else ""
             raise StorageError(
                 f"{self.path / name}: missing; the run is unfinished or damaged{how}"
             )
         return content
 
-    def _read_if_exists(self, name: str) -> bytes | None:
+    def read_file(self, name: str) -> bytes | None:
+        """A file's content, unchecked; None if there is no such file."""
         path = self.path / name
         try:
             return path.read_bytes()
@@ -397,9 +352,10 @@ class RunFolder:
 
     def _write_provenance(self, provenance: Provenance, *, spec_sha256: str) -> None:
         content = {"format": FORMAT, "run_sha256": spec_sha256, **provenance.to_json()}
-        self._write(_PROVENANCE, json_to_bytes(content))
+        self.write_file(PROVENANCE, json_to_bytes(content))
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a file as a whole or not at all."""
         write_atomically(self.path / name, content)
 
     def _remove(self, name: str) -> None:
@@ -423,16 +379,16 @@ class RunFolder:
             raise StorageError(
                 f"{self.path}: contains {others[0]!r}, which is not a run's; name another folder"
             )
-        for name in (_WEIGHTS, _CHECKPOINT, _LOGITS, _STEPS, _ROWS):
+        for name in (_WEIGHTS, CHECKPOINT, _LOGITS, _STEPS, _ROWS):
             if name in names:
                 raise StorageError(
-                    f"{self.path / _SPEC}: missing, though {name} exists; restore it from a "
+                    f"{self.path / SPEC}: missing, though {name} exists; restore it from a "
                     "copy, or name another folder"
                 )
-        content = self._read_if_exists(_PROVENANCE)
+        content = self.read_file(PROVENANCE)
         if content is not None and b'"format"' not in content:
             raise StorageError(
-                f"{self.path}: contains {_PROVENANCE!r}, which is not a run's; name another folder"
+                f"{self.path}: contains {PROVENANCE!r}, which is not a run's; name another folder"
             )
 
     @property
@@ -449,19 +405,6 @@ class RunFolder:
             f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}; use the version that wrote it, or "
             "another folder"
         )
-
-
-def _restated(content: dict[str, Any], run: Run, *, spec_sha256: str) -> dict[str, Any]:
-    """The content of ``environment.json`` for a spec of the same run with its own path of data."""
-    path = data_path(run.data.name)
-
-    def with_path(part: dict[str, Any]) -> dict[str, Any]:
-        data = {key: value for key, value in part["data"].items() if key != "path"}
-        return {**part, "data": data | ({"path": path} if path else {})}
-
-    resumed = [with_path(part) for part in content.get("resumed", [])]
-    content = with_path({**content, "run_sha256": spec_sha256})
-    return {**content, "resumed": resumed} if resumed else content
 
 
 def is_file(path: Path) -> bool:
@@ -486,5 +429,6 @@ def _comparable(provenance: Provenance) -> Provenance:
     return replace(provenance, data=replace(provenance.data, path=""), **_UNCOMPARED)
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """The digest that ``environment.json`` records of ``run.toml``, in hex."""
     return hashlib.sha256(content).hexdigest()

@@ -15,9 +15,8 @@ from kilonet.data import Dataset, RunData, warn_of_oddities
 from kilonet.data.in_memory import DatasetLoader, GivenData, is_given, with_data
 from kilonet.engine import (
     Engine,
-    EngineChoice,
     EvalResult,
-    choose_engine,
+    choose_for_run,
     create_engine,
     with_module,
 )
@@ -231,9 +230,7 @@ def _create_engine(
         engine = resuming_engine(resumed.record, engine)
         if threads is None:
             threads = resuming_threads(resumed.record, engine)
-    choice = EngineChoice(engine=engine)
-    if run.module is None:
-        choice = choose_engine(run.net, engine=engine, device=device)
+    choice = choose_for_run(run, engine=engine, device=device)
     created = create_engine(
         run,
         engine=choice.engine,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kilonet.data import RunData, validation_split, warn_of_oddities
 from kilonet.data.batch import Batch
 from kilonet.data.in_memory import GivenData, with_data
-from kilonet.engine import Engine, EngineChoice, choose_engine, create_engine, with_module
+from kilonet.engine import Engine, choose_for_run, create_engine, with_module
 from kilonet.errors import DivergenceError
 from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, single_value_norm
@@ -170,9 +170,7 @@ def find_lr(
         images, held_out = _hold_out(run, images)
         on_training_images = not held_out
     batches = _Batches(swept, images)
-    choice = EngineChoice(engine=engine)
-    if swept.module is None:
-        choice = choose_engine(swept.net, engine=engine, device=device)
+    choice = choose_for_run(swept, engine=engine, device=device)
     trained = create_engine(
         swept,
         engine=choice.engine,

@@ -24,6 +24,7 @@ from kilonet.spec import Run, data_path
 from kilonet.spec.data_paths import DATASET_NAMES
 from kilonet.storage.lock import locked
 from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_transfer import read_files, write_files
 from kilonet.study.executors.base import (
     Begun,
     Crash,
@@ -144,7 +145,7 @@ class DaskExecutor:
                     job.is_new = NewEvents(
                         epochs=job.epochs, steps=len(state.checkpoint.steps.loss)
                     )
-                job.files = folder.read_files(run=job.sent)
+                job.files = read_files(folder, run=job.sent)
         except KilonetError as error:
             self._failed.append((trial, str(error)))
             return True
@@ -327,12 +328,12 @@ class DaskExecutor:
         """
         folder = RunFolder(job.trial.folder)
         with locked(folder.path):
-            if folder.read_files(run=job.sent) != job.files:
+            if read_files(folder, run=job.sent) != job.files:
                 raise ClusterError(
                     f"{folder.path}: another process changed the run meanwhile; run the same "
                     "command again"
                 )
-            folder.write_files(files, run=job.trial.run, before=job.files)
+            write_files(folder, files, run=job.trial.run, before=job.files)
         job.files = files
 
     def _watch(self) -> None:

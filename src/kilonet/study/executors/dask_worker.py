@@ -25,6 +25,7 @@ from kilonet.spec import Net, Run
 from kilonet.storage.environment import source_revision
 from kilonet.storage.record import EpochRow
 from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_transfer import read_files, write_files
 from kilonet.study.executors.base import (
     Crash,
     Done,
@@ -224,7 +225,7 @@ def _train(
         return Piece(worker=worker, end=NeedsData())
     folder = RunFolder(scratch / "run")
     if task.files:
-        folder.write_files(task.files, run=task.run)
+        write_files(folder, task.files, run=task.run)
     end: Done | Failed | None = None
     with suppress(_PieceEndError):
         end = train_trial(
@@ -242,7 +243,7 @@ def _train(
         engine=observer.engine,
         num_steps=observer.num_steps,
         epochs=tuple(observer.epochs),
-        files=folder.read_files(run=task.run),
+        files=read_files(folder, run=task.run),
     )
 
 
