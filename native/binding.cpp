@@ -70,18 +70,22 @@ constexpr const char* kPassNames[] = {
 class Network {
  public:
   Network(const std::string& isa, int threads, int channels, int height, int width)
-      : plan_(kernels_of(isa), threads, channels, height, width) {
+      : plan_(kernels_of(isa), threads, channels, height, width), avx2_(isa != "baseline") {
     plan_.pool().set_interrupt_check(interrupted);
   }
 
+  // `extra` is padding at the bottom and right beyond `padding`.
   int conv(int input, int outputs, std::vector<int> kernel, std::vector<int> stride,
-           std::vector<int> padding, int groups, long weight, long bias) {
+           std::vector<int> padding, std::vector<int> extra, std::vector<int> dilation, int groups,
+           long weight, long bias) {
     Node node = windowed_node(Node::Kind::conv, input, kernel, stride, padding);
+    node.dilation_h = dilation.at(0);
+    node.dilation_w = dilation.at(1);
     node.groups = groups;
     node.weight = weight;
     node.bias = bias;
     node.trainable = true;
-    return append_windowed(node, outputs);
+    return append_windowed(node, outputs, extra.at(0), extra.at(1));
   }
 
   int norm(int input, double eps, double momentum, long weight, long bias, long mean, long var) {
@@ -92,7 +96,23 @@ class Network {
     node.bias = bias;
     node.running_mean = mean;
     node.running_var = var;
-    node.trainable = true;
+    node.trainable = weight >= 0 || bias >= 0;
+    return append(node);
+  }
+
+  int group_norm(int input, int groups, double eps, long weight, long bias) {
+    Node node = make_node(Node::Kind::group_norm, input);
+    node.groups = groups;
+    node.eps = eps;
+    node.weight = weight;
+    node.bias = bias;
+    node.trainable = weight >= 0 || bias >= 0;
+    return append(node);
+  }
+
+  int gate(int input, int logits) {
+    Node node = make_node(Node::Kind::gate, input);
+    node.other = logits;
     return append(node);
   }
 
@@ -136,14 +156,14 @@ class Network {
   using Bounds = std::pair<double, double>;
 
   void rotation(Bounds degrees, bool bilinear, std::uint8_t fill) {
-    input().append(make_rotation(input().size(), range(degrees), {bilinear, fill}));
+    input().append(make_rotation(input().size(), range(degrees), {bilinear, fill, avx2_}));
   }
 
   void affine(Bounds degrees, Bounds largest, Bounds scale, Bounds shear_x, Bounds shear_y,
               bool bilinear, std::uint8_t fill) {
     const AffineRanges ranges = {range(degrees), largest.first,  largest.second,
                                  range(scale),   range(shear_x), range(shear_y)};
-    input().append(make_affine(input().size(), ranges, {bilinear, fill}));
+    input().append(make_affine(input().size(), ranges, {bilinear, fill, avx2_}));
   }
 
   void crop(int padding, std::uint8_t fill) {
@@ -154,6 +174,16 @@ class Network {
     std::vector<Adjustment> all;
     for (const auto& [word, bounds] : adjustments) all.push_back({word, range(bounds)});
     input().append(make_color_jitter(input().size(), all));
+  }
+
+  void elastic(double alpha, ReadFloats down, ReadFloats across, bool bilinear, std::uint8_t fill) {
+    const Size size = input().size();
+    const std::size_t rows = std::size_t(size.height), columns = std::size_t(size.width);
+    if (down.size() != rows * rows || across.size() != columns * columns)
+      throw std::invalid_argument("a smoothing matrix is of another size than the image");
+    input().append(make_elastic(size, alpha, {down.data(), down.data() + down.size()},
+                                {across.data(), across.data() + across.size()},
+                                {bilinear, fill, avx2_}));
   }
 
   void erasing(double p, Bounds scale, Bounds log_ratio, std::uint8_t value) {
@@ -177,23 +207,52 @@ class Network {
                                    ReadFloats parameters, Floats buffers, Floats gradients,
                                    Array<const std::int64_t> index, std::uint64_t seed,
                                    std::uint32_t epoch, std::uint32_t step, float smoothing,
-                                   bool update_buffers) {
-    const Batch batch = {images.data(), labels.data(), int(images.shape(0)), table.data(),
-                         index.data(),  seed,          epoch};
+                                   bool update_buffers, ReadFloats targets, float weight,
+                                   float temperature) {
+    // Without an index the images are augmented already; without targets there is no teacher.
+    const Batch batch = {images.data(),
+                         labels.data(),
+                         int(images.shape(0)),
+                         table.data(),
+                         index.size() ? index.data() : nullptr,
+                         seed,
+                         epoch};
+    const Plan::Training training = {seed,
+                                     step,
+                                     smoothing,
+                                     update_buffers,
+                                     targets.size() ? targets.data() : nullptr,
+                                     targets.size() ? weight : 0.0f,
+                                     temperature};
     double loss;
     int correct;
     const BusyGuard guard(busy_);
     saved_buffers_.assign(buffers.data(), buffers.data() + buffers.size());
     {
       const nb::gil_scoped_release release;
-      plan_.gradients(batch, {seed, step, smoothing, update_buffers}, parameters.data(),
-                      buffers.data(), gradients.data(), &loss, &correct);
+      plan_.gradients(batch, training, parameters.data(), buffers.data(), gradients.data(), &loss,
+                      &correct);
     }
     if (plan_.pool().stopped()) {
       std::copy(saved_buffers_.begin(), saved_buffers_.end(), buffers.data());
       throw nb::python_error();
     }
     return {loss, correct};
+  }
+
+  // The running statistics of a training step with these parameters, with another momentum.
+  void statistics(Array<const std::uint8_t> images, ReadFloats table, ReadFloats parameters,
+                  Floats buffers, Array<const std::int64_t> index, std::uint64_t seed,
+                  std::uint32_t epoch, std::uint32_t step, double momentum) {
+    const Batch batch = {images.data(), nullptr, int(images.shape(0)), table.data(),
+                         index.data(),  seed,    epoch};
+    const BusyGuard guard(busy_);
+    {
+      const nb::gil_scoped_release release;
+      plan_.statistics(batch, {seed, step, 0.0f, true}, momentum, parameters.data(),
+                       buffers.data());
+    }
+    if (plan_.pool().stopped()) throw nb::python_error();
   }
 
   void logits(Array<const std::uint8_t> images, ReadFloats table, ReadFloats parameters,
@@ -232,18 +291,27 @@ class Network {
     if (plan_.pool().stopped()) throw nb::python_error();
   }
 
+  // Ranges of parameters, (begin, end) each, that weight decay leaves alone; in order.
+  void undecayed(std::vector<std::pair<long, long>> ranges) { undecayed_ = std::move(ranges); }
+
   void sgd(Floats p, ReadFloats g, Floats buffer, float lr, float momentum, float weight_decay,
            bool nesterov) {
-    plan_.kernels().sgd({lr, momentum, weight_decay, nesterov}, p.data(), g.data(), buffer.data(),
-                        long(p.size()));
+    each_range(long(p.size()), [&](long begin, long count, bool decayed) {
+      plan_.kernels().sgd({lr, momentum, decayed ? weight_decay : 0.0f, nesterov}, p.data() + begin,
+                          g.data() + begin, buffer.data() + begin, count);
+    });
   }
 
   void adam(Floats p, ReadFloats g, Floats m, Floats v, float step_size, float one_minus_beta1,
             float beta2, float one_minus_beta2, float bias_correction2_sqrt, float eps,
             float weight_decay, float decay_factor) {
-    plan_.kernels().adam({step_size, one_minus_beta1, beta2, one_minus_beta2, bias_correction2_sqrt,
-                          eps, weight_decay, decay_factor},
-                         p.data(), g.data(), m.data(), v.data(), long(p.size()));
+    each_range(long(p.size()), [&](long begin, long count, bool decayed) {
+      plan_.kernels().adam({step_size, one_minus_beta1, beta2, one_minus_beta2,
+                            bias_correction2_sqrt, eps, decayed ? weight_decay : 0.0f,
+                            decayed ? decay_factor : 1.0f},
+                           p.data() + begin, g.data() + begin, m.data() + begin, v.data() + begin,
+                           count);
+    });
   }
 
   void lerp(Floats average, ReadFloats x, float weight) {
@@ -264,6 +332,18 @@ class Network {
    private:
     std::atomic<bool>& busy_;
   };
+
+  // Calls update(begin, count, decayed) for every range of parameters with or without weight decay.
+  template <typename Update>
+  void each_range(long count, Update update) const {
+    long end = 0;
+    for (const auto& [first, last] : undecayed_) {
+      if (first > end) update(end, first - end, true);
+      update(first, last - first, false);
+      end = last;
+    }
+    if (count > end) update(end, count - end, true);
+  }
 
   Input& input() { return plan_.input(); }
 
@@ -293,13 +373,16 @@ class Network {
     return plan_.append(node, in.channels, in.height, in.width);
   }
 
-  int append_windowed(const Node& n, int channels) {
+  int append_windowed(const Node& n, int channels, int extra_h = 0, int extra_w = 0) {
     const Tensor in = plan_.tensor(n.input);
-    return plan_.append(n, channels, (in.height + 2 * n.pad_h - n.kernel_h) / n.stride_h + 1,
-                        (in.width + 2 * n.pad_w - n.kernel_w) / n.stride_w + 1);
+    const int height = in.height + 2 * n.pad_h + extra_h - (n.kernel_h - 1) * n.dilation_h - 1;
+    const int width = in.width + 2 * n.pad_w + extra_w - (n.kernel_w - 1) * n.dilation_w - 1;
+    return plan_.append(n, channels, height / n.stride_h + 1, width / n.stride_w + 1);
   }
 
   Plan plan_;
+  std::vector<std::pair<long, long>> undecayed_;
+  const bool avx2_;  // whether the instruction set includes it
   std::atomic<bool> busy_{false};
   std::vector<float> saved_buffers_;  // copy of the buffers, to restore if a step is interrupted
 };
@@ -344,6 +427,8 @@ NB_MODULE(_native, m) {
       .def(nb::init<const std::string&, int, int, int, int>())
       .def("conv", &Network::conv)
       .def("norm", &Network::norm)
+      .def("group_norm", &Network::group_norm)
+      .def("gate", &Network::gate)
       .def("activation", &Network::activation)
       .def("dropout", &Network::dropout)
       .def("pool", &Network::pool)
@@ -353,11 +438,14 @@ NB_MODULE(_native, m) {
       .def("affine", &Network::affine)
       .def("crop", &Network::crop)
       .def("color_jitter", &Network::color_jitter)
+      .def("elastic", &Network::elastic)
       .def("erasing", &Network::erasing)
       .def("compile", &Network::compile)
       .def("profile", &Network::profile)
       .def("profiled", &Network::profiled)
       .def("gradients", &Network::gradients)
+      .def("statistics", &Network::statistics)
+      .def("undecayed", &Network::undecayed)
       .def("logits", &Network::logits)
       .def("augmented", &Network::augmented)
       .def("normalized", &Network::normalized)

@@ -2,6 +2,7 @@
 // tables of taps that the kernels read.
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "methods.h"
@@ -16,11 +17,11 @@ class Conv final : public Operation {
       : k_(k), n_(n), f_(f), in_(in), out_(out) {
     const Convolution forward = forward_of(&rows_, &columns_);
     const Convolution backward = backward_of(&back_rows_, &back_columns_);
-    row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h);
-    column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w);
+    row_spans_ = spans(out.height, in.height, n.kernel_h, n.stride_h, n.pad_h, n.dilation_h);
+    column_spans_ = spans(out.width, in.width, n.kernel_w, n.stride_w, n.pad_w, n.dilation_w);
     const WeightGradient gradient = {
         n.groups, forward.inputs, forward.outputs, n.kernel_h, n.kernel_w, n.stride_h, n.stride_w,
-        n.pad_h, n.pad_w, Method::direct, in.height, in.width, in.plane(), out.height, out.width,
+        n.pad_h, n.pad_w, n.dilation_h, n.dilation_w, Method::direct, in.height, in.width, in.plane(), out.height, out.width,
         out.plane(), row_spans_.data(), column_spans_.data()};
     for (int images = 0; images <= kSmallBatch; images++) {
       forward_[images] = with_fastest_method(forward, images ? images : kLanes);
@@ -82,12 +83,13 @@ class Conv final : public Operation {
     }
     float* part = s.gradients + c.part * s.gradient_stride;
     float* scratch = s.scratch + c.thread * s.scratch_stride;
-    k_.weight_gradient(gradients_[c.lanes], c.slab + in_.value, dout, c.lanes, scratch, !c.first,
+    const bool add = !c.first || f_.add_weights;
+    k_.weight_gradient(gradients_[c.lanes], c.slab + in_.value, dout, c.lanes, scratch, add,
                        part + n_.weight);
     if (n_.bias >= 0) {
-      float* biases = c.first ? part + n_.bias : scratch;
+      float* biases = add ? scratch : part + n_.bias;
       k_.channel_sums(dout, out_.channels, out_.cells(), out_.plane(), biases);
-      if (!c.first)
+      if (add)
         for (int i = 0; i < out_.channels; i++) part[n_.bias + i] += biases[i];
     }
     if (s.profile) s.profile->split(c.thread, Pass::weight_gradient);
@@ -103,43 +105,51 @@ class Conv final : public Operation {
   }
 
   Convolution forward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
-    *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
-    *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    *rows = taps(out_.height, in_.height, n_.kernel_h, n_.stride_h, n_.pad_h, n_.dilation_h);
+    *columns = taps(out_.width, in_.width, n_.kernel_w, n_.stride_w, n_.pad_w, n_.dilation_w);
     return {n_.groups, in_.channels / n_.groups, out_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, 1, 1, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::direct,
+            n_.kernel_w, 1, 1, n_.dilation_h, n_.dilation_w, n_.stride_h, n_.stride_w, n_.pad_h, n_.pad_w, Method::direct,
             in_.height, in_.width, in_.plane(), out_.height, out_.width, out_.plane(),
             rows->data(), columns->data()};
   }
 
   Convolution backward_of(std::vector<Taps>* rows, std::vector<Taps>* columns) const {
-    *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h);
-    *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w);
+    *rows = back_taps(in_.height, out_.height, n_.kernel_h, n_.stride_h, n_.pad_h, n_.dilation_h);
+    *columns = back_taps(in_.width, out_.width, n_.kernel_w, n_.stride_w, n_.pad_w, n_.dilation_w);
+    const int shared_h = std::gcd(n_.stride_h, n_.dilation_h);
+    const int shared_w = std::gcd(n_.stride_w, n_.dilation_w);
     return {n_.groups, out_.channels / n_.groups, in_.channels / n_.groups, n_.kernel_h,
-            n_.kernel_w, n_.stride_h, n_.stride_w, n_.stride_h == 1 ? 1 : 0,
-            n_.stride_w == 1 ? 1 : 0, n_.kernel_h - 1 - n_.pad_h, n_.kernel_w - 1 - n_.pad_w,
+            n_.kernel_w, n_.stride_h / shared_h, n_.stride_w / shared_w, n_.dilation_h / shared_h,
+            n_.dilation_w / shared_w, n_.stride_h == 1 ? 1 : 0, n_.stride_w == 1 ? 1 : 0,
+            (n_.kernel_h - 1) * n_.dilation_h - n_.pad_h,
+            (n_.kernel_w - 1) * n_.dilation_w - n_.pad_w,
             Method::direct, out_.height, out_.width, out_.plane(), in_.height, in_.width,
             in_.plane(), rows->data(), columns->data()};
   }
 
-  static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad) {
+  // Tap k of output x reads input x · stride − pad + k · dilation.
+  static std::vector<Taps> taps(int size, int length, int kernel, int stride, int pad,
+                                int dilation) {
     std::vector<Taps> all;
     for (int x = 0; x < size; x++) {
-      const int start = x * stride - pad, k = start < 0 ? -start : 0;
-      const int end = start + kernel < length ? kernel : length - start;
-      all.push_back({k < end ? k : 0, k < end ? end - k : 0, k < end ? start + k : 0});
+      const int start = x * stride - pad, left = length - 1 - start;
+      const int k = start < 0 ? (-start + dilation - 1) / dilation : 0;
+      const int end = left < 0 ? 0 : std::min(kernel, left / dilation + 1);
+      all.push_back({k < end ? k : 0, k < end ? end - k : 0, k < end ? start + k * dilation : 0});
     }
     return all;
   }
 
   // The outputs that an input contributes to. Taps are numbered from the kernel's end, so that
-  // positions increase with the taps, which are a stride apart.
-  static std::vector<Taps> back_taps(int size, int outputs, int kernel, int stride, int pad) {
+  // positions increase with the taps.
+  static std::vector<Taps> back_taps(int size, int outputs, int kernel, int stride, int pad,
+                                     int dilation) {
     std::vector<Taps> all;
     for (int x = 0; x < size; x++) {
       Taps found = {0, 0, 0};
       for (int y = 0; y < outputs; y++) {
-        const int k = x + pad - y * stride;
-        if (k < 0 || k >= kernel) continue;
+        const int offset = x + pad - y * stride, k = offset / dilation;
+        if (offset < 0 || offset % dilation || k >= kernel) continue;
         if (!found.count) found = {kernel - 1 - k, 0, y};
         found.count++;
       }
@@ -148,11 +158,13 @@ class Conv final : public Operation {
     return all;
   }
 
-  static std::vector<Span> spans(int size, int length, int kernel, int stride, int pad) {
+  static std::vector<Span> spans(int size, int length, int kernel, int stride, int pad,
+                                 int dilation) {
     std::vector<Span> all;
     for (int k = 0; k < kernel; k++) {
-      const int first = k < pad ? (pad - k + stride - 1) / stride : 0;
-      const int last_offset = length - 1 + pad - k;
+      const int offset = k * dilation - pad;
+      const int first = offset < 0 ? (-offset + stride - 1) / stride : 0;
+      const int last_offset = length - 1 - offset;
       int end = last_offset < 0 ? 0 : last_offset / stride + 1;
       if (end > size) end = size;
       all.push_back({first < end ? first : end, end});

@@ -29,7 +29,7 @@ enum class Method {
 };
 
 // The taps of one row (or column) of the output that are inside the input: `count` taps starting at
-// tap `k`, which read the input rows starting at `position`.
+// tap `k`, which read the input rows starting at `position`, in the steps of the convolution.
 struct Taps {
   int k;
   int count;
@@ -40,7 +40,11 @@ struct Taps {
 struct Convolution {
   int groups, inputs, outputs;
   int kernel_h, kernel_w;
-  int k_step_h, k_step_w;  // tap step between consecutive input rows and columns
+  // The taps that one output uses are a step of taps apart and read inputs a step of inputs apart:
+  // taps 1 and inputs `dilation`; in a gradient to the input, with stride s and dilation d, taps
+  // s / gcd(s, d) and inputs d / gcd(s, d).
+  int k_step_h, k_step_w;
+  int in_step_h, in_step_w;  // above 1, Method::direct only
   int y_step, x_step;      // input step between consecutive outputs; 0 if it varies
   int pad_h, pad_w;        // if it does not vary: output 0's first tap reads row −pad_h
   Method method;
@@ -72,6 +76,7 @@ struct Epilogue {
 struct WeightGradient {
   int groups, inputs, outputs;
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+  int dilation_h, dilation_w;  // above 1, Method::direct only
   Method method;
   int in_height, in_width;
   long in_plane;
@@ -107,6 +112,13 @@ struct NormPool {
   float scale, shift, mean;
   float keep_scale;  // of the dropout
   const std::uint32_t* bits;
+};
+
+// A group of channels that is normalized image by image; `cells` a channel.
+struct GroupNorm {
+  int channels, cells;
+  long plane;
+  float eps;
 };
 
 struct Loss {
@@ -170,6 +182,21 @@ struct Kernels {
                              float slope, const float* x, const float* dy, float* dx, int lanes,
                              bool add);
 
+  // y = (x − mean) · inverse · weight + bias for one group. `mean` and `inverse`, one over the
+  // standard deviation, are cells: a value for each image. A null weight is one, a null bias zero.
+  void (*group_norm)(const GroupNorm&, const float* x, const float* weight, const float* bias,
+                     float* mean, float* inverse, float* y);
+  // `dweight` and `dbias`, (channels), and `dx` may be null; `dx` may be `dy`.
+  void (*group_norm_backward)(const GroupNorm&, const float* x, const float* mean,
+                              const float* inverse, const float* weight, const float* dy,
+                              int lanes, float* dweight, float* dbias, float* dx, bool add);
+
+  // y = x · sigmoid(logit) for one channel; `logit` is a cell.
+  void (*gate)(const float* x, const float* logit, float* y, int cells);
+  // `dlogit` may be `logit`; `dx` may be null.
+  void (*gate_backward)(const float* x, const float* logit, const float* dy, int cells, int lanes,
+                        float* dlogit, float* dx, bool add);
+
   void (*dropout_bits)(std::uint64_t seed, std::uint32_t step, std::uint32_t block,
                        std::uint32_t threshold, std::uint32_t first_image,
                        std::uint32_t elements, std::uint32_t* bits);
@@ -193,6 +220,11 @@ struct Kernels {
   // Sum of the cross-entropy over the lanes in use, and its gradient times `scale`.
   Loss (*cross_entropy)(const float* logits, int classes, long plane, const std::int32_t* labels,
                         int lanes, float smoothing, float scale, float* dlogits);
+  // Knowledge distillation: T² times the sum, over the lanes in use, of the divergence of
+  // softmax(logits / T) from `targets`, (lanes, classes) probabilities. Adds its gradient times
+  // `scale` to `dlogits`.
+  double (*distillation)(const float* logits, int classes, long plane, const float* targets,
+                         int lanes, float temperature, float scale, float* dlogits);
 
   // gradient[i] = Σ over parts of partial[part · stride + i], in order.
   void (*add_parts)(const float* partial, long stride, int parts, long count, float* gradient);

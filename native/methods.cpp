@@ -47,6 +47,7 @@ class MinCost {
 }  // namespace
 
 Method fastest_method(const Convolution& c, int images, int width) {
+  if (c.in_step_h > 1 || c.in_step_w > 1) return Method::direct;
   const double cells = double(c.out_height) * c.out_width;
   const double products = cells * c.kernel_h * c.kernel_w * c.inputs;
   const double vectors_per_cell = double(kLanes) / width;
@@ -70,6 +71,7 @@ Method fastest_method(const Convolution& c, int images, int width) {
 }
 
 Method fastest_method(const WeightGradient& g, int images, int width) {
+  if (g.dilation_h > 1 || g.dilation_w > 1) return Method::direct;
   const double cells = double(g.out_height) * g.out_width;
   const double vectors_per_cell = double(kLanes) / width;
   const double taps = double(g.kernel_h) * g.kernel_w, pairs = double(g.inputs) * g.outputs;

@@ -63,8 +63,9 @@ class Norm final : public Operation {
       if (s.update_buffers) {
         float& mean = s.buffers[n_.running_mean + i];
         float& var = s.buffers[n_.running_var + i];
-        mean = float((1.0 - n_.momentum) * mean + n_.momentum * all.mean);
-        var = float((1.0 - n_.momentum) * var + n_.momentum * all.m2 / (all.count - 1.0));
+        const double momentum = s.norm_momentum < 0.0 ? double(n_.momentum) : s.norm_momentum;
+        mean = float((1.0 - momentum) * mean + momentum * all.mean);
+        var = float((1.0 - momentum) * var + momentum * all.m2 / (all.count - 1.0));
       }
     }
     count_ = double(s.images) * in_.cells();
@@ -114,14 +115,14 @@ class Norm final : public Operation {
         sum += sums_[2 * (long(chunk) * in_.channels + i)];
         sum_x += sums_[2 * (long(chunk) * in_.channels + i) + 1];
       }
-      const double inverse = inverse_[i], scale = s.parameters[n_.weight + i] * inverse;
+      const double inverse = inverse_[i], scale = weight(s, i) * inverse;
       gradient_[i] = {mean_[i], float(scale), float(scale * sum / count_),
                       float(scale * inverse * inverse * sum_x / count_)};
       // The first part holds the whole gradient, the others hold zeros.
       for (int p = 0; p < s.parts; p++) {
         float* part = s.gradients + p * s.gradient_stride;
-        part[n_.weight + i] = p ? 0.0f : float(sum_x * inverse);
-        part[n_.bias + i] = p ? 0.0f : float(sum);
+        if (n_.weight >= 0) part[n_.weight + i] = p ? 0.0f : float(sum_x * inverse);
+        if (n_.bias >= 0) part[n_.bias + i] = p ? 0.0f : float(sum);
       }
     }
   }
@@ -145,12 +146,19 @@ class Norm final : public Operation {
   }
 
  private:
+  double weight(const Step& s, int c) const {
+    return n_.weight < 0 ? 1.0 : s.parameters[n_.weight + c];
+  }
+  double bias(const Step& s, int c) const {
+    return n_.bias < 0 ? 0.0 : s.parameters[n_.bias + c];
+  }
+
   void set_scale_shift(const Step& s, int c, double mean, double inverse, double keep_scale) {
-    const double scale = s.parameters[n_.weight + c] * inverse;
+    const double scale = weight(s, c) * inverse;
     mean_[c] = float(mean);
     inverse_[c] = inverse;
     scale_[c] = float(keep_scale * scale);
-    shift_[c] = float(keep_scale * (s.parameters[n_.bias + c] - mean * scale));
+    shift_[c] = float(keep_scale * (bias(s, c) - mean * scale));
   }
 
   NormPool norm_pool_args(int channel, const std::uint32_t* bits) const {
@@ -173,6 +181,92 @@ class Norm final : public Operation {
   double count_ = 0;
   std::vector<Moments> moments_;
   std::vector<double> sums_;
+};
+
+// Normalizes each image by itself, so it needs no sums over the batch and is the same in evaluation.
+class GroupNormalize final : public Operation {
+ public:
+  GroupNormalize(const Kernels& k, const Node& n, const Fusion& f, const Tensor& in,
+                 const Tensor& out)
+      : k_(k), n_(n), f_(f), in_(in), out_(out),
+        group_{in.channels / n.groups, in.cells(), in.plane(), n.eps} {}
+
+  long scratch() const override { return 2l * group_.channels; }
+
+  void forward(const Step& s, const Chunk& c) override {
+    for (int g = 0; g < n_.groups; g++)
+      k_.group_norm(group_, c.slab + in_.value + at(g), parameters(s, n_.weight, g),
+                    parameters(s, n_.bias, g), mean(c, g), inverse(c, g),
+                    c.slab + out_.value + at(g));
+  }
+
+  void backward(const Step& s, const Chunk& c) override {
+    float* dweight = s.scratch + c.thread * s.scratch_stride;
+    float* dbias = dweight + group_.channels;
+    for (int g = 0; g < n_.groups; g++) {
+      k_.group_norm_backward(group_, c.slab + in_.value + at(g), mean(c, g), inverse(c, g),
+                             parameters(s, n_.weight, g), c.slab + out_.gradient + at(g), c.lanes,
+                             dweight, dbias,
+                             in_.needs_gradient ? c.slab + in_.gradient + at(g) : nullptr, f_.add);
+      add_to_part(s, c, n_.weight, g, dweight);
+      add_to_part(s, c, n_.bias, g, dbias);
+    }
+  }
+
+ private:
+  long at(int group) const { return group * group_.channels * group_.plane * kLanes; }
+  float* mean(const Chunk& c, int group) const {
+    return c.slab + f_.statistics + 2l * group * kLanes;
+  }
+  float* inverse(const Chunk& c, int group) const { return mean(c, group) + kLanes; }
+
+  const float* parameters(const Step& s, long offset, int group) const {
+    return offset < 0 ? nullptr : s.parameters + offset + group * group_.channels;
+  }
+
+  void add_to_part(const Step& s, const Chunk& c, long offset, int group, const float* sums) const {
+    if (offset < 0) return;
+    float* part = s.gradients + c.part * s.gradient_stride + offset + group * group_.channels;
+    for (int i = 0; i < group_.channels; i++) part[i] = c.first ? sums[i] : part[i] + sums[i];
+  }
+
+  const Kernels& k_;
+  const Node n_;
+  const Fusion f_;
+  const Tensor in_, out_;
+  const GroupNorm group_;
+};
+
+// Each channel times the sigmoid of its gate: the end of squeeze-excitation, whose other parts are
+// nodes of their own.
+class Gate final : public Operation {
+ public:
+  Gate(const Kernels& k, const Fusion& f, const Tensor& in, const Tensor& gate, const Tensor& out)
+      : k_(k), f_(f), in_(in), gate_(gate), out_(out) {}
+
+  void forward(const Step&, const Chunk& c) override {
+    for (int i = 0; i < in_.channels; i++)
+      k_.gate(c.slab + in_.value + at(i), c.slab + gate_.value + i * gate_.plane() * kLanes,
+              c.slab + out_.value + at(i), in_.cells());
+  }
+
+  // The gate has no other consumer, so its gradient is written and not added.
+  void backward(const Step&, const Chunk& c) override {
+    for (int i = 0; i < in_.channels; i++) {
+      const long gate = i * gate_.plane() * kLanes;
+      k_.gate_backward(c.slab + in_.value + at(i), c.slab + gate_.value + gate,
+                       c.slab + out_.gradient + at(i), in_.cells(), c.lanes,
+                       c.slab + gate_.gradient + gate,
+                       in_.needs_gradient ? c.slab + in_.gradient + at(i) : nullptr, f_.add);
+    }
+  }
+
+ private:
+  long at(int channel) const { return channel * in_.plane() * kLanes; }
+
+  const Kernels& k_;
+  const Fusion f_;
+  const Tensor in_, gate_, out_;
 };
 
 class Activate final : public Operation {
@@ -346,6 +440,8 @@ std::unique_ptr<Operation> make_operation(const Kernels& k, const Node& n, const
     case Node::Kind::conv: return make_convolution(k, n, f, in, out);
     case Node::Kind::activation: return std::make_unique<Activate>(k, n, f, in, out);
     case Node::Kind::norm: return std::make_unique<Norm>(k, n, f, in, out);
+    case Node::Kind::group_norm: return std::make_unique<GroupNormalize>(k, n, f, in, out);
+    case Node::Kind::gate: return std::make_unique<Gate>(k, f, in, *other, out);
     case Node::Kind::dropout: return std::make_unique<Dropout>(k, n, f, in, out);
     case Node::Kind::max_pool:
     case Node::Kind::average_pool: return std::make_unique<Pool2d>(k, n, f, in, out);

@@ -2,6 +2,8 @@
 
 #include "plan.h"
 
+#include <unordered_set>
+
 namespace kilonet {
 namespace {
 
@@ -102,6 +104,8 @@ void Plan::build() {
     const Tensor& in = tensors_[nodes_[i].input];
     if (fusions[i].masked || nodes_[i].kind == Node::Kind::dropout)
       fusions[i].mask = assign(long(in.channels) * in.cells());
+    if (nodes_[i].kind == Node::Kind::group_norm)
+      fusions[i].statistics = assign(2l * nodes_[i].groups * kLanes);
   }
   // Assign the memory of gradients, in backward order: the first consumer of a tensor writes its
   // gradient, the others add to it. An elementwise operation that is its input's only consumer
@@ -116,7 +120,8 @@ void Plan::build() {
         !windows_tile(consumer, tensors_[id], tensors_[consumer.output]))
       return false;
     const Node::Kind kind = nodes_[producers[id]].kind;
-    return kind == Node::Kind::norm || kind == Node::Kind::dropout ||
+    return kind == Node::Kind::norm || kind == Node::Kind::group_norm ||
+           kind == Node::Kind::gate || kind == Node::Kind::dropout ||
            kind == Node::Kind::average_pool || kind == Node::Kind::flatten ||
            (kind == Node::Kind::conv && (fusions[producers[id]].activation == Activation::none ||
                                          fusions[producers[id]].activated_backward));
@@ -133,6 +138,7 @@ void Plan::build() {
       if (!in.needs_gradient || *add) return;
       const bool in_place = has_single_consumer(id) && id != node.other && !fusions[n].pool_h &&
                             (node.kind == Node::Kind::activation || node.kind == Node::Kind::norm ||
+                             node.kind == Node::Kind::group_norm ||
                              node.kind == Node::Kind::dropout || node.kind == Node::Kind::add);
       in.gradient = in_place                     ? out.gradient
                     : overwrites_value(id, node) ? in.value
@@ -142,6 +148,11 @@ void Plan::build() {
     assign_gradient(node.input, &fusions[n].add);
   }
   slab_floats_ = align_up(end);
+
+  // Backward, the last of those that share weights comes first: it sets the gradient.
+  std::unordered_set<long> set;
+  for (std::size_t i = nodes_.size(); i-- > 0;)
+    if (nodes_[i].weight >= 0) fusions[i].add_weights = !set.insert(nodes_[i].weight).second;
 
   for (std::size_t i = 0; i < nodes_.size(); i++) {
     const Node& node = nodes_[i];
@@ -172,6 +183,7 @@ void Plan::schedule() {
     phases_.back().calls.push_back({operation, &Operation::forward, Pass::forward, layer});
     if (!operation->has_reduction()) continue;
     end_phase(operation, &Operation::reduce_forward, Pass::forward_reduce, layer);
+    statistics_phases_ = std::uint32_t(phases_.size() - 1);
     phases_.back().calls.push_back(
         {operation, &Operation::finish_forward, Pass::forward_finish, layer});
   }
@@ -272,7 +284,7 @@ void Plan::train(int thread) {
   if (step_.profile) step_.profile->start(thread);
   prepare();
   lap(thread, Pass::prepare);
-  for (std::uint32_t p = 0; p < phases_.size(); p++) {
+  for (std::uint32_t p = 0; p < phases_to_run_; p++) {
     const Phase& phase = phases_[p];
     for (int part, index = 0, end = 0;; index++) {
       if (pool_.should_stop(thread)) break;
@@ -297,9 +309,17 @@ void Plan::train(int thread) {
         std::int32_t labels[kLanes];
         for (int i = 0; i < kLanes; i++)
           labels[i] = i < c.lanes ? std::int32_t(batch_.labels[first + i]) : 0;
-        losses_[index] = kernels_.cross_entropy(
-            c.slab + out.value, out.channels, out.plane(), labels, c.lanes, training_.smoothing,
-            1.0f / float(batch_.count), c.slab + out.gradient);
+        const float scale = 1.0f / float(batch_.count), share = 1.0f - training_.weight;
+        losses_[index] = kernels_.cross_entropy(c.slab + out.value, out.channels, out.plane(),
+                                                labels, c.lanes, training_.smoothing,
+                                                scale * share, c.slab + out.gradient);
+        if (training_.targets) {
+          const double divergence = kernels_.distillation(
+              c.slab + out.value, out.channels, out.plane(),
+              training_.targets + first * out.channels, c.lanes, training_.temperature,
+              scale * training_.weight, c.slab + out.gradient);
+          losses_[index].sum = share * losses_[index].sum + training_.weight * divergence;
+        }
         lap(thread, call.pass);
       }
     }
@@ -319,7 +339,7 @@ void Plan::train(int thread) {
         &reduction);
     lap(thread, Pass::wait);
   }
-  if (pool_.should_stop(thread)) return;
+  if (pool_.should_stop(thread) || !out_) return;
   // Each thread adds up the parts for its share of the parameters.
   const long share = align_up((parameters_ + pool_.threads() - 1) / pool_.threads());
   const long first = share * thread;
@@ -330,17 +350,33 @@ void Plan::train(int thread) {
   lap(thread, Pass::sum);
 }
 
-void Plan::gradients(const Batch& batch, const Training& training, const float* parameters,
-                     float* buffers, float* out, double* loss, int* correct) {
+void Plan::begin_training(const Batch& batch, const Training& training, const float* parameters,
+                          float* buffers) {
   reserve((batch.count + kLanes - 1) / kLanes);
   training_ = training;
-  out_ = out;
   step_.training = true;
   step_.update_buffers = training.update_buffers;
+  step_.norm_momentum = -1.0;
   step_.seed = training.seed;
   step_.number = training.step;
   begin(batch, parameters, buffers);
   for (int p = 0; p < step_.parts; p++) claims_[p].store(0, std::memory_order_relaxed);
+}
+
+void Plan::statistics(const Batch& batch, const Training& training, double momentum,
+                      const float* parameters, float* buffers) {
+  out_ = nullptr;
+  phases_to_run_ = statistics_phases_;
+  begin_training(batch, training, parameters, buffers);
+  step_.norm_momentum = momentum;
+  pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->train(thread); }, this);
+}
+
+void Plan::gradients(const Batch& batch, const Training& training, const float* parameters,
+                     float* buffers, float* out, double* loss, int* correct) {
+  out_ = out;
+  phases_to_run_ = std::uint32_t(phases_.size());
+  begin_training(batch, training, parameters, buffers);
   pool_.run([](void* plan, int thread) { static_cast<Plan*>(plan)->train(thread); }, this);
   *loss = 0.0;
   *correct = 0;

@@ -39,6 +39,7 @@ struct Step {
   const float* parameters;
   float* buffers;
   bool update_buffers;
+  double norm_momentum;  // of the running statistics; negative: each norm's own
   float* gradients;  // (parts, gradient_stride): the partial sums of each part's chunks
   long gradient_stride;
   float* scratch;  // (threads, scratch_stride)
@@ -82,14 +83,18 @@ class Operation {
 
 // An operation of the network, before the plan decides how to run it.
 struct Node {
-  enum class Kind { conv, activation, norm, dropout, max_pool, average_pool, flatten, add };
+  enum class Kind {
+    conv, activation, norm, group_norm, gate, dropout, max_pool, average_pool, flatten, add
+  };
   Kind kind;
   int input, other = -1, output;
   int layer = -1;  // index in the order of append(); of fused nodes, the first's
   bool trainable = false;
   // conv and pools
-  int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, groups = 1;
-  long weight = -1, bias = -1;               // offsets in the parameters; also of a norm
+  int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
+  int dilation_h = 1, dilation_w = 1;
+  int groups = 1;               // also of a group norm
+  long weight = -1, bias = -1;  // offsets in the parameters, also of a norm; −1: there is none
   long running_mean = -1, running_var = -1;  // offsets in the buffers
   float eps = 0, momentum = 0;
   Activation activation = Activation::none;
@@ -113,11 +118,19 @@ class Plan {
     std::uint32_t step;
     float smoothing;
     bool update_buffers;
+    // Knowledge distillation: (count, classes) probabilities of the teachers, or null; their share
+    // of the loss, and the temperature.
+    const float* targets = nullptr;
+    float weight = 0, temperature = 1;
   };
 
   // Mean loss (nats), correct count, and the gradients of all parameters, without weight decay.
   void gradients(const Batch&, const Training&, const float* parameters, float* buffers, float* out,
                  double* loss, int* correct);
+  // Updates the running statistics with the batch's, as a training step with these parameters would,
+  // but with `momentum` in place of each norm's; runs the forward pass as far as the last norm.
+  void statistics(const Batch&, const Training&, double momentum, const float* parameters,
+                  float* buffers);
   // (count, classes) with running statistics and without dropout.
   void logits(const Batch&, const float* parameters, const float* buffers, float* out);
 
@@ -151,6 +164,7 @@ class Plan {
   void reserve(int chunks);
   void prepare();
   void train(int thread);
+  void begin_training(const Batch&, const Training&, const float* parameters, float* buffers);
   void evaluate(int thread);
   bool claim(int thread, std::uint32_t phase, int* part);
   int first_chunk(int part) const;
@@ -169,6 +183,8 @@ class Plan {
   std::vector<bool> folded_;  // into the operation before it, in evaluation
   std::vector<Phase> phases_;
   int output_ = 0;
+  std::uint32_t statistics_phases_ = 0;  // the phases up to the forward reduction of the last norm
+  std::uint32_t phases_to_run_ = 0;
   long parameters_ = 0, slab_floats_ = 0;
 
   AlignedBuffer slabs_, parts_, scratch_;
@@ -196,7 +212,9 @@ struct Fusion {
   double p = 0;
   std::uint32_t code = 0;
   bool add = false, add_other = false;  // whether to add to the input's gradient or overwrite it
+  bool add_weights = false;  // a later node with the same weights has set their gradient
   long mask = -1;
+  long statistics = -1;  // a group norm's
 };
 // Whether every input of a pool is in exactly one window.
 bool windows_tile(const Node& pool, const Tensor& in, const Tensor& out);

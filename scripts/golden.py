@@ -183,7 +183,8 @@ def digests(folder: Path) -> dict[str, Any]:
     }
     rows = map(json.loads, (folder / "epochs.jsonl").read_text().splitlines())
     found["epochs"] = [
-        {k: v for k, v in row.items() if k not in ("seconds", "crc32")} for row in rows
+        {k: v for k, v in row.items() if k not in ("seconds", "train_seconds", "crc32")}
+        for row in rows
     ]
     return found
 

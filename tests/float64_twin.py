@@ -113,11 +113,12 @@ class Twin:
             logits = module(off(self._input(batch.images)))
             loss = self._loss(logits, torch.tensor(batch.labels), off)
             loss.backward()
+        trained = dict(self.module.named_parameters())
         return Pass(
             logits.detach().numpy(),
             loss.item(),
-            {n: p.grad.numpy().copy() for n, p in self.module.named_parameters()},
-            {n: b.numpy().copy() for n, b in self.module.named_buffers()},
+            {n: p.grad.numpy().copy() for n, p in trained.items()},
+            {n: array for n, array in self.weights().items() if n not in trained},
         )
 
     def evaluation(
@@ -185,8 +186,12 @@ class Twin:
         return -(1 - smoothing) * own - smoothing * log_p.mean()
 
     def _input(self, images: NDArray[np.uint8]) -> Any:
+        # Channels first: PyTorch 2.13 crashes in the backward pass of a group norm whose input is
+        # channels-last and needs no gradient.
         x = torch.tensor(images).reshape(*images.shape[:3], -1).permute(0, 3, 1, 2)
-        return (x.double() / 255 - self.mean) / self.std
+        return ((x.double() / 255 - self.mean) / self.std).clone(
+            memory_format=torch.contiguous_format
+        )
 
     @contextmanager
     def _rounded(self, rounding: float, seed: int) -> Iterator[Callable[[Any], Any]]:
@@ -209,7 +214,8 @@ class Twin:
 
         leaves = [m for m in self.module.modules() if not list(m.children())]
         hooks = [leaf.register_forward_hook(lambda _, __, y: off(y)) for leaf in leaves]
-        norms = [m for m in leaves if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+        kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm
+        norms = [m for m in leaves if isinstance(m, kinds)]
         for norm in norms:
             norm.forward = partial(_rounded_norm, norm, off)  # type: ignore[method-assign]
         yield off
@@ -220,26 +226,36 @@ class Twin:
 
 
 def _rounded_norm(norm: Any, off: Callable[[Any], Any], x: Any) -> Any:
-    """Batch norm whose terms are rounded one by one.
+    """A normalization whose terms are rounded one by one.
 
     Its gradient is a difference of three; with few values they cancel whatever came back, so noise
     on what goes in and comes out would not show what rounding does between.
     """
-    if not norm.training:
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    if isinstance(norm, nn.GroupNorm | nn.InstanceNorm2d):
+        groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else x.shape[1]
+        y = _normalized(off, x.reshape(len(x), groups, -1), [2], norm.eps)[0].reshape(x.shape)
+    elif not norm.training:
         return type(norm).forward(norm, x)
-    axes = [axis for axis in range(x.dim()) if axis != 1]
+    else:
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        y, mean, variance = _normalized(off, x, axes, norm.eps)
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean.flatten(), norm.momentum)
+            norm.running_var.lerp_(variance.flatten() * count / (count - 1), norm.momentum)
+            norm.num_batches_tracked += 1
+    y = y if norm.weight is None else y * norm.weight.view(shape)
+    return y if norm.bias is None else y + norm.bias.view(shape)
+
+
+def _normalized(off: Callable[[Any], Any], x: Any, axes: list[int], eps: float) -> Any:
+    """The normalized values, mean and variance."""
     # What a channel has one of is off for all its values alike, so that it adds up.
     mean = off(off(x).mean(axes, keepdim=True))
     centerd = off(x) - mean
     variance = off(off(centerd).square().mean(axes, keepdim=True))
-    count = x.numel() / x.shape[1]
-    with torch.no_grad():
-        norm.running_mean.lerp_(mean.flatten(), norm.momentum)
-        norm.running_var.lerp_(variance.flatten() * count / (count - 1), norm.momentum)
-        norm.num_batches_tracked += 1
-    shape = mean.shape
-    y = off(centerd) * (variance + norm.eps).rsqrt()
-    return y * norm.weight.view(shape) + norm.bias.view(shape)
+    return off(centerd) * (variance + eps).rsqrt(), mean, variance
 
 
 def check(

@@ -50,7 +50,7 @@ def loss(
 def _forward(
     node: graph.Node, weights: Arrays, x: Array, masks: dict[str, NDArray[np.bool_]]
 ) -> Array:
-    weight, bias = weights.get(f"{node.name}.weight"), weights.get(f"{node.name}.bias")
+    weight, bias = weights.get(f"{node.owner}.weight"), weights.get(f"{node.owner}.bias")
     match node.op:
         case graph.Conv2d() as op:
             assert weight is not None
@@ -61,13 +61,15 @@ def _forward(
             y = x @ weight.T
             return y if bias is None else y + bias
         case graph.BatchNorm() as op:
-            assert weight is not None
-            assert bias is not None
             axes = tuple(axis for axis in range(x.ndim) if axis != 1)
-            shape = (1, -1) + (1,) * (x.ndim - 2)
             mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-            normal = (x - mean) / np.sqrt(variance + op.eps)
-            return normal * weight.reshape(shape) + bias.reshape(shape)
+            return _scaled((x - mean) / np.sqrt(variance + op.eps), weight, bias)
+        case graph.GroupNorm() as op:
+            return _scaled(_normalized_images(x, op.groups, op.eps), weight, bias)
+        case graph.InstanceNorm() as op:
+            return _scaled(_normalized_images(x, x.shape[1], op.eps), weight, bias)
+        case graph.SqueezeExcitation():
+            return _excited(x, weights, node.name)
         case graph.ReLU():
             return np.maximum(x, 0.0)
         case graph.LeakyReLU(slope=slope):
@@ -84,22 +86,47 @@ def _forward(
             return _windows(x, op, fill=0.0, join=lambda w: w.mean(axis=0))
         case graph.Flatten():
             return x.reshape(len(x), -1)
-        case graph.Residual(body=body):
+        case graph.Residual(body=body, shortcut=shortcut):
             y = x
             for inner in body:
                 y = _forward(inner, weights, y, masks)
+            for inner in shortcut:
+                x = _forward(inner, weights, x, masks)
             return x + y
     raise AssertionError(node.op)
+
+
+def _normalized_images(x: Array, groups: int, eps: float) -> Array:
+    parts = x.reshape(len(x), groups, -1)
+    mean, variance = parts.mean(2, keepdims=True), parts.var(2, keepdims=True)
+    return ((parts - mean) / np.sqrt(variance + eps)).reshape(x.shape)
+
+
+def _excited(x: Array, weights: Arrays, name: str) -> Array:
+    means = x.mean((2, 3))
+    w1, w2 = (weights[f"{name}.{part}.weight"][:, :, 0, 0] for part in ("fc1", "fc2"))
+    hidden = np.maximum(means @ w1.T + weights[f"{name}.fc1.bias"], 0.0)
+    gates = hidden @ w2.T + weights[f"{name}.fc2.bias"]
+    return x / (1 + np.exp(-gates[:, :, None, None]))
+
+
+def _scaled(x: Array, weight: Array | None, bias: Array | None) -> Array:
+    """A normalized input's trained scale and shift per channel, where it has them."""
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    y = x if weight is None else x * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)
 
 
 def _taps(x: Array, op: Any, fill: float) -> list[Array]:
     """For each place in the kernel, rows first: what it lies on, (n, channels, height, width)."""
     (kh, kw), (sh, sw), (ph, pw) = op.kernel, op.stride, op.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
-    height, width = (padded.shape[2] - kh) // sh + 1, (padded.shape[3] - kw) // sw + 1
+    (eh, ew), (dh, dw) = getattr(op, "extra_padding", (0, 0)), getattr(op, "dilation", (1, 1))
+    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph + eh), (pw, pw + ew)), constant_values=fill)
+    height = (padded.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    width = (padded.shape[3] - dw * (kw - 1) - 1) // sw + 1
     return [
         padded[:, :, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
-        for i, j in product(range(kh), range(kw))
+        for i, j in product(range(0, dh * kh, dh), range(0, dw * kw, dw))
     ]
 
 

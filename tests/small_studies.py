@@ -38,7 +38,8 @@ def contents(folder: Path) -> dict[str, object]:
             if path.name == "epochs.jsonl":
                 rows = [json.loads(line) for line in path.read_text().splitlines()]
                 # The checksum covers the seconds.
-                found[name] = [{**row, "seconds": 0, "crc32": ""} for row in rows]
+                timed = {"seconds": 0, "train_seconds": 0, "crc32": ""}
+                found[name] = [{**row, **timed} for row in rows]
             else:
                 found[name] = path.read_bytes()
     return found

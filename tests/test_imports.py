@@ -40,6 +40,7 @@ MAX_ROOT_MODULES = 9
 UPWARD = {
     ("storage/record.py", "training"),
     ("study/result.py", "report"),
+    ("search/result.py", "report"),
     ("storage/record.py", "report"),
 }
 

@@ -19,6 +19,11 @@ struct Draws {
   std::uint32_t transform;     // its index in the list
 
   Block block(std::uint32_t number) const;
+
+  // The words of `count` blocks of displacements, four each, in order. There is room for a multiple
+  // of kBlocksAtOnce. `avx2`: whether the processor has it.
+  static constexpr int kBlocksAtOnce = 16;
+  void displacements(int count, std::uint32_t* words, bool avx2) const;
 };
 
 struct Range {

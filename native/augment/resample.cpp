@@ -1,5 +1,5 @@
-// Resamples an image through an affine matrix with Pillow's arithmetic: nearest neighbor in fixed
-// or floating point, and bilinear.
+// Resamples an image, through an affine matrix or by displacements, with Pillow's arithmetic: nearest
+// neighbor in fixed or floating point, and bilinear.
 
 #include "resample.h"
 
@@ -7,6 +7,8 @@
 
 #include <cstring>
 #include <initializer_list>
+
+#include "instruction_set.h"
 
 namespace kilonet {
 namespace {
@@ -112,63 +114,189 @@ void nearest_floating_point(const Matrix& m, const Size& size, const std::uint8_
   }
 }
 
-// The two pixel centers around a position, and the weight of the second, 0 to 1. Positions within
-// half a pixel of the border take the border pixel.
-struct Neighbors {
-  int before, after;
-  double weight;
+constexpr int kAtOnce = 64;  // pixels; a multiple of 4
 
-  Neighbors(double position, int size) {
-    position -= 0.5;
-    int pixel = int(position);
-    pixel -= position < pixel;
-    weight = position - pixel;
-    before = pixel < 0 ? 0 : pixel;
-    after = pixel + 1 < size ? pixel + 1 : size - 1;
+// The two pixel centers around four positions along an axis of `size` pixels, and the weight of the
+// second, 0 to 1. Positions within half a pixel of the border take the border pixel.
+struct Neighbors {
+  Ints4 before, after;
+  Doubles4 weight;
+
+  KILONET_INLINE Neighbors(const Doubles4& position, int size) {
+    Ints4 pixel = __builtin_convertvector(position, Ints4);  // toward zero
+    pixel += __builtin_convertvector(position < __builtin_convertvector(pixel, Doubles4), Ints4);
+    weight = position - __builtin_convertvector(pixel, Doubles4);
+    const Ints4 next = pixel + 1;
+    before = pixel < 0 ? Ints4{} : pixel;
+    after = next < size ? next : Ints4{} + (size - 1);
   }
 };
 
+// Reads `count` pixels from positions, in which the center of pixel (0, 0) is (0.5, 0.5); those from
+// outside the image get the fill value. Arrays have room for a multiple of 4. Where to read and the
+// interpolation are computed for four pixels at once, and only the reading for one.
 template <int channels>
-void bilinear(const Matrix& m, const Size& size, const std::uint8_t* in, std::uint8_t* out) {
+KILONET_INLINE void interpolate(const double* x, const double* y, int count, const Size& size,
+                                std::uint8_t fill, const std::uint8_t* in, std::uint8_t* out) {
+  int nw[kAtOnce], ne[kAtOnce], sw[kAtOnce], se[kAtOnce], value[kAtOnce];
+  int inside[kAtOnce];  // −1 or 0
+  double along_x[kAtOnce], along_y[kAtOnce];
   const double width = size.width, height = size.height;
-  const long stride = long(size.width) * channels;
-  for (int row = 0; row < size.height; row++) {
-    const double down = row + 0.5;
-    for (int column = 0; column < size.width; column++, out += channels) {
-      const double right = column + 0.5;
-      const double x = m.a * right + m.b * down + m.c, y = m.d * right + m.e * down + m.f;
-      if (!(x >= 0 && x < width && y >= 0 && y < height)) continue;
-      const Neighbors h(x, size.width), v(y, size.height);
-      const std::uint8_t* upper = in + v.before * stride;
-      const std::uint8_t* lower = in + v.after * stride;
-      for (int c = 0; c < channels; c++) {
-        const int west = h.before * channels + c, east = h.after * channels + c;
-        // Pillow interpolates in doubles, in which differences of pixels are exact.
-        const double above = (upper[east] - upper[west]) * h.weight + upper[west];
-        const double below = (lower[east] - lower[west]) * h.weight + lower[west];
-        out[c] = std::uint8_t(int((below - above) * v.weight + above));
-      }
+  const int stride = size.width * channels;
+  for (int i = 0; i < count; i += 4) {
+    Doubles4 right, down;
+    load(right, x + i);
+    load(down, y + i);
+    const Longs4 within = (right >= 0) & (right < width) & (down >= 0) & (down < height);
+    const Doubles4 half = Doubles4{} + 0.5;
+    const Neighbors h((within ? right : half) - 0.5, size.width);
+    const Neighbors v((within ? down : half) - 0.5, size.height);
+    const Ints4 upper = v.before * stride, lower = v.after * stride;
+    const Ints4 west = h.before * channels, east = h.after * channels;
+    store(upper + west, nw + i);
+    store(upper + east, ne + i);
+    store(lower + west, sw + i);
+    store(lower + east, se + i);
+    store(h.weight, along_x + i);
+    store(v.weight, along_y + i);
+    store(__builtin_convertvector(within, Ints4), inside + i);
+  }
+  for (int c = 0; c < channels; c++) {
+    int pixels[4][kAtOnce];
+    for (int i = 0; i < count; i++) {
+      pixels[0][i] = in[nw[i] + c];
+      pixels[1][i] = in[ne[i] + c];
+      pixels[2][i] = in[sw[i] + c];
+      pixels[3][i] = in[se[i] + c];
     }
+    for (int i = 0; i < count; i += 4) {
+      Ints4 p[4], within;
+      Doubles4 right, down;
+      for (int k = 0; k < 4; k++) load(p[k], pixels[k] + i);
+      load(within, inside + i);
+      load(right, along_x + i);
+      load(down, along_y + i);
+      // Pillow interpolates in doubles, in which differences of pixels are exact.
+      const Doubles4 above = __builtin_convertvector(p[1] - p[0], Doubles4) * right +
+                             __builtin_convertvector(p[0], Doubles4);
+      const Doubles4 below = __builtin_convertvector(p[3] - p[2], Doubles4) * right +
+                             __builtin_convertvector(p[2], Doubles4);
+      const Ints4 result = __builtin_convertvector((below - above) * down + above, Ints4);
+      store(within ? result : Ints4{} + fill, value + i);
+    }
+    for (int i = 0; i < count; i++) out[i * channels + c] = std::uint8_t(value[i]);
   }
 }
 
+// Where an affine matrix reads a row's pixels from.
+struct AffinePositions {
+  const Matrix& m;
+
+  KILONET_INLINE void operator()(int row, int first, int count, double* x, double* y) const {
+    const double down = row + 0.5;
+    for (int i = 0; i < count; i++) {
+      const double right = (first + i) + 0.5;
+      x[i] = m.a * right + m.b * down + m.c;
+      y[i] = m.d * right + m.e * down + m.f;
+    }
+  }
+};
+
+// Where a displacement reads them from.
+struct DisplacedPositions {
+  const Displacement& d;
+
+  KILONET_INLINE void operator()(int row, int first, int count, double* x, double* y) const {
+    const float* const right = d.right + row * d.stride + first;
+    const float* const down = d.down + row * d.stride + first;
+    for (int i = 0; i < count; i++) {
+      x[i] = ((first + i) + 0.5) + d.scale * double(right[i]);
+      y[i] = (row + 0.5) + d.scale * double(down[i]);
+    }
+  }
+};
+
+template <int channels, class Positions>
+KILONET_INLINE void bilinear(const Positions& positions, const Size& size, std::uint8_t fill,
+                             const std::uint8_t* in, std::uint8_t* out) {
+  double x[kAtOnce] = {}, y[kAtOnce] = {};
+  for (int row = 0; row < size.height; row++)
+    for (int first = 0; first < size.width; first += kAtOnce) {
+      const int count = size.width - first < kAtOnce ? size.width - first : kAtOnce;
+      positions(row, first, count, x, y);
+      interpolate<channels>(x, y, count, size, fill, in,
+                            out + (long(row) * size.width + first) * channels);
+    }
+}
+
+template <int channels, class Positions>
+KILONET_AVX2 void bilinear_avx2(const Positions& positions, const Size& size, std::uint8_t fill,
+                                const std::uint8_t* in, std::uint8_t* out) {
+  bilinear<channels>(positions, size, fill, in, out);
+}
+
+template <int channels, class Positions>
+void bilinear_baseline(const Positions& positions, const Size& size, std::uint8_t fill,
+                       const std::uint8_t* in, std::uint8_t* out) {
+  bilinear<channels>(positions, size, fill, in, out);
+}
+
+template <int channels, class Positions>
+void bilinear_by(const Resampling& how, const Positions& positions, const Size& size,
+                 const std::uint8_t* in, std::uint8_t* out) {
+  how.avx2 ? bilinear_avx2<channels>(positions, size, how.fill, in, out)
+           : bilinear_baseline<channels>(positions, size, how.fill, in, out);
+}
+
 template <int channels>
-void resample_channels(bool smooth, const Matrix& m, const Size& size, const std::uint8_t* in,
+void nearest_displaced(const Displacement& displacement, const Size& size, const std::uint8_t* in,
                        std::uint8_t* out) {
-  if (smooth) return bilinear<channels>(m, size, in, out);
+  const DisplacedPositions positions = {displacement};
+  const double width = size.width, height = size.height;
+  for (int row = 0; row < size.height; row++)
+    for (int column = 0; column < size.width; column++, out += channels) {
+      double x, y;
+      positions(row, column, 1, &x, &y);
+      if (x >= 0 && x < width && y >= 0 && y < height)
+        copy_pixel<channels>(in + (long(y) * size.width + long(x)) * channels, out);
+    }
+}
+
+template <int channels>
+void resample_channels(const Resampling& how, const Matrix& m, const Size& size,
+                       const std::uint8_t* in, std::uint8_t* out) {
+  if (how.bilinear) return bilinear_by<channels>(how, AffinePositions{m}, size, in, out);
   if (uses_fixed_point(m, size)) return nearest_fixed_point<channels>(m, size, in, out);
   nearest_floating_point<channels>(m, size, in, out);
+}
+
+template <int channels>
+void resample_channels(const Resampling& how, const Displacement& d, const Size& size,
+                       const std::uint8_t* in, std::uint8_t* out) {
+  if (how.bilinear) return bilinear_by<channels>(how, DisplacedPositions{d}, size, in, out);
+  nearest_displaced<channels>(d, size, in, out);
+}
+
+template <class Source>
+void resample_from(const Resampling& resampling, const Source& source, const Size& size,
+                   const std::uint8_t* in, std::uint8_t* out) {
+  std::memset(out, resampling.fill, std::size_t(size.bytes()));
+  if (size.channels == 3)
+    resample_channels<3>(resampling, source, size, in, out);
+  else
+    resample_channels<1>(resampling, source, size, in, out);
 }
 
 }  // namespace
 
 void resample(const Resampling& resampling, const Matrix& m, const Size& size,
               const std::uint8_t* in, std::uint8_t* out) {
-  std::memset(out, resampling.fill, std::size_t(size.bytes()));
-  if (size.channels == 3)
-    resample_channels<3>(resampling.bilinear, m, size, in, out);
-  else
-    resample_channels<1>(resampling.bilinear, m, size, in, out);
+  resample_from(resampling, m, size, in, out);
+}
+
+void resample(const Resampling& resampling, const Displacement& displacement, const Size& size,
+              const std::uint8_t* in, std::uint8_t* out) {
+  resample_from(resampling, displacement, size, in, out);
 }
 
 }  // namespace kilonet

@@ -17,9 +17,20 @@ struct Size {
 struct Resampling {
   bool bilinear;
   std::uint8_t fill;  // the value of pixels whose source is outside the image
+  bool avx2;          // whether the processor has it; bits do not depend on it
+};
+
+// A displacement of each pixel: its source is `scale` times (right, down) away. Rows begin `stride`
+// values apart.
+struct Displacement {
+  const float *right, *down;
+  long stride;
+  double scale;
 };
 
 // `out` and `in` must not overlap.
+void resample(const Resampling&, const Displacement&, const Size&, const std::uint8_t* in,
+              std::uint8_t* out);
 void resample(const Resampling&, const Matrix&, const Size&, const std::uint8_t* in,
               std::uint8_t* out);
 

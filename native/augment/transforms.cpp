@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "color.h"
+#include "elastic.h"
 
 namespace kilonet {
 namespace {
@@ -159,6 +160,24 @@ class Erasing : public Transform {
   std::uint8_t value_;
 };
 
+class ElasticTransform : public Transform {
+ public:
+  ElasticTransform(const Size& size, double alpha, Elastic elastic, Resampling resampling)
+      : size_(size), alpha_(alpha), elastic_(std::move(elastic)), resampling_(resampling) {}
+
+  void apply(const Draws& draws, const std::uint8_t* in, std::uint8_t* out) const override {
+    Displacement displacement = elastic_.of(draws, resampling_.avx2);
+    displacement.scale = alpha_;
+    resample(resampling_, displacement, size_, in, out);
+  }
+
+ private:
+  Size size_;
+  double alpha_;
+  Elastic elastic_;
+  Resampling resampling_;
+};
+
 }  // namespace
 
 TransformPointer make_rotation(const Size& size, Range degrees, Resampling resampling) {
@@ -175,6 +194,11 @@ TransformPointer make_crop(const Size& size, int padding, std::uint8_t fill) {
 
 TransformPointer make_color_jitter(const Size& size, std::vector<Adjustment> adjustments) {
   return std::make_unique<ColorJitter>(size, std::move(adjustments));
+}
+
+TransformPointer make_elastic(const Size& size, double alpha, std::vector<float> down,
+                              std::vector<float> across, Resampling resampling) {
+  return std::make_unique<ElasticTransform>(size, alpha, Elastic(size, down, across), resampling);
 }
 
 TransformPointer make_erasing(const Size& size, double p, Range scale, Range log_ratio,

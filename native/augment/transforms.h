@@ -39,6 +39,11 @@ struct Adjustment {
 };
 TransformPointer make_color_jitter(const Size&, std::vector<Adjustment>);
 
+// `down` and `across` are the matrices that smooth the noise along columns and along rows, (height,
+// height) and (width, width), as kilonet/data/elastic.py computes them.
+TransformPointer make_elastic(const Size&, double alpha, std::vector<float> down,
+                              std::vector<float> across, Resampling);
+
 TransformPointer make_erasing(const Size&, double p, Range scale, Range log_ratio,
                               std::uint8_t value);
 

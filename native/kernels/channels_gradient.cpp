@@ -26,7 +26,11 @@ int max(long a, long b) { return int(a > b ? a : b); }
 
 Blocking blocking_for(const WeightGradient& g, int lanes) {
   Blocking b;
-  b.copied = g.pad_h || g.pad_w || lanes <= kSmallBatch;
+  // Padding at the end alone, as of pad=same with an even kernel, is past the last row or column.
+  const bool inside = !g.pad_h && !g.pad_w &&
+                      (g.out_height - 1) * g.stride_h + g.kernel_h <= g.in_height &&
+                      (g.out_width - 1) * g.stride_w + g.kernel_w <= g.in_width;
+  b.copied = !inside || lanes <= kSmallBatch;
   b.cell = lanes <= kSmallBatch ? lanes : kLanes;
   const long row = long(g.out_width) * lanes * kMaxVectors * kWidth;
   b.rows = min(g.out_height, max(1, kCachedFloats / row));

@@ -62,7 +62,7 @@ inline void store_tile(const Convolution& c, const OutputTile& tile,
   }
 }
 
-// Computes one tile: K × K taps with stride 1, or the taps in `rows` and `columns` if K is 0.
+// Computes one tile: K × K taps with stride and dilation 1, or the taps in `rows` and `columns` if K is 0.
 template <int O, int X, int K>
 inline void compute_tile(const Convolution& c, const OutputTile& tile, Taps rows, Taps columns,
                          long lane, float* out) {
@@ -78,7 +78,8 @@ inline void compute_tile(const Convolution& c, const OutputTile& tile, Taps rows
   const int count_h = K ? K : rows.count, count_w = K ? K : columns.count;
   const long step_h = K ? K * O : long(c.k_step_h) * c.kernel_w * O;
   const long step_w = K ? O : long(c.k_step_w) * O;
-  const long row = long(c.in_width) * kLanes, x_step = K ? kLanes : long(c.x_step) * kLanes;
+  const long row = long(K ? 1 : c.in_step_h) * c.in_width * kLanes;
+  const long column = K ? kLanes : long(c.in_step_w) * kLanes, x_step = K ? kLanes : long(c.x_step) * kLanes;
   const float* in = tile.in + lane + (long(rows.position) * c.in_width + columns.position) * kLanes;
   const float* weights = tile.weights + (long(rows.k) * c.kernel_w + columns.k) * O;
   const long per_input = K ? K * K * O : long(c.kernel_h) * c.kernel_w * O;
@@ -87,7 +88,7 @@ inline void compute_tile(const Convolution& c, const OutputTile& tile, Taps rows
     for (int h = 0; h < count_h; h++)
 #pragma GCC unroll 3
       for (int w = 0; w < count_w; w++) {
-        const float* from = in + h * row + w * kLanes;
+        const float* from = in + h * row + w * column;
         const float* weight = weights + h * step_h + w * step_w;
         Floats a[X][kTileVectors];
 #pragma GCC unroll 8
@@ -135,8 +136,8 @@ void convolve_outputs(const Convolution& c, const OutputTile& tile) {
       for (int x = 0; x < c.out_width;) {
         const Taps columns = c.columns[x];
         float* out = to + long(x) * kLanes;
-        const bool all_taps =
-            rows.count == c.kernel_h && columns.count == c.kernel_w && c.x_step == 1;
+        const bool all_taps = rows.count == c.kernel_h && columns.count == c.kernel_w &&
+                              c.x_step == 1 && c.in_step_h == 1 && c.in_step_w == 1;
         if (X > 1 && same_taps(c, x, X)) {
           if (all_taps && c.kernel_h == 3 && c.kernel_w == 3)
             compute_tile<O, X, 3>(c, tile, rows, columns, lane, out);

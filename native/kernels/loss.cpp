@@ -1,4 +1,5 @@
-// Log-softmax and cross-entropy with label smoothing, as in torch.nn.functional.cross_entropy.
+// Log-softmax and cross-entropy with label smoothing, as in torch.nn.functional.cross_entropy; and
+// the divergence from teachers' softened probabilities, as in torch.nn.functional.kl_div.
 
 #include <math.h>
 
@@ -46,6 +47,45 @@ Loss cross_entropy(const float* logits, int classes, long plane, const int32_t* 
     }
   }
   return loss;
+}
+
+// T² · KL(p ‖ softmax(x / T)) = T² · Σ p · (log p − x / T + log Σ exp(x / T)); its gradient is
+// T · (softmax(x / T) − p). The exponentials are computed twice rather than kept: the gradient's
+// memory holds the labels' part of the loss.
+double distillation(const float* logits, int classes, long plane, const float* targets, int lanes,
+                    float temperature, float scale, float* dlogits) {
+  const float inverse_temperature = 1.0f / temperature;
+  double sum = 0.0;
+  for (int first = 0; first < lanes; first += kWidth) {
+    const float* x = logits + first;
+    float* d = dlogits + first;
+    const int used = lanes - first < kWidth ? lanes - first : kWidth;
+    Floats max = load(x);
+    for (int c = 1; c < classes; c++) {
+      const Floats v = load(x + c * plane * kLanes);
+      max = ((v > max) | (v != v)) ? v : max;
+    }
+    Floats total = {};
+    for (int c = 0; c < classes; c++)
+      total += exponential((load(x + c * plane * kLanes) - max) * inverse_temperature);
+    double log_total[kWidth];
+    for (int i = 0; i < used; i++) log_total[i] = log(double(total[i]));
+    const Floats inverse = 1.0f / total;
+    const Ints in_use = lanes_in_use(first, lanes);
+    for (int c = 0; c < classes; c++) {
+      Floats target = {};
+      for (int i = 0; i < used; i++) target[i] = targets[long(first + i) * classes + c];
+      const Floats v = (load(x + c * plane * kLanes) - max) * inverse_temperature;
+      const Floats gradient = (exponential(v) * inverse - target) * (scale * temperature);
+      float* at = d + c * plane * kLanes;
+      store(at, load(at) + (in_use ? gradient : Floats{}));
+      for (int i = 0; i < used; i++) {
+        const double p = double(target[i]);
+        if (p > 0) sum += p * (log(p) - v[i] + log_total[i]);
+      }
+    }
+  }
+  return sum * temperature * temperature;
 }
 
 }  // namespace kilonet::KILONET_ISA

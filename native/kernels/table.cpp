@@ -24,6 +24,11 @@ void norm_pool_sums(const Pooling&, const NormPool&, const float*, const float*,
                     double*);
 void norm_pool_backward(const Pooling&, const NormPool&, const NormGradient&, Activation, float,
                         const float*, const float*, float*, int, bool);
+void group_norm(const GroupNorm&, const float*, const float*, const float*, float*, float*, float*);
+void group_norm_backward(const GroupNorm&, const float*, const float*, const float*, const float*,
+                         const float*, int, float*, float*, float*, bool);
+void gate(const float*, const float*, float*, int);
+void gate_backward(const float*, const float*, const float*, int, int, float*, float*, bool);
 void dropout_bits(uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t*);
 void dropout(const float*, const uint32_t*, float, float*, int, bool);
 void max_pool(const Pooling&, const float*, float*);
@@ -34,6 +39,7 @@ void copy(const float*, float*, int, bool);
 void sum(const float*, const float*, float*, int);
 void lay_out(const uint8_t* const*, int, int, long, const float*, float*);
 Loss cross_entropy(const float*, int, long, const int32_t*, int, float, float, float*);
+double distillation(const float*, int, long, const float*, int, float, float, float*);
 void add_parts(const float*, long, int, long, float*);
 void sgd(const Sgd&, float*, const float*, float*, long);
 void adam(const Adam&, float*, const float*, float*, float*, long);
@@ -71,6 +77,10 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       norm_pool,
       norm_pool_sums,
       norm_pool_backward,
+      group_norm,
+      group_norm_backward,
+      gate,
+      gate_backward,
       dropout_bits,
       dropout,
       max_pool,
@@ -81,6 +91,7 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       sum,
       lay_out,
       cross_entropy,
+      distillation,
       add_parts,
       sgd,
       adam,

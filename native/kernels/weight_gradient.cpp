@@ -92,12 +92,12 @@ void accumulate_kernel_row(const WeightGradient& g, const Strides& strides, cons
       if (spans[t].end < end) end = spans[t].end;
     }
     if (end < first) end = first;
-    const float* from = in + long(k - g.pad_w) * kLanes;
+    const float* from = in + k * strides.tap - long(g.pad_w) * kLanes;
     if (first < end)
       accumulate_taps<O>(count, strides, from + first * strides.in_position,
                          dout + long(first) * kLanes, rows, end - first, scratch);
     for (int t = 0; t < count; t++) {
-      const float* tap = from + long(t) * kLanes;
+      const float* tap = from + t * strides.tap;
       const int left = spans[t].first, left_end = spans[t].end < first ? spans[t].end : first;
       const int right = left > end ? left : end, right_end = spans[t].end;
       if (left < left_end)
@@ -118,7 +118,7 @@ void accumulate_outputs(const WeightGradient& g, const float* in, const float* d
   const long sums = long(g.inputs) * kernel * O;
   const long in_plane = g.in_plane * kLanes;
   const bool single_tap = kernel == 1 && !g.pad_h && !g.pad_w;
-  const Strides strides = {single_tap ? in_plane : kLanes, long(g.stride_w) * kLanes,
+  const Strides strides = {single_tap ? in_plane : long(g.dilation_w) * kLanes, long(g.stride_w) * kLanes,
                            long(g.stride_h) * g.in_width * kLanes, g.out_plane * kLanes,
                            long(g.out_width) * kLanes};
   for (long s = 0; s < sums; s++) store(scratch + s * kWidth, Floats{});
@@ -142,7 +142,7 @@ void accumulate_outputs(const WeightGradient& g, const float* in, const float* d
         const int first = y > span.first ? y : span.first;
         const int end = last < span.end ? last : span.end;
         if (first >= end) continue;
-        const long height = long(first) * g.stride_h - g.pad_h + kh;
+        const long height = long(first) * g.stride_h - g.pad_h + long(kh) * g.dilation_h;
         accumulate_kernel_row<O>(g, strides, in + i * in_plane + height * g.in_width * kLanes,
                                  dout + first * strides.out_row, end - first,
                                  scratch + (long(i) * kernel + long(kh) * g.kernel_w) * O * kWidth);

@@ -213,6 +213,7 @@ std::vector<Test> convolution_tests();
 std::vector<Test> pointwise_tests();
 std::vector<Test> dropout_tests();
 std::vector<Test> normalization_tests();
+std::vector<Test> group_norm_tests();
 std::vector<Test> pooling_tests();
 std::vector<Test> norm_pool_tests();
 std::vector<Test> loss_tests();

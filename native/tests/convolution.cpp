@@ -1,6 +1,7 @@
 // Tests convolutions and their gradients to input and weights, for every method, and channel sums.
 
 #include <algorithm>
+#include <numeric>
 
 #include "check.h"
 
@@ -17,6 +18,8 @@ struct Layer {
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
   int in_height, in_width;
   int out_height = 0, out_width = 0;
+  int dilation_h = 1, dilation_w = 1;
+  int extra_h = 0, extra_w = 0;  // padding at the end beyond pad_h and pad_w
 
   int in_cells() const { return in_height * in_width; }
   int out_cells() const { return out_height * out_width; }
@@ -28,14 +31,16 @@ struct Layer {
 void begin(Checker& checker, const Layer& l, const char* more) {
   checker.begin(
       "%d groups of %d to %d channels, kernel %dx%d, stride %dx%d, pad %dx%d, "
-      "%dx%d to %dx%d%s",
+      "%dx%d to %dx%d, dilation %dx%d, %dx%d more padding at the end%s",
       l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h, l.stride_w, l.pad_h,
-      l.pad_w, l.in_height, l.in_width, l.out_height, l.out_width, more);
+      l.pad_w, l.in_height, l.in_width, l.out_height, l.out_width,
+      l.dilation_h, l.dilation_w, l.extra_h, l.extra_w, more);
 }
 
 // A random layer: 1 to 40 channels, in turn for both inputs and outputs; kernels 1 to 7, strides 1
 // to 3, any padding below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes
-// 3 × 3 taps with stride 1; padding is up to 3 then. Sizes shrink until the plain loops are fast
+// 3 × 3 taps with stride 1; padding is up to 3 then. The direct method is dilated up to 4 times, with
+// every stride. Padding at the end may be more, below the kernel's size. Sizes shrink until the plain loops are fast
 // enough.
 Layer random_layer(Random& random, int n, Method method) {
   for (;;) {
@@ -63,11 +68,21 @@ Layer random_layer(Random& random, int n, Method method) {
       l.pad_h = random.integer(0, 3);
       l.pad_w = random.integer(0, 3);
     }
+    if (method == Method::direct && random.boolean()) {
+      l.dilation_h = random.integer(1, 4);
+      l.dilation_w = random.integer(1, 4);
+    }
+    if (!is_winograd(method) && random.integer(0, 3) == 0) {
+      l.extra_h = random.integer(0, l.kernel_h - 1);
+      l.extra_w = random.integer(0, l.kernel_w - 1);
+    }
     l.in_height = random.integer(1, 17);
     l.in_width = random.integer(1, 17);
     for (;;) {
-      const int height = l.in_height + 2 * l.pad_h - l.kernel_h;
-      const int width = l.in_width + 2 * l.pad_w - l.kernel_w;
+      const int extent_h = (l.kernel_h - 1) * l.dilation_h + 1;
+      const int extent_w = (l.kernel_w - 1) * l.dilation_w + 1;
+      const int height = l.in_height + 2 * l.pad_h + l.extra_h - extent_h;
+      const int width = l.in_width + 2 * l.pad_w + l.extra_w - extent_w;
       if (height < 0 || width < 0) break;  // try another layer
       l.out_height = height / l.stride_h + 1;
       l.out_width = width / l.stride_w + 1;
@@ -92,8 +107,8 @@ void products(const Layer& l, Visit visit) {
           for (int kw = 0; kw < l.kernel_w; kw++)
             for (int y = 0; y < l.out_height; y++)
               for (int x = 0; x < l.out_width; x++) {
-                const int in_y = y * l.stride_h - l.pad_h + kh;
-                const int in_x = x * l.stride_w - l.pad_w + kw;
+                const int in_y = y * l.stride_h - l.pad_h + kh * l.dilation_h;
+                const int in_x = x * l.stride_w - l.pad_w + kw * l.dilation_w;
                 if (in_y < 0 || in_y >= l.in_height || in_x < 0 || in_x >= l.in_width) continue;
                 const int out = g * l.outputs + o;
                 visit((long(out) * l.inputs + i) * l.kernel() + kh * l.kernel_w + kw,
@@ -101,34 +116,37 @@ void products(const Layer& l, Visit visit) {
               }
 }
 
-std::vector<Taps> forward_taps(int outputs, int inputs, int kernel, int stride, int pad) {
+std::vector<Taps> forward_taps(int outputs, int inputs, int kernel, int stride, int pad,
+                               int dilation) {
   std::vector<Taps> all(outputs);
   for (int x = 0; x < outputs; x++)
     for (int k = kernel - 1; k >= 0; k--) {
-      const int position = x * stride - pad + k;
+      const int position = x * stride - pad + k * dilation;
       if (position >= 0 && position < inputs) all[x] = {k, all[x].count + 1, position};
     }
   return all;
 }
 
 // Taps in reverse, so that positions increase with them.
-std::vector<Taps> backward_taps(int outputs, int inputs, int kernel, int stride, int pad) {
+std::vector<Taps> backward_taps(int outputs, int inputs, int kernel, int stride, int pad,
+                               int dilation) {
   std::vector<Taps> all(inputs);
   for (int x = outputs - 1; x >= 0; x--)
     for (int k = 0; k < kernel; k++) {
-      const int position = x * stride - pad + k;
+      const int position = x * stride - pad + k * dilation;
       if (position >= 0 && position < inputs)
         all[position] = {kernel - 1 - k, all[position].count + 1, x};
     }
   return all;
 }
 
-std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad) {
+std::vector<Span> spans(int outputs, int inputs, int kernel, int stride, int pad,
+                               int dilation) {
   std::vector<Span> all(kernel);
   for (int k = 0; k < kernel; k++) {
     Span span = {outputs, outputs};
     for (int x = outputs - 1; x >= 0; x--) {
-      const int position = x * stride - pad + k;
+      const int position = x * stride - pad + k * dilation;
       if (position < 0 || position >= inputs) continue;
       if (span.first == outputs) span.end = x + 1;
       span.first = x;
@@ -216,13 +234,15 @@ void convolve_tests(const Kernels& k, Random& random, int cases, Checker& checke
                   int(activation), biased, scaled, add, lanes);
     begin(checker, l, more);
 
-    const auto rows = forward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
-    const auto columns = forward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+    const auto rows = forward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h,
+                                   l.dilation_h);
+    const auto columns = forward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w,
+                                      l.dilation_w);
     ChunkTensor in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
     ChunkTensor out(l.groups * l.outputs, l.out_cells(), random.integer(0, 2)),
         before(out.channels, out.cells, 0);
-    const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.stride_h,
-                           l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width, in.plane,
+    const Convolution c = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, 1, 1, l.dilation_h,
+                           l.dilation_w, l.stride_h, l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width, in.plane,
                            l.out_height, l.out_width, out.plane, rows.data(), columns.data()};
     in.fill(random, -1.0f, 1.0f, lanes);
     Buffer<float> weights(l.weights()), bias(out.channels), packed(k.packed_size(c));
@@ -273,14 +293,20 @@ void input_gradient_tests(const Kernels& k, Random& random, int cases, Checker& 
     std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
     begin(checker, l, more);
 
-    const auto rows = backward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
-    const auto columns = backward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+    const auto rows = backward_taps(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h,
+                                   l.dilation_h);
+    const auto columns = backward_taps(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w,
+                                      l.dilation_w);
     ChunkTensor dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
     ChunkTensor din(l.groups * l.inputs, l.in_cells(), random.integer(0, 2)),
         before(din.channels, din.cells, 0);
-    const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w, l.stride_h,
-                           l.stride_w, l.stride_h == 1 ? 1 : 0, l.stride_w == 1 ? 1 : 0,
-                           l.kernel_h - 1 - l.pad_h, l.kernel_w - 1 - l.pad_w, method, l.out_height,
+    const int shared_h = std::gcd(l.stride_h, l.dilation_h);
+    const int shared_w = std::gcd(l.stride_w, l.dilation_w);
+    const Convolution c = {l.groups, l.outputs, l.inputs, l.kernel_h, l.kernel_w,
+                           l.stride_h / shared_h, l.stride_w / shared_w, l.dilation_h / shared_h,
+                           l.dilation_w / shared_w, l.stride_h == 1 ? 1 : 0,
+                           l.stride_w == 1 ? 1 : 0, (l.kernel_h - 1) * l.dilation_h - l.pad_h,
+                           (l.kernel_w - 1) * l.dilation_w - l.pad_w, method, l.out_height,
                            l.out_width, dout.plane, l.in_height, l.in_width, din.plane, rows.data(),
                            columns.data()};
     dout.fill(random, -1.0f, 1.0f, lanes);
@@ -313,13 +339,15 @@ void weight_gradient_case(const Kernels& k, Random& random, const Layer& l, Meth
   std::snprintf(more, sizeof more, ", add %d, %d lanes", add, lanes);
   begin(checker, l, more);
 
-  const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h);
-  const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w);
+  const auto rows = spans(l.out_height, l.in_height, l.kernel_h, l.stride_h, l.pad_h,
+                                   l.dilation_h);
+  const auto columns = spans(l.out_width, l.in_width, l.kernel_w, l.stride_w, l.pad_w,
+                                      l.dilation_w);
   ChunkTensor in(l.groups * l.inputs, l.in_cells(), random.integer(0, 2));
   ChunkTensor dout(l.groups * l.outputs, l.out_cells(), random.integer(0, 2));
   const WeightGradient g = {l.groups, l.inputs, l.outputs, l.kernel_h, l.kernel_w, l.stride_h,
-                            l.stride_w, l.pad_h, l.pad_w, method, l.in_height, l.in_width,
-                            in.plane, l.out_height, l.out_width, dout.plane, rows.data(), columns.data()};
+                            l.stride_w, l.pad_h, l.pad_w, l.dilation_h, l.dilation_w, method,
+                            l.in_height, l.in_width, in.plane, l.out_height, l.out_width, dout.plane, rows.data(), columns.data()};
   in.fill(random, -1.0f, 1.0f);
   // Lanes without an image hold zeros, as in all gradients since the loss's.
   for (int c = 0; c < dout.channels; c++)

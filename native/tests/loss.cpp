@@ -63,8 +63,67 @@ void cross_entropy_tests(const Kernels& k, Random& random, int cases, Checker& c
   }
 }
 
+// Against plain sums in double; half of the targets are zero in some cases, as a certain teacher's.
+void distillation_tests(const Kernels& k, Random& random, int cases, Checker& checker) {
+  for (int n = 0; n < cases; n++) {
+    const int lanes = 1 + n % kLanes, classes = 2 + n % 39;
+    const float temperature = random.uniform(0.5f, 8.0f), max_logit = n % 4 ? 4.0f : 30.0f;
+    const float scale = 1.0f / float(lanes);
+    ChunkTensor x(classes, 1, random.integer(0, 2)), d(classes, 1, int(x.plane) - 1);
+    checker.begin("%d classes, %d lanes, temperature %g, logits to %g", classes, lanes, temperature,
+                  max_logit);
+    x.fill(random, -max_logit, max_logit, lanes);
+    Buffer<float> targets(long(lanes) * classes);
+    for (int lane = 0; lane < lanes; lane++) {
+      float total = 0.0f, *own = targets.data() + lane * classes;
+      for (int c = 0; c < classes; c++) {
+        own[c] = n % 3 == 0 && c % 2 ? 0.0f : random.uniform(0.1f, 1.0f);
+        total += own[c];
+      }
+      for (int c = 0; c < classes; c++) own[c] /= total;
+    }
+    std::vector<float> before(long(classes) * kLanes);
+    for (int c = 0; c < classes; c++)
+      for (int lane = 0; lane < kLanes; lane++)
+        before[c * kLanes + lane] = d.at(c, 0)[lane] = lane < lanes ? random.uniform(-1.0f, 1.0f) : 0.0f;
+    const double found = k.distillation(x.data(), classes, x.plane, targets.data(), lanes,
+                                        temperature, scale, d.data());
+
+    double loss = 0.0, bound = 0.0;
+    for (int lane = 0; lane < kLanes; lane++) {
+      if (lane >= lanes) {  // no image, so no gradient
+        for (int c = 0; c < classes; c++) checker.near(d.at(c, 0)[lane], 0.0, 0.0, c);
+        continue;
+      }
+      double max = x.at(0, 0)[lane], total = 0.0;
+      for (int c = 1; c < classes; c++) max = std::max(max, double(x.at(c, 0)[lane]));
+      for (int c = 0; c < classes; c++) total += std::exp((x.at(c, 0)[lane] - max) / temperature);
+      for (int c = 0; c < classes; c++) {
+        const double delta = (max - x.at(c, 0)[lane]) / temperature;
+        const double p = std::exp(-delta) / total, target = targets.data()[lane * classes + c];
+        if (target > 0) loss += target * (std::log(target) + delta + std::log(total));
+        bound += kUnit * target * (10.0 + 6.0 * delta + 4.0 * std::sqrt(classes));
+        const double error = p * (12.0 + 2.0 * std::sqrt(classes) + 4.0 * delta) + 3.0 * target;
+        checker.near(d.at(c, 0)[lane], before[c * kLanes + lane] + scale * temperature * (p - target),
+                     kUnit * (scale * temperature * error + 2.0) + 1e-37, c);
+      }
+    }
+    const double square = double(temperature) * temperature;
+    checker.near(found, square * loss, square * bound);
+    checker.expect(d.guards_intact(), "wrote outside the gradient");
+
+    // A logit that is not finite must show in the loss.
+    x.at(random.integer(0, classes - 1), 0)[random.integer(0, lanes - 1)] = n % 2 ? NAN : INFINITY;
+    const double broken = k.distillation(x.data(), classes, x.plane, targets.data(), lanes,
+                                         temperature, scale, d.data());
+    checker.expect(!std::isfinite(broken), "a logit that is not finite gave a finite loss");
+  }
+}
+
 }  // namespace
 
-std::vector<Test> loss_tests() { return {{"cross_entropy", 156, cross_entropy_tests}}; }
+std::vector<Test> loss_tests() {
+  return {{"cross_entropy", 156, cross_entropy_tests}, {"distillation", 156, distillation_tests}};
+}
 
 }  // namespace kilonet::tests

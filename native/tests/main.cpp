@@ -49,7 +49,8 @@ int main(int argc, char** argv) {
   std::vector<Test> tests;
   for (const auto& topic :
        {convolution_tests(), pointwise_tests(), dropout_tests(), normalization_tests(),
-        pooling_tests(), norm_pool_tests(), loss_tests(), update_tests(), ceiling_tests()})
+        group_norm_tests(), pooling_tests(), norm_pool_tests(), loss_tests(), update_tests(),
+        ceiling_tests()})
     tests.insert(tests.end(), topic.begin(), topic.end());
 
   bool passed = true, any = false;

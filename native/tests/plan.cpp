@@ -23,7 +23,7 @@ constexpr int kClasses = 5;
 struct TrainedNetwork {
   explicit TrainedNetwork(int threads) : plan(kilonet::baseline_kernels(), threads, 1, 9, 9) {
     const kilonet::Size image = {9, 9, 1};
-    plan.input().append(kilonet::make_rotation(image, {-20.0, 20.0}, {true, 0}));
+    plan.input().append(kilonet::make_rotation(image, {-20.0, 20.0}, {true, 0, false}));
     plan.input().append(kilonet::make_crop(image, 1, 0));
     int x = conv(0, 6, 3, 1, 9);
     x = activation(x, Activation::relu);
@@ -35,12 +35,17 @@ struct TrainedNetwork {
     add.other = identity;
     x = append(add, 6, 9, 9);
     x = activation(x, Activation::silu);
+    x = group_norm(x, 3);
+    x = squeeze_excitation(x);
     x = pool(Node::Kind::average_pool, x, 3, 1);
     x = pool(Node::Kind::max_pool, x, 4, 1);
     x = simple(Node::Kind::dropout, x);
     // A Winograd convolution, then batch norm, dropout and pool fused.
     x = conv(x, 6, 3, 1, 4);
     x = activation(x, Activation::relu);
+    // The same weights twice more, once dilated.
+    x = append(again(x, 1), 6, 4, 4);
+    x = append(again(x, 2), 6, 4, 4);
     x = norm(x);
     x = simple(Node::Kind::dropout, x);
     x = pool(Node::Kind::max_pool, x, 2, 2);
@@ -109,6 +114,16 @@ struct TrainedNetwork {
     parameters += outputs;
     return append(n, outputs, size, size);
   }
+  // The convolution before, on another input.
+  Node again(int input, int dilation) {
+    Node n = node(Node::Kind::conv, input);
+    n.kernel_h = n.kernel_w = 3;
+    n.pad_h = n.pad_w = n.dilation_h = n.dilation_w = dilation;
+    n.trainable = true;
+    n.weight = parameters - 6 * 6 * 9 - 6;
+    n.bias = parameters - 6;
+    return n;
+  }
   int norm(int input) {
     const kilonet::Tensor in = plan.tensor(input);
     Node n = node(Node::Kind::norm, input);
@@ -121,6 +136,27 @@ struct TrainedNetwork {
     n.running_var = n.running_mean + in.channels;
     buffers.resize(buffers.size() + 2 * in.channels, 1.0f);
     parameters += 2 * in.channels;
+    return append(n, in.channels, in.height, in.width);
+  }
+  int group_norm(int input, int groups) {
+    const kilonet::Tensor in = plan.tensor(input);
+    Node n = node(Node::Kind::group_norm, input);
+    n.trainable = true;
+    n.groups = groups;
+    n.eps = 1e-5f;
+    n.weight = parameters;
+    n.bias = parameters + in.channels;
+    parameters += 2 * in.channels;
+    return append(n, in.channels, in.height, in.width);
+  }
+  int squeeze_excitation(int input) {
+    const kilonet::Tensor in = plan.tensor(input);
+    int x = pool(Node::Kind::average_pool, input, in.height, in.height);
+    x = conv(x, 2, 1, 0, 1);
+    x = activation(x, Activation::relu);
+    x = conv(x, in.channels, 1, 0, 1);
+    Node n = node(Node::Kind::gate, input);
+    n.other = x;
     return append(n, in.channels, in.height, in.width);
   }
   int pool(Node::Kind kind, int input, int kernel, int stride) {

@@ -29,20 +29,34 @@ if TYPE_CHECKING:
     from kilonet.report.figures import plot
     from kilonet.report.rebuild import analyze_records as analyze
     from kilonet.report.terminal.run_progress import RunProgress
+    from kilonet.report.terminal.search_progress import SearchProgress
     from kilonet.report.terminal.study_progress import StudyProgress
+    from kilonet.search import (
+        SearchObserver,
+        SearchResult,
+        Space,
+        load_space,
+        read_search,
+        suggest,
+    )
     from kilonet.spec import (
         EMA,
         SGD,
+        SWA,
         Adam,
         AdamW,
         Affine,
+        BatchSchedule,
         Budget,
         ColorJitter,
         Constant,
         Cosine,
         Crop,
         Data,
+        EarlyStopping,
+        Elastic,
         Erasing,
+        Init,
         MultiStep,
         Net,
         OneCycle,
@@ -52,6 +66,7 @@ if TYPE_CHECKING:
         Stage,
         Step,
         Study,
+        Teacher,
         Train,
         load_net,
         load_run,
@@ -72,9 +87,11 @@ __version__ = _version("kilonet")
 __all__ = [
     "EMA",
     "SGD",
+    "SWA",
     "Adam",
     "AdamW",
     "Affine",
+    "BatchSchedule",
     "Budget",
     "ColorJitter",
     "Constant",
@@ -82,9 +99,12 @@ __all__ = [
     "Crop",
     "Data",
     "Dataset",
+    "EarlyStopping",
+    "Elastic",
     "EpochRow",
     "Erasing",
     "Evaluation",
+    "Init",
     "KilonetError",
     "Model",
     "MultiStep",
@@ -99,6 +119,10 @@ __all__ = [
     "RunFolder",
     "RunProgress",
     "RunRecord",
+    "SearchObserver",
+    "SearchProgress",
+    "SearchResult",
+    "Space",
     "Stage",
     "Step",
     "Study",
@@ -107,6 +131,7 @@ __all__ = [
     "StudyResult",
     "Summary",
     "Table",
+    "Teacher",
     "Train",
     "Trial",
     "__version__",
@@ -118,10 +143,14 @@ __all__ = [
     "load_dataset",
     "load_net",
     "load_run",
+    "load_space",
     "load_study",
     "plot",
+    "read_search",
     "read_study",
     "run_study",
+    "search",
+    "suggest",
     "summarize",
     "train",
 ]
@@ -139,20 +168,34 @@ _ROOMS = {
     "kilonet.errors": ("KilonetError",),
     "kilonet.report.comparison": ("compare",),
     "kilonet.report.terminal.run_progress": ("RunProgress",),
+    "kilonet.report.terminal.search_progress": ("SearchProgress",),
     "kilonet.report.terminal.study_progress": ("StudyProgress",),
+    "kilonet.search": (
+        "SearchObserver",
+        "SearchResult",
+        "Space",
+        "load_space",
+        "read_search",
+        "suggest",
+    ),
     "kilonet.spec": (
         "EMA",
         "SGD",
+        "SWA",
         "Adam",
         "AdamW",
         "Affine",
+        "BatchSchedule",
         "Budget",
         "ColorJitter",
         "Constant",
         "Cosine",
         "Crop",
         "Data",
+        "EarlyStopping",
+        "Elastic",
         "Erasing",
+        "Init",
         "MultiStep",
         "Net",
         "OneCycle",
@@ -162,6 +205,7 @@ _ROOMS = {
         "Stage",
         "Step",
         "Study",
+        "Teacher",
         "Train",
         "load_net",
         "load_run",
@@ -199,7 +243,10 @@ _ROOMS = {
 _ROOM_OF = {name: (room, name) for room, names in _ROOMS.items() for name in names}
 _ROOM_OF["analyze"] = ("kilonet.report.rebuild", "analyze_records")
 
-_MODULES = {"plot": "kilonet.report.figures.plot"}
+_MODULES = {
+    "plot": "kilonet.report.figures.plot",
+    "search": "kilonet.search",  # a room that can be called, see there
+}
 
 
 def __getattr__(name: str) -> Any:

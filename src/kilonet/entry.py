@@ -22,6 +22,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 _STOPPED = {
+    "search": "stopped; any finished epoch is kept, and the same command resumes",
     "study": "stopped; any finished epoch is kept, and the same command resumes",
     "train": "stopped; any finished epoch is kept; add --resume to the same command to continue",
 }

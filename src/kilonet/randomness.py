@@ -49,6 +49,8 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     DROPOUT = 4
     VALIDATION_SPLIT = 5
+    TRAINING_SUBSET = 6
+    DISPLACEMENT = 7
 
 
 def philox4x32(counter: NDArray[np.uint32], *, seed: int) -> NDArray[np.uint32]:

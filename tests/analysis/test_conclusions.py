@@ -56,14 +56,15 @@ def test_one_seed_says_how_many_would_do() -> None:
 
 
 def test_several_seeds_say_what_they_would_show() -> None:
-    # Differences ±0.1 about 0.1 with sd 0.1, then ±0.2 with sd 0.2: pooled √(0.025) = 0.158.
+    # Stages × seeds: without their means the rows are (0, 0, 0), (−1, 0, 1) and (1, 0, −1) tenths,
+    # and seeds have no mean left. Four squares of 0.01 over four degrees of freedom, twice: 0.02.
     analysis = analyzed([99.0] * 3, [99.0, 99.1, 99.2], [99.3, 99.2, 99.1])
     found = analysis.sensitivity
     assert not found.assumed
-    assert found.sd == pytest.approx(0.025**0.5)
+    assert found.sd == pytest.approx(0.02**0.5)
     assert found.detectable is not None
     text = conclusion(analysis, "3 seeds show")
-    assert "standard deviation of 0.16 points, pooled over the stages" in text
+    assert "standard deviation of 0.14 points, pooled over the stages" in text
     # A difference of 0.05 points takes more seeds than anybody would train.
     assert found.seeds_for_wanted > 50
     shown = f"{found.detectable:.2f} points in 80% of studies, corrected for 5 comparisons."
@@ -111,9 +112,18 @@ class TestSeedsForThisDifference:
         assert shown[3] < 0.8 <= shown[4]
 
     def test_several_at_once(self) -> None:
+        """With the spread of all three stages, by hand and by SciPy's noncentral t."""
         text = conclusion(analyzed([80.0, 80.0], [86.4, 84.7], [85.0, 84.0]), "2 seeds are too few")
-        more = "too few for some changes: --seeds 4 would show stage 2's +5.55 in 80% of studies, "
-        assert more + "--seeds 6 stage 3's -1.05; finished runs are kept." in text
+        # Stages × seeds leave ±0.45, ±0.40 and ±0.05: twice 0.73 over two degrees of freedom. It
+        # counts for four, the own differences' variances 1.445 and 0.245 for one.
+        for mean, own, needed in ((5.55, 1.445, 3), (-1.05, 0.245, 10)):
+            sd = ((own + 4 * 0.73) / 5) ** 0.5
+            for n in (needed - 1, needed):
+                freedom = min(n - 1 + 4, 2 * (n - 1))
+                limit, shift = stats.t.isf(0.01 / 2, freedom), abs(mean) / sd * n**0.5
+                assert (stats.nct.sf(limit, freedom, shift) >= 0.8) == (n == needed)
+        more = "too few for some changes: --seeds 3 would show stage 2's +5.55 in 80% of studies, "
+        assert more + "--seeds 10 stage 3's -1.05; finished runs are kept." in text
 
     def test_not_for_what_is_shown_or_too_small(self) -> None:
         shown = analyzed([98.0, 98.5, 99.0], [98.2, 98.71, 99.19])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import kilonet.analysis
 from kilonet.analysis import analyze, compare, correct, describe
 from kilonet.analysis.bootstrap import RESAMPLES
 from kilonet.analysis.descriptive import AGREE_WITHIN, binomial_interval, spread_interval
+from kilonet.analysis.pooling import Pool, planned_freedom
 from kilonet.analysis.power import (
     PAIRED_SD_IN_BINOMIAL_ERRORS,
     POWER,
@@ -83,12 +85,19 @@ def test_how_many_seeds() -> None:
     # The bundled study's pooled spread, to the digits that the page has.
     assert "0.098 points over its three changes at a binomial error of 0.082" in FLAT
     assert pytest.approx(0.098 / 0.082, abs=0.01) == PAIRED_SD_IN_BINOMIAL_ERRORS
-    seen = detectable_difference(sd=0.0979, n=5, level=0.01)
+    pool = Pool(sd=0.0920, freedom=12, stages=4)
+    freedom = partial(planned_freedom, pool=pool)
+    seen = detectable_difference(sd=pool.sd, n=5, level=0.01, freedom=freedom(5))
+    alone = detectable_difference(sd=pool.sd, n=5, level=0.01)
+    assert f"own spread alone it would be {alone:.2f})" in FLAT
     assert (
         f"five seeds show a difference of {seen:.2f} points in {POWER:.0%}".replace("%", " %")
         in FLAT
     )
-    assert f"points would take {seeds_needed(WANTED, sd=0.0979, level=0.01)}:" in FLAT
+    assert (
+        f"points would take {seeds_needed(WANTED, sd=pool.sd, level=0.01, freedom=freedom)}:"
+        in FLAT
+    )
 
 
 def test_the_examples_of_wilson_and_of_the_seeds_for_this_difference() -> None:
@@ -100,7 +109,7 @@ def test_the_examples_of_wilson_and_of_the_seeds_for_this_difference() -> None:
     [found] = correct([compare({1: 0.0, 2: 0.0}, {1: 6.4, 2: 4.7})], comparisons=5)
     assert f"mean of {found.mean:.2f} and a standard deviation of {found.sd:.2f};" in FLAT
     assert seeds_to_show(found) == 4
-    assert "first of five comparisons that takes four seeds." in FLAT
+    assert "first of five comparisons that takes four seeds, where no other stage has run." in FLAT
     two, four = (spread_interval(1.0, freedom=n - 1)[1] for n in (2, 4))
     assert f"may be {two:.0f} times as large" in FLAT
     assert f"of four {four:.1f} times" in FLAT
@@ -108,7 +117,7 @@ def test_the_examples_of_wilson_and_of_the_seeds_for_this_difference() -> None:
 
 def test_every_threshold_is_documented() -> None:
     page = (DOCS / "analysis.md").read_text("utf-8")
-    of_statistics = {"bootstrap", "descriptive", "differences", "power", "conclusions", "words"}
+    of_statistics = {"bootstrap", "descriptive", "differences", "pooling", "power", "conclusions"}
     for file in Path(str(kilonet.analysis.__file__)).parent.glob("*.py"):
         names = re.findall(r"^([A-Z][A-Z_]+) = ", file.read_text("utf-8"), re.MULTILINE)
         for name in () if file.stem in of_statistics else names:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
-from kilonet.analysis.effects import num_comparisons
+from kilonet.analysis.comparisons import num_comparisons
 from kilonet.spec import load_study
 from kilonet.storage.provenance import DataInfo, Provenance
 from ladders import TEST_IMAGES, made_result, made_rows
@@ -67,7 +67,7 @@ def test_alone_it_would_be_shown() -> None:
     found = effect([98.0, 98.5, 99.0], [98.14, 98.7, 99.26])
     assert found.verdict is Verdict.NO_DIFFERENCE
     assert found.figures["p_adjusted"] == pytest.approx(0.1436, abs=1e-3)
-    assert "Alone it would be shown at the final epoch (95% interval [+0.05, +0.35]" in (
+    assert "Alone it would be shown in the mean of the last 5 epochs (95% interval [+0.05" in (
         found.sentence
     )
     assert "as one of 5 comparisons it can be luck" in found.sentence
@@ -95,7 +95,9 @@ def test_since_the_first_stage() -> None:
     assert [stage.effect_on_first is None for stage in ladder] == [True, True, False]
     found = finding(ladder[2], Kind.SINCE_FIRST)
     assert found.verdict is Verdict.BETTER
-    assert found.sentence.startswith("Since stage 1, paired by seed: better at the final epoch")
+    assert found.sentence.startswith(
+        "Since stage 1, paired by seed: better in the mean of the last 5"
+    )
     assert found.figures["difference"] == pytest.approx(0.4)
     assert finding(ladder[2], Kind.EFFECT).figures["difference"] == pytest.approx(0.2)
 

@@ -161,13 +161,14 @@ def assert_verdicts_agree(stage: StageAnalysis) -> None:
     if of_mean.ci95 is not None:
         assert of_mean.ci95[0] <= of_mean.mean <= of_mean.ci95[1]
     for effect in (stage.effect, stage.effect_on_first):
-        for found in () if effect is None else (effect.final, effect.last_five):
-            if found.interval is None or found.p is None or found.p_adjusted is None:
+        for found in () if effect is None else (effect.final, effect.last_five, effect.deciding):
+            alone = found.moderated95
+            if found.interval is None or found.p_moderated is None or found.p_adjusted is None:
                 assert not found.shown
                 continue
-            assert found.p_adjusted >= found.p
-            assert found.ci95 is not None
-            assert found.interval[0] <= found.ci95[0] <= found.ci95[1] <= found.interval[1]
+            assert found.p_adjusted >= found.p_moderated
+            assert alone is not None
+            assert found.interval[0] <= alone[0] <= alone[1] <= found.interval[1]
             if abs(found.p_adjusted - 0.05) > 1e-9:
                 low, high = found.interval
                 assert found.shown == (low > 0 or high < 0)

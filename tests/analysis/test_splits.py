@@ -12,7 +12,7 @@ from rich.console import Console
 
 from html_pages import Page
 from kilonet.analysis import Kind, Split, StageAnalysis, StudyAnalysis, Verdict, analyze, measure
-from kilonet.analysis.effects import compare_stages
+from kilonet.analysis.comparisons import compare_stages
 from kilonet.data import Dataset
 from kilonet.errors import DataError
 from kilonet.report import tables
@@ -138,7 +138,9 @@ def test_a_change_is_taken_back_by_what_it_cost_in_validation() -> None:
     back = second.suggestions[0]
     assert back.title == "Take this change back"
     # -0.5, -0.495 and -0.49.
-    assert back.reason == "it cost 0.49 points of final validation accuracy"
+    assert (
+        back.reason == "it cost 0.49 points of validation accuracy in the mean of the last 5 epochs"
+    )
 
 
 @pytest.mark.parametrize(("amount", "images"), [(6000, 6000), (0.1, 6000), (0.05, 3000)])
@@ -186,7 +188,7 @@ def test_other_images_are_no_pair() -> None:
     )
     splits = [choosing_split(stage.records) for stage in result.stages]
     assert splits == [Split.TEST, *[Split.VALIDATION] * 3]
-    effects, _ = compare_stages(result, splits=splits)
+    effects, _ = compare_stages(result, splits=splits, test_images=TEST_IMAGES)
     verdicts = [effect.final.verdict for effect in effects if effect is not None]
     assert verdicts == [Verdict.OTHER_IMAGES, Verdict.OTHER_IMAGES, Verdict.ONE_SEED]
     # What is reported is of the one test set that all have.

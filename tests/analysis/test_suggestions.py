@@ -182,6 +182,10 @@ def test_underfitting_takes_the_brakes_off_and_widens() -> None:
     assert not any("dropout in every" in title for title in titles(stage))
     bare = analyzed(study_with(RUNS["bare"], BUDGETS["ample"]), HISTORIES["underfits"])
     assert titles(bare)[0] == "Batch normalization in every block"
+    for norm in ("groupnorm 2", "layernorm", "instancenorm"):
+        run = {"net.block": ["conv", norm, "relu"]}
+        normed = analyzed(study_with(run, BUDGETS["ample"]), HISTORIES["underfits"])
+        assert not any("normalization" in title for title in titles(normed))
 
 
 def test_what_underfits_is_not_regularized() -> None:
@@ -215,6 +219,17 @@ def test_the_classifier_is_never_widened(layers: list[str], wider: list[str]) ->
     change = next(s.change for s in stage.suggestions if s.title == "2 times as wide")
     expected = [old if new == "=" else new for old, new in zip(layers, wider, strict=True)]
     assert change == {"net.layers": expected}
+
+
+def test_a_network_of_residuals_and_repeats_alone_is_not_widened() -> None:
+    tables = [
+        {"residual": ["conv 10 pad=1"], "shortcut": ["pointwise 10 bare"]},
+        {"repeat": ["conv 10 pad=1"], "times": 2},
+    ]
+    study = study_with({"net.layers": [*tables, "gap"]}, BUDGETS["none"])
+    stage = analyzed(study, HISTORIES["underfits"])
+    assert stage.suggestions
+    assert not any("as wide" in title for title in titles(stage))
 
 
 @pytest.mark.parametrize(("classes", "offered"), [(10, True), (12, False)])

@@ -44,6 +44,30 @@ def test_a_small_network_by_hand() -> None:
     )
 
 
+def test_shared_dilated_and_projected_layers_by_hand() -> None:
+    net = Net.from_dict(
+        {
+            "input": [1, 6, 6],
+            "layers": [
+                {"residual": ["conv 2 kernel=2 pad=same bare"], "shortcut": ["pointwise 2 bare"]},
+                {"repeat": ["conv 2 pad=2 dilation=2 bare bias"], "times": 2},
+                "gap",
+            ],
+        }
+    )
+    body, shortcut, first, second = layer_work(net)
+    # Neither branch needs the gradient of the image.
+    assert [work.needs_input_gradient for work in (body, shortcut, first, second)] == [0, 0, 1, 1]
+    # Two taps an axis, the last one's second past the end: 11 of 12.
+    assert (body.macs, body.macs_inside) == (2 * 36 * 4, 2 * 11 * 11)
+    # Three taps an axis, two apart: of 18, 2 are before the start and 2 past the end.
+    assert first.macs_inside == second.macs_inside == 2 * 2 * 14 * 14
+    assert first.macs == second.macs == 4 * 36 * 9
+    # Both read the same weights.
+    assert first.weight_bytes == second.weight_bytes == 4 * (4 * 9 + 2)
+    assert step_flop(net) == 2 * (2 * (body.macs + shortcut.macs) + 3 * 2 * first.macs)
+
+
 def test_a_norm_before_the_first_convolution_needs_its_input_gradient() -> None:
     net = Net.from_dict(
         {"input": [1, 4, 4], "layers": ["batchnorm", "conv 2 stride=2 bare", "gap"]}

@@ -52,7 +52,11 @@ def test_show_lists_what_is_bundled_and_prints_what_loads_again(
 ) -> None:
     assert run_command(["show"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["interim", "run"], ["mnist-8k", "study"]]
+    assert [line.split()[:2] for line in lines] == [
+        ["interim", "run"],
+        ["mnist-8k", "study"],
+        ["digits-small", "space"],
+    ]
     assert run_command(["show", "mnist-8k", "--set", "seeds=7"]) == 0
     (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
     assert load_study("mine.toml") == load_study("mnist-8k").replace({"seeds": 7})

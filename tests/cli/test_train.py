@@ -38,6 +38,7 @@ def test_train_json_then_again_then_summary_of_the_folder(
         "test_loss",
         "lr",
         "seconds",
+        "train_seconds",
     }
     assert all(needed <= set(epoch) for epoch in found["epochs"])
     assert "Test set: Average loss:" in captured.err
@@ -212,3 +213,53 @@ def test_find_lr_json_and_nothing_but_a_picture(
     assert run_command(["train", "run.toml", "--find-lr", "--picture", "curve.png"]) == 0
     assert f"--set train.optimizer.lr={found['suggestion']:g}" in capsys.readouterr().out
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_extend_a_finished_run(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line: the bits of a run from the start; refused with the reason."""
+    short = small_run.replace({"net.layers": ["conv 4", "gap", "pointwise 10 bare"]})
+    (tmp_path / "run.toml").write_text(to_toml(short))
+    assert run_command(["train", "run.toml", "--out", "short"]) == 0
+    extend = ["train", "short", "--epochs", "5", "--extend"]
+    assert run_command([*extend, "--out", "long", "--json"]) == 0
+    capsys.readouterr()
+    assert run_command(["train", "run.toml", "--epochs", "5", "--out", "whole", "-q"]) == 0
+    for name in ("weights.safetensors", "predictions.npz", "steps.npz"):
+        assert (tmp_path / "long" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len((tmp_path / "short" / "epochs.jsonl").read_text().splitlines()) == 3
+    assert run_command(["train", "long"]) == 0
+    for arguments, code, problem in (
+        ([*extend, "--set", "train.schedule=onecycle"], 1, "train from the start"),
+        (["train", "short", "--extend", "--out", "x"], 1, "set train.epochs to more than that"),
+        (["train", "run.toml", "--epochs", "5", "--extend"], 2, "name its folder, not run.toml"),
+        ([*extend, "--seeds", "2"], 2, "leave out --seeds"),
+    ):
+        capsys.readouterr()
+        assert run_command(arguments) == code
+        err = capsys.readouterr().err
+        assert problem in err
+        assert len(err.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_teacher_from_the_command_line(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_run.replace({"net.layers": ["conv 4", "gap", "pointwise 10 bare"]})
+    (tmp_path / "run.toml").write_text(to_toml(run.replace({"train.epochs": 1})))
+    assert run_command(["train", "run.toml", "--out", "teacher", "-q"]) == 0
+    student = ["train", "run.toml", "--set", "train.teacher=teacher", "--seed", "2"]
+    assert run_command([*student, "--set", "train.teacher.weight=0.5", "--out", "student"]) == 0
+    capsys.readouterr()
+    assert run_command(["show", "student"]) == 0
+    table = tomllib.loads(capsys.readouterr().out)["train"]["teacher"]
+    assert table["weight"] == 0.5
+    assert [Path(run["folder"]).name for run in table["runs"]] == ["teacher"]
+    assert len(table["runs"][0]["sha256"]) == 64
+    assert run_command(["train", "run.toml", "--set", "train.teacher=nowhere"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("kilonet: train.teacher: ")
+    assert "not a run folder" in err
+    assert len(err.splitlines()) == 1

@@ -14,7 +14,7 @@ from kilonet.data import augment as module
 from kilonet.data.augment import augment, normalize
 from kilonet.errors import DataError, SpecError
 from kilonet.randomness import Purpose, random_uniform
-from kilonet.spec.data import Affine, ColorJitter, Crop, Data, Erasing, Rotation
+from kilonet.spec.data import Affine, ColorJitter, Crop, Data, Elastic, Erasing, Rotation
 
 EVERY = (
     Rotation(degrees=20, fill=1),
@@ -24,6 +24,8 @@ EVERY = (
     Crop(padding=3, fill=9),
     ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2),
     Erasing(p=0.7),
+    Elastic(alpha=20, sigma=2, fill=4),
+    Elastic(alpha=20, sigma=2, resample="nearest"),
 )
 
 

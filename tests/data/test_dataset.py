@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
@@ -37,6 +38,32 @@ def test_repr_is_short(arrays):
     assert repr(Dataset(name="small", **arrays)) == (
         "Dataset('small': 12 training and 6 test images of 1 × 5 × 4, 3 classes)"
     )
+
+
+def test_without_test_images(arrays):
+    whole = Dataset(name="small", **arrays)
+    rest = whole.without_test()
+    assert (whole.has_test, rest.has_test) == (True, False)
+    assert rest.test_images.shape == (0, 5, 4)
+    assert rest.test_labels.shape == (0,)
+    np.testing.assert_array_equal(rest.train_images, whole.train_images)
+    assert rest.fingerprint == whole.fingerprint
+    assert pickle.loads(pickle.dumps(rest)).fingerprint == whole.fingerprint
+    assert "12 training and no test images" in repr(rest)
+    train = {name: array for name, array in arrays.items() if name.startswith("train")}
+    alone = Dataset(name="small", **train)
+    assert not alone.has_test
+    digest = hashlib.sha256()
+    for header, array in (
+        (b"\0\0\x08\x03" + np.array([12, 5, 4], ">i4").tobytes(), arrays["train_images"]),
+        (b"\0\0\x08\x01" + np.array([12], ">i4").tobytes(), arrays["train_labels"]),
+    ):
+        digest.update(header + array.astype(np.uint8).tobytes())
+    assert alone.fingerprint == digest.hexdigest() != whole.fingerprint
+    with pytest.raises(DataError, match="test images without test labels"):
+        Dataset(name="small", test_images=arrays["test_images"], **train)
+    with pytest.raises(DataError, match="test labels without test images"):
+        Dataset(name="small", test_labels=arrays["test_labels"], **train)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def summary(arrays):
     return describe(Dataset(name="small", classes=("ant", "bee", "cat"), source="a | b", **arrays))
 
 
+def test_without_test_images(arrays):
+    summary = describe(Dataset(name="small", **arrays).without_test())
+    assert summary.test is None
+    assert summary.to_json()["test"] is None
+    text = str(summary)
+    assert "test images" in text
+    assert "none" in text
+    assert "Test  share" not in text
+    assert not summary.notes, "a class lacks no test images where there are none"
+
+
 def test_json(summary, arrays):
     found = json.loads(json.dumps(summary.to_json()))
     assert found["name"] == "small"

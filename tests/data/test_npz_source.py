@@ -96,10 +96,22 @@ def test_npz_of_fractions(tmp_path, arrays):
 
 def test_npz_that_lacks_an_array(tmp_path, arrays):
     path = tmp_path / "part.npz"
-    np.savez(path, x_train=arrays["train_images"], y_train=arrays["train_labels"])
-    assert "no array x_test, y_test; expected" in error_of(path)
+    train = {"x_train": arrays["train_images"], "y_train": arrays["train_labels"]}
+    np.savez(path, x_test=arrays["test_images"], **train)
+    assert "no array y_test; expected" in error_of(path)
+    np.savez(path, x_train=arrays["train_images"], x_test=arrays["test_images"])
+    assert "no array y_train, y_test; expected" in error_of(path)
     np.savez(path)
     assert "it has none" in error_of(path)
+
+
+def test_npz_without_test_images(tmp_path, arrays):
+    path = tmp_path / "training.npz"
+    np.savez(path, x_train=arrays["train_images"], y_train=arrays["train_labels"])
+    dataset = load_dataset(path)
+    assert not dataset.has_test
+    np.testing.assert_array_equal(dataset.train_images, arrays["train_images"])
+    assert dataset.test_images.shape == (0, *arrays["train_images"].shape[1:])
 
 
 def test_a_file_that_is_no_zip(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kilonet.data.split import validation_split
+from kilonet.data.split import training_subset, validation_split
 from kilonet.errors import DataError
 
 MIXED = np.repeat([0, 1, 2], [50, 30, 20])
@@ -110,3 +110,84 @@ def test_impossible(amount, message):
 def test_no_class_can_spare_an_image():
     with pytest.raises(DataError, match=r"each class has a single image.*; remove data"):
         validation_split(np.arange(4), amount=1, seed=0)
+
+
+def subset_of(labels, amount, *, seed=0, index=None):
+    index = np.arange(len(labels)) if index is None else index
+    return training_subset(labels, index, amount=amount, seed=seed)
+
+
+def test_subset_by_hand():
+    # 50, 30 and 20 images. The first of each come first, then by the least of 3/50, 3/30, 3/20,
+    # 5/50, 5/30, 7/50, 9/50, …; of the equal 3/30 and 5/50 the lower class.
+    for count, expected in [
+        (3, [1, 1, 1]),
+        (4, [2, 1, 1]),
+        (5, [3, 1, 1]),
+        (6, [3, 2, 1]),
+        (7, [4, 2, 1]),
+        (8, [4, 2, 2]),
+        (9, [4, 3, 2]),
+        (10, [5, 3, 2]),
+        (100, [50, 30, 20]),
+    ]:
+        assert counts_of(MIXED, subset_of(MIXED, count)) == expected, count
+
+
+def test_a_subset_by_fraction_is_one_by_count():
+    np.testing.assert_array_equal(subset_of(MIXED, 0.25), subset_of(MIXED, 25))
+    np.testing.assert_array_equal(subset_of(MIXED, 1.0), np.arange(100))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=2, max_size=120).map(np.array),
+    seed=st.integers(0, 3),
+    data=st.data(),
+)
+def test_subsets_are_nested_and_stratified(labels, seed, data):
+    index = np.arange(len(labels))
+    classes = len(np.unique(labels))
+    spare = len(labels) - classes
+    if spare and data.draw(st.booleans()):
+        amount = data.draw(st.integers(1, spare))
+        index, _ = validation_split(labels, amount=amount, seed=seed)
+    counts = sorted(data.draw(st.lists(st.integers(classes, len(index)), min_size=2, max_size=2)))
+    small, large = (subset_of(labels, count, seed=seed, index=index) for count in counts)
+    for subset, count in zip((small, large), counts, strict=True):
+        assert len(subset) == len(set(subset)) == count
+        assert (np.diff(subset) > 0).all()
+        assert set(subset) <= set(index)
+        own, every = (
+            np.bincount(labels[subset], minlength=6),
+            np.bincount(labels[index], minlength=6),
+        )
+        assert (own[every > 0] >= 1).all()
+        # No two classes, one with an image more and one with an image less, would be nearer to
+        # equal shares: Webster's condition. The first image of each class is exempt.
+        given = [(2 * o - 1) / e for o, e in zip(own, every, strict=True) if o > 1]
+        wanted = [(2 * o + 1) / e for o, e in zip(own, every, strict=True) if 0 < o < e]
+        assert not given or not wanted or max(given) <= min(wanted)
+    assert set(small) <= set(large)
+
+
+def test_another_seed_has_another_subset():
+    one, other = subset_of(MIXED, 40, seed=1), subset_of(MIXED, 40, seed=2)
+    assert counts_of(MIXED, one) == counts_of(MIXED, other)
+    assert (one != other).any()
+    np.testing.assert_array_equal(one, subset_of(MIXED, 40, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("amount", "message"),
+    [
+        (2, "of 2 of 100 images: must have an image of each of the 3 classes; raise data.subset"),
+        (0.01, "of 0.01 of 100 images (1): must have"),
+        (101, "of 101 of 100 images; lower data.subset, or remove it"),
+        (1.5, "of 1.5: a fraction must be above 0 and at most 1"),
+    ],
+)
+def test_impossible_subsets(amount, message):
+    with pytest.raises(DataError) as raised:
+        subset_of(MIXED, amount)
+    assert message in str(raised.value)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import reference_net
 from kilonet.data import load_dataset
 from kilonet.data.batch import Batch
 from kilonet.engine import Engine, create_engine
@@ -109,6 +110,59 @@ def residual_and_linear() -> Any:
         batchnorm1=nn.BatchNorm1d(20),
         silu1=nn.SiLU(),
         linear2=nn.Linear(20, 5),
+    )
+
+
+class Twice(nn.Module):
+    """A block and a pool, twice, with one convolution and two batch norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        norms = [nn.BatchNorm2d(6), nn.BatchNorm2d(6)]
+        dilated = nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=2)
+        first = chain(convblock1=nn.Sequential(dilated, nn.SiLU(), norms[0]))
+        second = chain(convblock1=chain(**{"2": norms[1]}))
+        self.add_module("0", first)
+        self.add_module("1", second)
+        self.pool = nn.MaxPool2d(2, stride=1)
+
+    def forward(self, x: Any) -> Any:
+        first, second = self.get_submodule("0.convblock1"), self.get_submodule("1.convblock1")
+        conv, silu, norm = first
+        x = self.pool(norm(silu(conv(x))))
+        return self.pool(second(silu(conv(x))))
+
+
+class Projected(nn.Module):
+    """A residual block with a projection shortcut, as in ResNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convblock1 = nn.Sequential(
+            nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False), nn.SiLU(), nn.BatchNorm2d(8)
+        )
+        self.convblock2 = nn.Sequential(nn.Conv2d(8, 8, (3, 5), padding="same", bias=False))
+        self.shortcut = chain(
+            convblock1=nn.Sequential(nn.Conv2d(6, 8, 1, stride=2, bias=False)),
+            batchnorm1=nn.BatchNorm2d(8),
+        )
+
+    def forward(self, x: Any) -> Any:
+        return self.convblock2(self.convblock1(x)) + self.shortcut(x)
+
+
+def shared_and_projected() -> Any:
+    return chain(
+        # Padding of 1 above and 2 below; of 0 at the left and 1 at the right.
+        convblock1=nn.Sequential(
+            reference_net.Conv2d(1, 6, (4, 2), padding="same"), nn.SiLU(), nn.BatchNorm2d(6)
+        ),
+        repeat1=Twice(),
+        residual1=Projected(),
+        silu1=nn.SiLU(),
+        gap1=nn.AvgPool2d((6, 5)),
+        convblock2=nn.Sequential(nn.Conv2d(8, 5, 1), nn.SiLU()),
+        flatten1=nn.Flatten(),
     )
 
 
@@ -216,6 +270,30 @@ CASES = {
             optimizer={"name": "sgd", "lr": 0.02, "weight_decay": 0.01},
         ),
         twin=residual_and_linear,
+    ),
+    "shared": Case(
+        run=make_run(
+            {
+                "input": (1, 14, 12),
+                "block": ["conv", "silu", "batchnorm"],
+                "layers": [
+                    "conv 6 kernel=4x2 pad=same bias",
+                    {
+                        "repeat": ["conv 6 pad=2 dilation=2 groups=2 bias", "maxpool 2 stride=1"],
+                        "times": 2,
+                    },
+                    {
+                        "residual": ["conv 8 stride=2 pad=1", "conv 8 kernel=3x5 pad=same bare"],
+                        "shortcut": ["pointwise 8 stride=2 bare", "batchnorm"],
+                    },
+                    "silu",
+                    "gap",
+                    "pointwise 5 bias",
+                ],
+            },
+            optimizer={"name": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.001},
+        ),
+        twin=shared_and_projected,
     ),
 }
 

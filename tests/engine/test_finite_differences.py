@@ -39,6 +39,42 @@ NETS: dict[str, dict[str, Any]] = {
         "block": ["batchnorm eps=0.1", "conv", "silu"],
         "layers": ["conv 4", "flatten", "linear 4", "batchnorm", "linear 3"],
     },
+    "batchnorm noaffine": {
+        "block": ["conv", "relu", "batchnorm noaffine"],
+        "layers": ["batchnorm noaffine", "conv 4 bias", "conv 3 kernel=2", "flatten", "linear 3"],
+    },
+    "batchnorm noscale": {
+        "block": ["conv", "batchnorm noscale", "relu"],
+        "layers": ["conv 4", "conv 3 kernel=2", "flatten", "linear 4", "batchnorm noscale"],
+    },
+    "groupnorm": {
+        "block": ["conv", "groupnorm 2", "silu"],
+        "layers": [
+            "conv 4",
+            "groupnorm 4 noscale eps=0.1",
+            "conv 6 kernel=2",
+            "flatten",
+            "linear 3",
+        ],
+    },
+    "layernorm": {
+        "block": ["conv", "relu", "layernorm"],
+        "layers": ["conv 4", "layernorm noaffine", "flatten", "linear 4", "layernorm", "linear 3"],
+    },
+    "instancenorm": {
+        "block": ["instancenorm affine", "conv", "silu"],
+        "layers": ["conv 4", "instancenorm", "conv 3 kernel=2", "flatten", "linear 3"],
+    },
+    "se": {
+        "block": ["conv", "silu", "se"],
+        "layers": [
+            "se",
+            "conv 6 bias",
+            {"residual": ["se reduction=2"]},
+            "gap",
+            "pointwise 3 bare",
+        ],
+    },
     "dropout": {
         "block": ["conv", "silu", "dropout 0.3"],
         "layers": ["dropout 0.2", "conv 4", "batchnorm", "dropout 0.4", "flatten", "linear 3"],

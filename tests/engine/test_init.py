@@ -58,6 +58,20 @@ def test_uniform_between_torchs_bounds() -> None:
             assert test.pvalue > 1e-3, (layer, part)
 
 
+def test_squeeze_excitation_starts_as_two_convolutions() -> None:
+    torch = pytest.importorskip("torch")
+    net = Net(input=(96, 2, 2), layers=["se reduction=2", "gap", "pointwise 2 bare"])
+    weights = initial_weights(net, seed=5)
+    for part, fan_in in (("fc1", 96), ("fc2", 48)):
+        expected = torch.nn.Conv2d(fan_in, 144 - fan_in, 1).state_dict()
+        for kind, tensor in expected.items():
+            values = weights[f"se1.{part}.{kind}"]
+            assert values.shape == tuple(tensor.shape)
+            bound = 1 / sqrt(fan_in)
+            test = stats.kstest(values.ravel(), stats.uniform(-bound, 2 * bound).cdf)
+            assert test.pvalue > 1e-3, (part, kind)
+
+
 def test_no_draw_reaches_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the bits: also where 1/√fan_in lies between two float32 numbers."""
     extremes = np.array([0, 2**32 - 1, 511, 2**31], dtype=np.uint32)

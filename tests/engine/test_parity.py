@@ -1,4 +1,4 @@
-"""Parity of every engine with PyTorch, on three networks written by hand."""
+"""Parity of every engine with PyTorch, on four networks written by hand."""
 
 from __future__ import annotations
 

@@ -89,9 +89,9 @@ def test_the_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        ("nothing", "holds no study and no run: it has neither study.toml nor run.toml"),
-        ("empty", "holds no study and no run"),
-        ("file", "holds no study and no run"),
+        ("nothing", "holds no study, search or run: it has no study.toml, space.toml or run.toml"),
+        ("empty", "holds no study, search or run"),
+        ("file", "holds no study, search or run"),
         ("broken study", "not valid TOML"),
         ("broken run", "run.toml: is not kilonet's, as environment.json is missing"),
     ],

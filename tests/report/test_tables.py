@@ -25,7 +25,7 @@ def test_the_notebooks_ladder() -> None:
     assert table.columns[1:6] == ("Stage", "Params", "Final test accuracy", "Best*", "Reached")
     assert table.rows == (
         ("1", "Batch normalization", "7,864", "99.27%", "99.31%", "0 of 1", "", ""),
-        ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.01 (one seed)", ""),
+        ("2", "Dropout", "7,864", "99.26%", "99.26%", "0 of 1", "-0.04 (one seed, 5 epochs)", ""),
         (
             "3",
             "Rotation",
@@ -33,8 +33,8 @@ def test_the_notebooks_ladder() -> None:
             "99.32%",
             "99.35%",
             "0 of 1",
-            "+0.06 (one seed)",
-            "+0.05 (one seed)",
+            "+0.08 (one seed, 5 epochs)",
+            "+0.04 (one seed, 5 epochs)",
         ),
     )
     assert table.columns[6:] == ("Against the stage before", "Since the first stage")
@@ -43,18 +43,21 @@ def test_the_notebooks_ladder() -> None:
 def test_a_ladder_of_seeds_has_intervals_and_words() -> None:
     result = seeded_result(seeds=3)
     analysis = analyze(result, test_images=TEST_IMAGES)
-    row = tables.ladder(result, analysis).rows[3]
+    *_, third, row = tables.ladder(result, analysis).rows
     low, high = analysis.stages[3].final.ci95 or (0.0, 0.0)
     assert row[3] == f"{analysis.stages[3].final.mean:.2f}% [{low:.2f}, {high:.2f}]"
     assert row[5] == "3 of 3"
     # The interval beside a word is the one that decides it.
     for column, effect in ((6, analysis.stages[3].effect), (7, analysis.stages[3].effect_on_first)):
         assert effect is not None
-        assert effect.final.interval is not None
-        assert effect.final.interval != effect.final.ci95
-        ends = "[{:+.2f}, {:+.2f}]".format(*effect.final.interval)
-        assert row[column].endswith(f"{ends} {effect.final.verdict}")
+        assert effect.deciding.interval is not None
+        assert effect.deciding.interval != effect.deciding.ci95
+        ends = "[{:+.2f}, {:+.2f}]".format(*effect.deciding.interval)
+        assert row[column].endswith(f"{ends} {effect.deciding.verdict}")
     assert row[7].endswith("] better")
+    # Its learning rate is a tenth of the others', so that its end is what counts.
+    assert third[6].endswith("(5 epochs)")
+    assert any("last 5 epochs" in note for note in tables.ladder_notes(analysis))
 
 
 def test_a_ladder_of_two_has_one_comparison() -> None:

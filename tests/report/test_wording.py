@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
 from bench_results import made_bench
 from html_pages import Page
@@ -14,11 +16,16 @@ from kilonet.data import Dataset
 from kilonet.errors import DataError
 from kilonet.report.content import Content
 from kilonet.report.html import render_html
+from kilonet.report.html.search_page import render_search_html
 from kilonet.report.markdown import render_markdown
+from kilonet.report.markdown.search import render_search_markdown
 from kilonet.report.rebuild import as_study
+from kilonet.report.searched import SearchContent
 from kilonet.report.terminal.range_test import range_text
+from kilonet.report.terminal.search_progress import SearchProgress
 from ladders import TEST_IMAGES, seeded_result
 from range_results import FOUND
+from search_results import made_search
 from study_player import Player
 
 Check = Callable[[str, str], None]
@@ -64,6 +71,24 @@ def test_terminal(check_snapshot: Check, monkeypatch: pytest.MonkeyPatch) -> Non
     player.progress.finish(RESULT)
     shown = "\n".join(line.rstrip() for line in player.shown().splitlines())
     check_snapshot("terminal.txt", shown + "\n")
+
+
+def test_search(check_snapshot: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = made_search()
+    content = SearchContent(result=result)
+    check_snapshot("search.md", render_search_markdown(content, folder=result.path))
+    page = Page(render_search_html(content, folder=result.path)).text()
+    check_snapshot("search-page.txt", page)
+    module = "kilonet.report.terminal.search_progress"
+    monkeypatch.setattr(f"{module}.report_search", lambda result: None)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None, highlight=False)
+    progress = SearchProgress(console)
+    progress.update(result)
+    console.print(progress._display.render())
+    progress.finish(result)
+    shown = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    check_snapshot("search-terminal.txt", shown + "\n")
 
 
 def test_range_test_and_bench(check_snapshot: Check) -> None:

@@ -136,8 +136,10 @@ VALUES = {
     "train.schedule.name": ["cosine", "step"],
     "train.schedule.gamma": [0.5],
     "train.schedule.step_size": [2],
-    "train.average": ["ema", "none"],
+    "train.average": ["ema", "swa", "none"],
     "train.average.decay": [0.5],
+    "train.early_stopping": ["none", {"patience": 2}],
+    "train.early_stopping.patience": [4],
     "data.augment": [[], ["erasing"], [{"name": "crop", "padding": 3}]],
     "data.augment.0": ["erasing", {"name": "rotation", "degrees": 3}],
     "data.augment.0.name": ["erasing", "crop"],
@@ -164,7 +166,7 @@ def test_the_order_of_changes_does_not_matter(data):
     [
         (
             {"train.optimizer": "adam", "train.optimizer.momentum": 0.5},
-            "train.optimizer.momentum: unknown key of adam; known: betas, eps, lr, name, weight",
+            "train.optimizer.momentum: unknown key of adam; known: betas, decay, eps, lr, name",
         ),
         (
             {"train.optimizer": "adma", "train.optimizer.lr": 0.5},

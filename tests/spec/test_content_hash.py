@@ -40,7 +40,9 @@ CHANGES = st.fixed_dictionaries(
         "train.optimizer": SGDS | ADAMS,
         "train.schedule": SCHEDULES,
         "train.label_smoothing": st.sampled_from([0, 0.1]),
-        "train.average": st.sampled_from(["none", "ema", {"name": "ema", "decay": 0.9}]),
+        "train.average": st.sampled_from(["none", "ema", "swa", {"name": "ema", "decay": 0.9}]),
+        "train.drop_last": st.sampled_from([False, True]),
+        "train.batch_schedule": st.sampled_from(["none", {"milestones": [3]}]),
         "train.seed": st.sampled_from([0, 1]),
         "data.augment": st.sampled_from(
             [[], [{"name": "rotation", "degrees": 7}], [{"name": "crop", "padding": 7}]]

@@ -87,6 +87,21 @@ def test_validation_is_a_count_or_a_fraction(value, kept):
     assert type(validation) is type(kept)
 
 
+@pytest.mark.parametrize("value", [1.0, 0.1, 2, 5000])
+def test_subset_is_a_count_or_a_fraction(value):
+    subset = Data(subset=value).subset
+    assert subset == value
+    assert type(subset) is type(value)
+
+
+# 1 is 1.0 in Python, so that as a count it would have the content hash of all images.
+@pytest.mark.parametrize("value", [0, 0.0, 1, -1, 1.5, 5000.0, float("nan"), "x", True, None])
+def test_subset_that_is_neither(value):
+    with pytest.raises(InvalidSpecError) as raised:
+        Data(subset=value)
+    assert raised.value.path == ("subset",)
+
+
 @pytest.mark.parametrize(
     "value", [-1, 1.0, 1.5, 5000.0, -0.1, float("nan"), float("inf"), "x", True, None]
 )

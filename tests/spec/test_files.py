@@ -39,6 +39,7 @@ OPTIMIZERS = [
     {"name": "sgd", "lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4},
     {"name": "adam", "lr": 3e-4, "betas": [0.8, 0.99], "eps": 1e-7, "weight_decay": 0.1},
     {"name": "adamw", "weight_decay": 0.0},
+    {"name": "sgd", "weight_decay": 1e-4, "decay": "weights"},
 ]
 SCHEDULES = [
     "constant",
@@ -47,6 +48,7 @@ SCHEDULES = [
     {"name": "onecycle", "max_lr": 0.2, "anneal": "linear", "three_phase": True,
      "cycle_momentum": False},
     {"name": "cosine", "t_max": 7, "eta_min": 1e-5},
+    {"name": "cosine", "every": "step", "warmup": 0.75, "warmup_start": 0.1},
     {"name": "plateau", "metric": "accuracy", "threshold_mode": "abs", "patience": 0},
 ]  # fmt: skip
 AUGMENTATIONS = [
@@ -76,7 +78,10 @@ def runs(draw):
             "optimizer": draw(st.sampled_from(OPTIMIZERS[1:])),
             "schedule": draw(st.sampled_from(SCHEDULES)),
             "label_smoothing": draw(st.floats(0, 1, exclude_max=True)),
-            "average": draw(st.none() | st.just({"name": "ema", "decay": 0.999})),
+            "average": draw(st.sampled_from([None, {"name": "ema", "decay": 0.999}, "swa"])),
+            "batch_schedule": draw(st.sampled_from([None, {"milestones": [2, 5], "factor": 1.5}])),
+            "drop_last": draw(st.booleans()),
+            "early_stopping": draw(st.sampled_from([None, {"patience": 5, "metric": "accuracy"}])),
             "seed": draw(st.integers(0, 2**63 - 1)),
         },
     )

@@ -23,6 +23,7 @@ LINES = st.one_of(
         out=sizes,
         kernel=pairs,
         stride=pairs,
+        dilation=pairs,
         pad=pads,
         groups=sizes,
         bias=flags,
@@ -34,23 +35,43 @@ LINES = st.one_of(
         kernel=pairs,
         stride=pairs,
         pad=pads,
+        dilation=pairs,
         multiplier=sizes,
         bias=flags,
         bare=flags,
     ),
+    st.builds(spec.Conv, out=sizes, kernel=pairs, pad=st.just("same"), dilation=pairs),
+    st.builds(spec.Depthwise, kernel=pairs, pad=st.just("same"), dilation=pairs),
     st.builds(spec.MaxPool, kernel=pairs, stride=st.none() | pairs, pad=pads),
     st.builds(spec.AvgPool, kernel=pairs, stride=st.none() | pairs, pad=pads),
     st.builds(spec.Linear, out=sizes, nobias=flags),
     st.builds(spec.LeakyRelu, slope=st.floats(0, 1)),
-    st.builds(spec.BatchNorm, eps=positive, momentum=st.floats(0, 1, exclude_min=True)),
+    st.builds(
+        spec.BatchNorm,
+        eps=positive,
+        momentum=st.floats(0, 1, exclude_min=True),
+        noaffine=st.just(False),
+        noscale=flags,
+    ),
+    st.builds(spec.BatchNorm, eps=positive, noaffine=st.just(True)),
+    st.builds(spec.GroupNorm, groups=sizes, eps=positive, noaffine=flags),
+    st.builds(spec.GroupNorm, groups=sizes, eps=positive, noscale=flags),
+    st.builds(spec.LayerNorm, eps=positive, noaffine=flags),
+    st.builds(spec.LayerNorm, eps=positive, noscale=flags),
+    st.builds(spec.InstanceNorm, eps=positive, affine=flags),
+    st.builds(spec.SqueezeExcitation, reduction=sizes),
     st.builds(spec.Dropout, p=fractions),
     st.sampled_from(
         [spec.Relu(), spec.Silu(), spec.HardSwish(), spec.GlobalAvgPool(), spec.Flatten()]
     ),
 )
-RESIDUALS = st.recursive(
+bodies = lambda inner: st.lists(inner, min_size=1, max_size=3)  # noqa: E731
+TABLES = st.recursive(
     LINES,
-    lambda inner: st.builds(spec.Residual, layers=st.lists(inner, min_size=1, max_size=3)),
+    lambda inner: (
+        st.builds(spec.Residual, layers=bodies(inner), shortcut=st.none() | bodies(inner))
+        | st.builds(spec.Repeat, layers=bodies(inner), times=st.integers(1, 100))
+    ),
     max_leaves=6,
 )
 
@@ -61,7 +82,7 @@ def test_text_round_trip(layer):
     assert str(parse_layer(str(layer))) == str(layer)
 
 
-@given(RESIDUALS)
+@given(TABLES)
 def test_data_round_trip(layer):
     assert parse_layer(layer.to_line()) == layer
     assert layer.model_dump(mode="json") == layer.to_line()
@@ -71,6 +92,7 @@ def test_every_layer_has_a_round_trip():
     # The strategy above is complete.
     drawn = {spec.Conv, spec.Pointwise, spec.Depthwise, spec.MaxPool, spec.AvgPool, spec.Linear}
     drawn |= {spec.LeakyRelu, spec.BatchNorm, spec.Dropout, spec.Relu, spec.Silu, spec.HardSwish}
+    drawn |= {spec.GroupNorm, spec.LayerNorm, spec.InstanceNorm, spec.SqueezeExcitation}
     drawn |= {spec.GlobalAvgPool, spec.Flatten}
     assert set(LAYERS.values()) == drawn
 
@@ -87,6 +109,13 @@ def test_every_layer_has_a_round_trip():
             spec.Conv(out=8, kernel=(5, 3), pad=1, bias=True),
             "conv 8 kernel=5x3 pad=1 bias",
         ),
+        ("conv 8 pad=same", spec.Conv(out=8, pad="same"), "conv 8 pad=same"),
+        (
+            "depthwise dilation=2x1 pad=2",
+            spec.Depthwise(dilation=(2, 1), pad=2),
+            "depthwise pad=2 dilation=2x1",
+        ),
+        ("conv 8 dilation=1", spec.Conv(out=8), "conv 8"),
         ("conv 8 kernel=3x3", spec.Conv(out=8), "conv 8"),
         ("depthwise stride=2x1", spec.Depthwise(stride=(2, 1)), "depthwise stride=2x1"),
         ("maxpool 2", spec.MaxPool(kernel=2), "maxpool 2"),
@@ -95,6 +124,19 @@ def test_every_layer_has_a_round_trip():
         ("avgpool 3 stride=1", spec.AvgPool(kernel=3, stride=1), "avgpool 3 stride=1"),
         ("dropout 1e-2", spec.Dropout(p=0.01), "dropout 0.01"),
         ("batchnorm eps=0.00001", spec.BatchNorm(), "batchnorm"),
+        ("batchnorm noaffine", spec.BatchNorm(noaffine=True), "batchnorm noaffine"),
+        (
+            "batchnorm noscale eps=0.1",
+            spec.BatchNorm(eps=0.1, noscale=True),
+            "batchnorm eps=0.1 noscale",
+        ),
+        ("groupnorm 4 noaffine", spec.GroupNorm(groups=4, noaffine=True), "groupnorm 4 noaffine"),
+        ("groupnorm groups=4 eps=1e-5", spec.GroupNorm(groups=4), "groupnorm 4"),
+        ("layernorm noscale", spec.LayerNorm(noscale=True), "layernorm noscale"),
+        ("instancenorm affine", spec.InstanceNorm(affine=True), "instancenorm affine"),
+        ("se", spec.SqueezeExcitation(), "se"),
+        ("se reduction=4", spec.SqueezeExcitation(), "se"),
+        ("se reduction=8", spec.SqueezeExcitation(reduction=8), "se reduction=8"),
         ("linear 10 nobias", spec.Linear(out=10, nobias=True), "linear 10 nobias"),
         ("gap", spec.GlobalAvgPool(), "gap"),
     ],
@@ -121,7 +163,7 @@ def test_reading_and_writing(line, layer, text):
         ("conv 8.5", "'conv 8.5': out '8.5' should be a whole number"),
         ("conv 0", "'conv 0': out '0' should be greater than or equal to 1"),
         ("conv 4097", "'conv 4097': out '4097' should be less than or equal to 4096"),
-        ("conv 8 8", "'conv 8 8': conv has no '8'; known: bare, bias, groups,"),
+        ("conv 8 8", "'conv 8 8': conv has no '8'; known: bare, bias, dilation,"),
         ("conv 8 kernal=3", "'conv 8 kernal=3': conv has no 'kernal'; did you mean 'kernel'?"),
         ("conv 8 kernel", "'conv 8 kernel': write 'kernel=VALUE', not 'kernel'"),
         ("conv 8 bias=1", "'conv 8 bias=1': write 'bias', not 'bias=1'"),
@@ -130,18 +172,60 @@ def test_reading_and_writing(line, layer, text):
         ("conv 8 kernel=3x3x3", "kernel '3x3x3' should be a size such as 3 or 3x1"),
         ("conv 8 kernel=-1", "kernel '-1' should be a size such as 3 or 3x1"),
         ("conv 8 kernel=", "kernel '' should be a size such as 3 or 3x1"),
+        (
+            "conv 8 pad=sam",
+            "'conv 8 pad=sam': pad 'sam' should be a size such as 3 or 3x1, or same",
+        ),
+        ("conv 8 pad=5000", "'conv 8 pad=5000': pad 5000 should be less than or equal to 4096"),
+        (
+            "conv 8 stride=2x1 pad=same",
+            "pad same needs stride=1, not 2x1, as in PyTorch; give it as a number",
+        ),
+        ("depthwise stride=2 pad=same", "pad same needs stride=1, not 2, as in PyTorch"),
+        ("maxpool 2 pad=same", "'maxpool 2 pad=same': pad 'same' should be a size such as 3 or"),
+        ("pointwise 8 dilation=2", "pointwise has no 'dilation'; known: bare, bias, groups, out"),
+        ("conv 8 dilation=0", "dilation 0 should be greater than or equal to 1"),
+        (
+            {"residual": ["relu"], "shortcut": ["relu", "cnov 8"]},
+            "shortcut.1: 'cnov 8': unknown layer 'cnov'",
+        ),
+        ({"residual": ["relu"], "shortcut": []}, "shortcut: [] should have at least 1 value"),
+        ({"shortcut": ["relu"]}, "{'shortcut': ['relu']} should be a line of text, { residual ="),
+        ({"residual": ["relu"], "shorcut": ["relu"]}, "residual; did you mean 'shortcut'?"),
         ("relu 3", "'relu 3': relu has no '3'; it takes none"),
         ("pointwise 8 kernel=3", "pointwise has no 'kernel'; known: bare, bias, groups, out"),
         ("dropout 1", "'dropout 1': p '1' should be less than 1"),
         ("dropout -0.1", "p '-0.1' should be greater than or equal to 0"),
         ("dropout nan", "'dropout nan': p 'nan' should be"),
         ("batchnorm eps=inf", "eps 'inf' should be a finite number"),
+        (
+            "batchnorm affine",
+            "'batchnorm affine': batchnorm has no 'affine'; did you mean 'noaffine'?",
+        ),
+        ("batchnorm noaffine noscale", "noscale is part of noaffine; leave it out"),
+        ("groupnorm", "'groupnorm': groups is missing; write 'groupnorm GROUPS'"),
+        ("groupnorm 0", "'groupnorm 0': groups '0' should be greater than or equal to 1"),
+        ("layernorm 2", "'layernorm 2': layernorm has no '2'; known: eps, noaffine, noscale"),
+        ("instancenorm noaffine", "instancenorm has no 'noaffine'; did you mean 'affine'?"),
+        ("se reduction=0", "'se reduction=0': reduction '0' should be greater than or equal to 1"),
         ("leaky_relu slope=2", "slope '2' should be less than or equal to 1"),
         ("", "'' should be a layer such as 'conv 8'"),
         ("  ", "'  ' should be a layer such as 'conv 8'"),
         (3, "3 should be a layer such as 'conv 8'"),
         (None, "None should be a layer such as 'conv 8'"),
-        ({"residul": []}, "{'residul': []} should be a line of text or { residual = [lines] }"),
+        (
+            {"residul": []},
+            "{'residul': []} should be a line of text, { residual = [lines] } or { repeat = [lines",
+        ),
+        ({"repeat": ["relu"]}, "times: is missing"),
+        ({"repeat": ["relu"], "times": 0}, "times: 0 should be greater than or equal to 1"),
+        ({"repeat": ["relu"], "times": 101}, "times: 101 should be less than or equal to 100"),
+        ({"repeat": ["relu"], "times": True}, "times: 'true' should be a whole number"),
+        ({"repeat": ["relu"], "tims": 2}, "tims: unknown key of repeat; did you mean 'times'?"),
+        ({"residual": ["relu"], "times": 2}, "times: unknown key of residual; known: "),
+        ({"repeat": [], "times": 2}, "repeat: [] should have at least 1 value"),
+        ({"repeat": ["relu", "cnov 8"], "times": 2}, "repeat.1: 'cnov 8': unknown layer 'cnov'"),
+        ("repeat 3", "'repeat 3': write it as a table: { repeat = ['conv 8 pad=1'], times = 3 }"),
         ({"residual": []}, "residual: [] should have at least 1 value"),
         ({"residual": "conv 8"}, "residual: 'conv 8' should be a list"),
         ({"residual": ["relu", "cnov 8"]}, "residual.1: 'cnov 8': unknown layer 'cnov'"),

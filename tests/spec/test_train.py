@@ -7,6 +7,7 @@ import pytest
 from kilonet.spec import (
     EMA,
     SGD,
+    SWA,
     Adam,
     AdamW,
     Constant,
@@ -110,7 +111,20 @@ def test_a_bare_name_takes_the_defaults(short, spec):
             {"schedule": "onecycle", "optimizer": "sgd"},
             "onecycle cycles the momentum, but sgd has none; set optimizer.momentum or",
         ),
-        ({"average": "swa"}, "average.name: 'swa' should be 'ema'"),
+        ({"average": "swap"}, "average: unknown name 'swap'; did you mean 'swa'?"),
+        ({"average": {"name": "swa", "start": 15}}, "average.start: 15: the last of 15 epochs is"),
+        ({"average": {"name": "swa", "decay": 0.9}}, "average.decay: unknown key of swa; known: "),
+        ({"schedule": {"name": "cosine", "every": "image"}}, "schedule.every: 'image' should be"),
+        ({"schedule": {"name": "constant", "warmup": 16}}, "schedule.warmup: 16 epochs are more"),
+        ({"schedule": {"name": "onecycle", "warmup": 1}}, "schedule.warmup: unknown key of onecyc"),
+        ({"schedule": {"name": "constant", "warmup": -1}}, "schedule.warmup: -1 should be greater"),
+        ({"optimizer": {"name": "sgd", "decay": "bias"}}, "optimizer.decay: 'bias' should be 'all"),
+        ({"batch_schedule": {"factor": 2}}, "batch_schedule.milestones: is missing"),
+        ({"batch_schedule": {"milestones": [1], "factor": 1e5}}, "batch_schedule: a batch size of"),
+        ({"batch_schedule": {"milestones": [0]}}, "batch_schedule.milestones.0: 0 should be great"),
+        ({"early_stopping": {"metric": "test"}}, "early_stopping.metric: 'test' should be 'loss'"),
+        ({"early_stopping": {"patience": 0}}, "early_stopping.patience: 0 should be greater"),
+        ({"early_stopping": True}, "early_stopping: 'true' should be a table"),
         ({"average": {"name": "ema", "decay": 1}}, "average.decay: 1 should be less than 1"),
     ],
 )
@@ -124,6 +138,25 @@ def test_what_is_wrong_with_training(arguments, message):
 def test_onecycle_without_cycling_needs_no_momentum():
     Train(optimizer="sgd", schedule={"name": "onecycle", "cycle_momentum": False})
     Train(optimizer="adam", schedule="onecycle")
+
+
+def test_batch_sizes_are_those_of_multistep():
+    """Out of order, twice the same, past the end; a fraction is rounded."""
+    schedule = {"milestones": [4, 2, 4, 9], "factor": 1.5}
+    train = Train(epochs=6, batch_size=10, batch_schedule=schedule)
+    # 10 · 1.5 = 15; 10 · 1.5³ = 33.75
+    assert [train.batch_size_of(epoch) for epoch in range(6)] == [10, 10, 15, 15, 34, 34]
+    assert train.batch_sizes == (10, 15, 34)
+    assert Train().batch_sizes == (128,)
+    shrinks = Train(batch_size=4, batch_schedule={"milestones": [1, 2], "factor": 0.1})
+    assert shrinks.batch_sizes == (4, 1)
+    assert train.replace({"batch_schedule": "none"}).batch_schedule is None
+
+
+def test_averaging_starts_in_the_last_quarter():
+    assert SWA().first_epoch(15) == 11
+    assert SWA().first_epoch(1) == 0
+    assert SWA(start=3).first_epoch(15) == 3
 
 
 def test_averaging_can_be_turned_off_in_toml():

@@ -22,6 +22,7 @@ COLUMNS = [
     "seconds",
     "validation_accuracy",
     "validation_loss",
+    "train_seconds",
 ]
 
 

@@ -139,7 +139,8 @@ def test_a_residuals_lines_follow_it():
 @given(nets(max_lines=5))
 def test_every_path_that_is_shown_is_one_to_set(net):
     for path, line, *_ in summarize(net).line_table.rows[1:]:
-        if line != "residual":
+        line = line.partition(" (")[0]
+        if not line.startswith(("residual", "repeat")):
             field = path.removeprefix("net.")
             assert net.replace({field: line}) == net
             with pytest.raises(InvalidSpecError, match=r"unknown layer 'cnov'"):
@@ -186,6 +187,7 @@ def test_json_has_the_stable_keys(interim):
         "input_shape": [8, 26, 26],
         "output_shape": [16, 24, 24],
         "parameters": 1152,
+        "shared_with": None,
         "macs": 1152 * 24 * 24,
         "receptive_field": 5,
         "jump": 1,
@@ -318,3 +320,78 @@ def test_a_network_without_windows():
 def test_a_summary_is_frozen(interim):
     with pytest.raises(dataclasses.FrozenInstanceError):
         interim.layers = ()
+
+
+def test_a_repeats_applications_have_rows_and_share_parameters():
+    summary = summarize(
+        Net(
+            input=(1, 8, 8),
+            block=["conv", "relu", "batchnorm"],
+            layers=[
+                "conv 4 pad=1",
+                {"repeat": ["conv 4 pad=1", "maxpool 2"], "times": 2},
+                "gap",
+                "pointwise 2 bare",
+            ],
+        )
+    )
+    assert [(row[0], *row[1:]) for row in summary.line_table.rows[1:-2]] == [
+        ("net.layers.0", "conv 4 pad=1", "4 × 8 × 8", "44"),
+        ("net.layers.1", "repeat × 2", "4 × 2 × 2", "160"),
+        ("net.layers.1.repeat.0", "conv 4 pad=1 (application 1)", "4 × 8 × 8", "152"),
+        ("net.layers.1.repeat.1", "maxpool 2 (application 1)", "4 × 4 × 4", "0"),
+        ("net.layers.1.repeat.0", "conv 4 pad=1 (application 2)", "4 × 4 × 4", "8 + shared"),
+        ("net.layers.1.repeat.1", "maxpool 2 (application 2)", "4 × 2 × 2", "0"),
+    ]
+    assert summary.parameters == summary.net.num_parameters == 44 + 160 + 8
+    first, second = [row for row in summary.to_json()["layers"] if row["text"] == "conv 4 pad=1"][
+        3::3
+    ]
+    assert (first["parameters"], first["shared_with"]) == (144, None)
+    assert (second["parameters"], second["shared_with"]) == (0, "repeat1.0.convblock1.0")
+    # Each application at its own size: 144 multiply-adds a pixel.
+    assert (first["macs"], second["macs"]) == (144 * 64, 144 * 16)
+    assert (first["receptive_field"], second["receptive_field"]) == (5, 10)
+    shared = [line for line in summary.layer_table.splitlines() if line.endswith(" shared")]
+    assert len(shared) == 1
+    assert [row[2] for row in summary.layers_table.rows].count("shared") == 1
+
+
+def test_a_dilated_and_a_projected_network():
+    summary = summarize(
+        Net(
+            input=(1, 16, 16),
+            layers=[
+                "conv 4 kernel=4x3 pad=same dilation=1x2",
+                {
+                    "residual": ["conv 6 stride=2 pad=1", "conv 6 pad=1"],
+                    "shortcut": ["pointwise 6 stride=2 bare", "silu"],
+                },
+                "gap",
+            ],
+        )
+    )
+    [conv, *_] = summary.receptive_field_table.rows
+    assert conv[3:5] == ("4x3 x 1 (dilation 1x2)", "1x2 (end +1x0)")
+    assert [row[1] for row in summary.receptive_field_table.rows] == [
+        "Conv1",
+        "Conv2 (residual)",
+        "Conv3 (residual)",
+        "Conv4 (residual)",
+        "GAP",
+    ]
+    # 4 rows; 1 + 2 · 2 columns. Then + 2 and + 2 · 2, as the shortcut sees less than the body.
+    assert summary.layers[0].fields == (4, 5)
+    assert next(layer.fields for layer in summary.layers if layer.name[:3] == "Res") == (10, 11)
+    assert summary.layers[0].macs == 4 * 12 * 16 * 16
+    assert summary.channel_line == "1 → 4 → Residual[6 → 6 + 6] → GAP → 6"
+    assert [row[:2] for row in summary.line_table.rows[2:-1]] == [
+        ("net.layers.1", "residual"),
+        ("net.layers.1.residual.0", "conv 6 stride=2 pad=1"),
+        ("net.layers.1.residual.1", "conv 6 pad=1"),
+        ("net.layers.1.shortcut.0", "pointwise 6 stride=2 bare"),
+        ("net.layers.1.shortcut.1", "silu"),
+    ]
+    # In the shortcut's 1 × 1 convolution: its input of 4 × 16 × 16, the body's output and its own.
+    # But most is before that: input and output of the first convolution are 5 × 16 × 16.
+    assert summary.peak_activation_bytes == 4 * max(4 * 256 + 2 * 6 * 64, 5 * 256)

@@ -65,6 +65,77 @@ def test_rows_follow_from_the_steps(uninterrupted: Path) -> None:
         assert row.train_accuracy == pytest.approx(100 * correct.sum() / 640, rel=1e-12)
 
 
+class Steps(Observer):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.steps: list[tuple[int, int]] = []
+
+    def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
+        self.epochs.append(num_steps)
+
+    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
+        self.steps.append((step, batch))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_batch_schedule(small_run: Run, tmp_path: Path, drop_last: bool) -> None:
+    """640 images in batches of 60, 120 and 240; also after an interruption in each epoch."""
+    run = small_run.replace(
+        {
+            "train.batch_size": 60,
+            "train.batch_schedule": {"milestones": [1, 2]},
+            "train.drop_last": drop_last,
+            "train.schedule": "onecycle",
+        }
+    )
+    observer = Steps()
+    record = train(run, folder=tmp_path / "whole", observer=observer)
+    lengths = [10, 5, 2] if drop_last else [11, 6, 3]
+    assert observer.epochs == lengths
+    batches = [batch for length in lengths for batch in range(length)]
+    assert observer.steps == list(enumerate(batches))
+    with np.load(tmp_path / "whole" / "steps.npz", allow_pickle=False) as steps:
+        losses, corrects = steps["loss"], steps["correct"]
+    assert len(losses) == sum(lengths)
+    seen = [600, 600, 480] if drop_last else [640] * 3
+    firsts = [0, lengths[0], lengths[0] + lengths[1]]
+    for row, images, first, length in zip(record.rows, seen, firsts, lengths, strict=True):
+        correct = corrects[first : first + length].sum()
+        assert row.train_accuracy == pytest.approx(100 * correct / images, rel=1e-12)
+    # The last step is the last of the cycle: 1 / (25 · 10⁴) of the rate.
+    assert record.rows[-1].lr == pytest.approx(0.01 / 25 / 1e4)
+    for stop in (lengths[0] + 2, lengths[1] + 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(run, folder=tmp_path / "again", resume=True, observer=StopAt(stop))
+    again = state(tmp_path / "again").checkpoint
+    assert again is not None
+    assert len(again.steps.loss) == lengths[0] + lengths[1]
+    train(run, folder=tmp_path / "again", resume=True)
+    assert bits(tmp_path / "again") == bits(tmp_path / "whole")
+    with np.load(tmp_path / "again" / "steps.npz", allow_pickle=False) as steps:
+        np.testing.assert_array_equal(steps["loss"], losses)
+
+
+@pytest.mark.parametrize(
+    "average", [{"name": "ema", "recompute_statistics": True}, {"name": "swa", "start": 1}]
+)
+def test_averages_resume_to_the_same_bits(
+    small_run: Run, tmp_path: Path, average: dict[str, object]
+) -> None:
+    run = small_run.replace({"train.average": average})
+    train(run, folder=tmp_path / "whole")
+    for stop in (5, 15, 8):
+        with pytest.raises(KeyboardInterrupt):
+            train(run, folder=tmp_path / "again", resume=True, observer=StopAt(stop))
+    train(run, folder=tmp_path / "again", resume=True)
+    assert bits(tmp_path / "again") == bits(tmp_path / "whole")
+    # The predictions are those of the averaged weights, with their statistics.
+    record = RunFolder(tmp_path / "whole").record()
+    labels = load_dataset(run.data.name).test_labels
+    accuracy = 100 * np.mean(RunFolder(tmp_path / "whole").test_logits().argmax(1) == labels)
+    assert accuracy == pytest.approx(record.final_test_accuracy)
+
+
 def test_predictions_are_the_final_weights(uninterrupted: Path, small_mnist: Path) -> None:
     folder = RunFolder(uninterrupted)
     labels = load_dataset(str(small_mnist)).test_labels

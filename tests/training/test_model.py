@@ -56,7 +56,25 @@ def color(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Dataset]
     return train(run, folder=folder, data=dataset), dataset
 
 
-@pytest.fixture(params=["gray", "color"])
+@pytest.fixture(scope="module")
+def shared(
+    small_mnist: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunRecord, Dataset]:
+    """Weights used twice, padding at the end, a projection shortcut."""
+    layers = [
+        "conv 4 stride=2",
+        {"repeat": ["conv 4 kernel=2 pad=same", "maxpool 2"], "times": 2},
+        {"residual": ["conv 8 stride=2 pad=2 dilation=2"], "shortcut": ["pointwise 8 stride=2"]},
+        "gap",
+        "pointwise 10 bare",
+    ]
+    net = {"input": [1, 28, 28], "block": ["conv", "relu", "batchnorm"], "layers": layers}
+    run = Run.from_dict({"net": net, "data": {"name": str(small_mnist)}, "train": {"epochs": 1}})
+    record = train(run, folder=tmp_path_factory.mktemp("model") / "shared")
+    return record, load_dataset(str(small_mnist))
+
+
+@pytest.fixture(params=["gray", "color", "shared"])
 def trained(request: pytest.FixtureRequest) -> tuple[RunRecord, Dataset]:
     found: tuple[RunRecord, Dataset] = request.getfixturevalue(request.param)
     return found

@@ -21,6 +21,7 @@ from kilonet.training.range_test import (
     LOWEST,
     NUM_STEPS,
     RangePoint,
+    _hold_out,
     find_lr,
     smooth,
     suggest,
@@ -164,10 +165,35 @@ def test_schedule_and_averaging_are_left_out(quick: Run) -> None:
     assert find_lr(quick.replace(changes), num_steps=40).points == expected.points
 
 
+def test_what_changes_during_a_run_is_left_out(quick: Run) -> None:
+    changes = {
+        "train.schedule": {"name": "cosine", "warmup": 1},
+        "train.average": {"name": "swa", "start": 0},
+        "train.batch_schedule": {"milestones": [1]},
+    }
+    expected = find_lr(quick, num_steps=40)
+    assert find_lr(quick.replace(changes), num_steps=40).points == expected.points
+    # One batch of all images: those held out for the test leave less than one.
+    whole = {"train.batch_size": 640, "train.drop_last": True}
+    assert len(find_lr(quick.replace(whole), num_steps=3).points) == 3
+
+
 def test_the_runs_own_validation_split(quick: Run) -> None:
     plateau = {"data.validation": 200, "train.schedule": "plateau"}
     found = find_lr(quick.replace(plateau), num_steps=20)
     assert (found.num_validation, found.held_out) == (200, False)
+
+
+def test_a_subset_is_swept_alone(quick: Run) -> None:
+    """What is held out is held out of it."""
+    run = quick.replace({"data.subset": 200})
+    found = find_lr(run, num_steps=20)
+    assert (found.num_validation, found.held_out) == (20, True)
+    images = RunData.of(run, load_dataset(run.data.name))
+    data, held_out = _hold_out(run, images)
+    assert held_out
+    parts = [*data.train_index, *data.validation_index]
+    assert sorted(parts) == images.train_index.tolist()
 
 
 def test_a_peak_that_is_stated_is_the_one_to_change(quick: Run) -> None:

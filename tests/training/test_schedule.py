@@ -104,6 +104,121 @@ def test_cosine(lr: float, epochs: int, t_max: int | None, eta_min: float) -> No
 @settings(deadline=None)
 @given(
     lr=RATE,
+    epochs=st.integers(1, 12),
+    steps_per_epoch=st.integers(1, 9),
+    t_max=st.none() | st.integers(1, 15),
+    eta_min=st.just(0.0) | st.floats(0, 0.5),
+)
+def test_cosine_of_every_step(
+    lr: float, epochs: int, steps_per_epoch: int, t_max: int | None, eta_min: float
+) -> None:
+    """The closed form of PyTorch's class in every bit, its recurrence up to rounding."""
+    optimizer = optimizer_of(lr)
+    t_max_steps = (t_max or epochs) * steps_per_epoch
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, t_max_steps, eta_min)
+    spec: dict[str, Any] = {"name": "cosine", "eta_min": eta_min, "every": "step"}
+    if t_max is not None:
+        spec["t_max"] = t_max
+    schedule = Schedule(
+        train_of(spec, epochs=epochs, lr=lr), steps_per_epoch=[steps_per_epoch] * epochs
+    )
+    for number in range(epochs * steps_per_epoch):
+        epoch, step = divmod(number, steps_per_epoch)
+        found_lr, momentum = schedule.at(epoch=epoch, step=step)
+        assert momentum is None
+        assert [found_lr] == scheduler._get_closed_form_lr()
+        if number < t_max_steps:  # past the bottom the recurrence's errors grow
+            close = pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=1e-9)
+            assert found_lr == close
+        optimizer.step()
+        scheduler.step()
+
+
+WARMED = {
+    "constant": {"name": "constant"},
+    "step": {"name": "step", "step_size": 2, "gamma": 0.3},
+    "multistep": {"name": "multistep", "milestones": [1, 3], "gamma": 0.5},
+    "cosine": {"name": "cosine"},
+    "cosine of every step": {"name": "cosine", "every": "step"},
+}
+
+
+@settings(deadline=None)
+@given(
+    name=st.sampled_from(sorted(WARMED)),
+    lr=RATE,
+    epochs=st.integers(1, 6),
+    steps_per_epoch=st.integers(1, 9),
+    share=st.floats(0.01, 1),
+    start=st.floats(0.001, 1),
+)
+def test_warmup_multiplies_the_schedule_by_linear_lrs_factor(
+    name: str, lr: float, epochs: int, steps_per_epoch: int, share: float, start: float
+) -> None:
+    """The factor is the closed form of PyTorch's class in every bit, for a base rate of 1."""
+    warmup = share * epochs
+    total = max(1, round(warmup * steps_per_epoch))
+    linear = lr_scheduler.LinearLR(optimizer_of(1.0), start_factor=start, total_iters=total)
+    plain = Schedule(train_of(WARMED[name], epochs=epochs, lr=lr), steps_per_epoch=steps_per_epoch)
+    spec = {**WARMED[name], "warmup": warmup, "warmup_start": start}
+    warmed = Schedule(train_of(spec, epochs=epochs, lr=lr), steps_per_epoch=steps_per_epoch)
+    for number in range(epochs * steps_per_epoch):
+        epoch, step = divmod(number, steps_per_epoch)
+        [factor] = linear._get_closed_form_lr()
+        base, _ = plain.at(epoch=epoch, step=step)
+        found_lr, momentum = warmed.at(epoch=epoch, step=step)
+        assert momentum is None
+        assert found_lr == (base * factor if number < total else base)
+        linear.optimizer.step()
+        linear.step()
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "multistep", "cosine"])
+def test_warmup_is_both_schedulers_on_one_optimizer(name: str) -> None:
+    """As torchvision's detection reference: LinearLR after each step, the other each epoch."""
+    epochs, steps, lr = 6, 7, 0.2
+    optimizer = optimizer_of(lr)
+    of_epoch = {
+        "constant": lambda: lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        "step": lambda: lr_scheduler.StepLR(optimizer, 2, 0.3),
+        "multistep": lambda: lr_scheduler.MultiStepLR(optimizer, [1, 3], 0.5),
+        "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimizer, epochs),
+    }[name]()
+    of_step = lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=17)
+    spec = {**WARMED[name], "warmup": 17 / 7}
+    schedule = Schedule(train_of(spec, epochs=epochs, lr=lr), steps_per_epoch=steps)
+    for epoch in range(epochs):
+        for step in range(steps):
+            expected = optimizer.param_groups[0]["lr"]
+            assert schedule.at(epoch=epoch, step=step)[0] == pytest.approx(expected, rel=1e-12)
+            optimizer.step()
+            of_step.step()
+        of_epoch.step()
+
+
+def test_epochs_of_different_lengths() -> None:
+    """A batch schedule's: one cycle over all 14 steps; a warm-up of 1.5 epochs is 8 + 2 steps."""
+    lengths = [8, 4, 2]
+    places = [(epoch, step) for epoch, length in enumerate(lengths) for step in range(length)]
+    one_cycle = train_of("onecycle", epochs=3, lr=0.1)
+    different = Schedule(one_cycle, steps_per_epoch=lengths)
+    optimizer = optimizer_of(0.1)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=14)
+    for number, (epoch, step) in enumerate(places):
+        group = optimizer.param_groups[0]
+        assert different.at(epoch=epoch, step=step) == (group["lr"], group["momentum"])
+        optimizer.step()
+        if number < 13:
+            scheduler.step()
+    warmed = train_of({"name": "constant", "warmup": 1.5, "warmup_start": 0.0}, epochs=3, lr=1.0)
+    schedule = Schedule(warmed, steps_per_epoch=lengths)
+    rates = [schedule.at(epoch=epoch, step=step)[0] for epoch, step in places]
+    assert rates == pytest.approx([i / 10 for i in range(10)] + [1.0] * 4)
+
+
+@settings(deadline=None)
+@given(
+    lr=RATE,
     kind=st.sampled_from(["sgd", "adam"]),
     epochs=st.integers(1, 6),
     steps_per_epoch=st.integers(1, 12),

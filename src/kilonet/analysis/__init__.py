@@ -3,9 +3,9 @@
 Pure functions, except :func:`read_errors`, which reads the runs' test logits.
 """
 
+from kilonet.analysis.comparisons import DecidedBy, Effect
 from kilonet.analysis.descriptive import Statistics, binomial_error, binomial_interval, describe
 from kilonet.analysis.differences import Difference, compare, correct
-from kilonet.analysis.effects import Effect
 from kilonet.analysis.findings import Finding, Kind, Verdict
 from kilonet.analysis.measurements import Measurements, measure
 from kilonet.analysis.misclassified import (
@@ -16,6 +16,7 @@ from kilonet.analysis.misclassified import (
     read_errors,
     stage_errors,
 )
+from kilonet.analysis.pooling import Pool
 from kilonet.analysis.power import Sensitivity
 from kilonet.analysis.results import StageAnalysis, StudyAnalysis
 from kilonet.analysis.stages import analyze
@@ -25,12 +26,14 @@ from kilonet.storage.record import Split
 __all__ = [
     "Calibration",
     "CalibrationBin",
+    "DecidedBy",
     "Difference",
     "Effect",
     "Errors",
     "Finding",
     "Kind",
     "Measurements",
+    "Pool",
     "Sensitivity",
     "Split",
     "StageAnalysis",

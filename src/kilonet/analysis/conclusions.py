@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kilonet.analysis.comparisons import DecidedBy
 from kilonet.analysis.curves import TARGET_EPOCHS
 from kilonet.analysis.descriptive import ROUNDING
 from kilonet.analysis.differences import LARGEST
@@ -132,6 +133,7 @@ def _intervals(stages: Sequence[StageAnalysis], *, comparisons: int) -> list[str
             f"effects are paired by seed{corrected}."
         )
     ]
+    sentences += _assumptions(stages)
     for stage in stages:
         drawn, student = stage.final.bootstrap95, stage.final.ci95
         if stage.final.intervals_disagree and drawn and student:
@@ -143,13 +145,37 @@ def _intervals(stages: Sequence[StageAnalysis], *, comparisons: int) -> list[str
     return sentences
 
 
+def _assumptions(stages: Sequence[StageAnalysis]) -> list[str]:
+    """What effects are measured by, what their test assumes, and what they hold for."""
+    effects = [stage.effect for stage in stages if stage.effect is not None]
+    tested = [effect for effect in effects if effect.deciding.p_moderated is not None]
+    if not tested:
+        return []
+    by_mean = [effect for effect in tested if effect.decided_by is DecidedBy.LAST_FIVE]
+    where = (by_mean or tested)[0].where
+    if by_mean:
+        same = len(by_mean) == len(tested)
+        where += ", as" if same else " where"
+        where += " both stages train them at the same learning rate"
+        where += "" if same else ", else at the final epoch"
+    spread = "the spread of their own seeds"
+    pools = [effect.deciding.pool for effect in tested]
+    if any(pool is not None and pool.stages > 2 for pool in pools):
+        spread = (
+            "the spread of their own seeds and of all stages (moderated t, which assumes that "
+            "stages spread about alike)"
+        )
+    text = f"Effects are measured {where}, and tested against {spread}"
+    return [f"{text}; they are about other seeds, not other images."]
+
+
 def _too_few_seeds(stages: Sequence[StageAnalysis]) -> list[str]:
     """How many seeds would show the differences that these do not, where that is worth a study."""
     found: dict[int, list[str]] = {}
     for stage in stages:
-        needed = None if stage.effect is None else seeds_to_show(stage.effect.final)
+        needed = None if stage.effect is None else seeds_to_show(stage.effect.deciding)
         if stage.effect is not None and needed is not None and needed <= SEEDS_NAMED:
-            mean = signed(stage.effect.final.mean or 0.0)
+            mean = signed(stage.effect.deciding.mean or 0.0)
             found.setdefault(needed, []).append(f"stage {stage.number}'s {mean}")
     if not found:
         return []

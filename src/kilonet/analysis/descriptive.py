@@ -146,11 +146,15 @@ def spread_interval(sd: float, *, freedom: float) -> tuple[float, float]:
     return low, high
 
 
-def half_width(sd: float, *, n: int, confidence: float) -> float:
-    """Half of Student's t interval of the mean of ``n`` values with this standard deviation."""
+def half_width(sd: float, *, n: int, confidence: float, freedom: float | None = None) -> float:
+    """Half of Student's t interval of the mean of ``n`` values with this standard deviation.
+
+    ``freedom`` is the standard deviation's degrees of freedom; left out: n − 1.
+    """
     from scipy.special import stdtrit
 
-    return float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)
+    df = n - 1 if freedom is None else freedom
+    return float(stdtrit(df, (1 + confidence) / 2)) * sd / math.sqrt(n)
 
 
 def _cut(ends: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """One stage against another, paired by seed; and several such comparisons at once.
 
-The paired t-test decides, at every number of seeds. From six seeds on an exact sign-flip test
+The paired t-test decides, at every number of seeds; in a study its spread is moderated by that of
+all stages (:mod:`kilonet.analysis.pooling`). From six seeds on an exact sign-flip test
 checks it: that needs no normal distribution, but its least p value is 2 / 2ⁿ, so that below six
 seeds it can show nothing. Sources: Gosset, Biometrika 1908, whose example is a paired
 comparison; Fisher, "The design of experiments", 1935, section 21, for the sign flips; Holm, "A
@@ -21,6 +22,7 @@ import numpy as np
 
 from kilonet.analysis.descriptive import CONFIDENCE, ROUNDING, half_width
 from kilonet.analysis.findings import Verdict
+from kilonet.analysis.pooling import Pool, moderate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,15 +50,23 @@ class Difference:
         mean: of the differences; None without a seed in common.
         sd: sample standard deviation of the differences; None with fewer than two.
         ci95: 95 % Student-t interval of the mean, by itself; None with fewer than two seeds, and
-            where all differences are equal, so that their spread is unknown.
-        p: of the paired t-test, two-sided, by itself; None where ``ci95`` is.
+            where all differences are equal, so that their own spread is unknown.
+        p: of the paired t-test, two-sided, by itself: by its own spread alone, and as if it were
+            the only comparison; None where ``ci95`` is.
         p_sign_flip: of the exact sign-flip test, two-sided, by itself; None where ``p`` is, and
             with fewer than six seeds or more than thirty.
+        pool: the spread of all the study's stages; None by itself.
+        sd_moderated: the standard deviation that decides: ``sd`` and the pool's, weighted
+            (:func:`~kilonet.analysis.pooling.moderate`); ``sd`` without a pool, None if that is
+            zero.
+        freedom: its degrees of freedom; n − 1 without a pool, None where ``sd_moderated`` is.
+        p_moderated: of the moderated t-test, two-sided, as if it were the only comparison; ``p``
+            without a pool.
         comparisons: how many it is corrected for; 1 by itself.
-        p_adjusted: ``p`` after Holm's correction; it decides the verdict.
+        p_adjusted: ``p_moderated`` after Holm's correction; it decides the verdict.
         confidence: of ``interval``: at least 0.95, the higher the more comparisons.
-        interval: Student-t interval of the mean at ``confidence``. It leaves out zero exactly where
-            a difference is shown.
+        interval: Student-t interval of the mean at ``confidence``, of ``sd_moderated``. It leaves
+            out zero exactly where a difference is shown.
     """
 
     differences: tuple[float, ...]
@@ -66,6 +76,10 @@ class Difference:
     ci95: tuple[float, float] | None = None
     p: float | None = None
     p_sign_flip: float | None = None
+    pool: Pool | None = None
+    sd_moderated: float | None = None
+    freedom: float | None = None
+    p_moderated: float | None = None
     comparisons: int = 1
     p_adjusted: float | None = None
     confidence: float = CONFIDENCE
@@ -81,9 +95,30 @@ class Difference:
         """Whether the verdict is better or worse."""
         return self.verdict in (Verdict.BETTER, Verdict.WORSE)
 
+    @property
+    def moderated95(self) -> tuple[float, float] | None:
+        """95 % interval of the mean with the moderated spread, without correction."""
+        return None if self.p_moderated is None else self.moderated_interval(CONFIDENCE)
 
-def compare(before: Mapping[int, float], after: Mapping[int, float]) -> Difference:
-    """The difference between two stages: seed → accuracy of each, paired by the seeds in common."""
+    def moderated_interval(self, confidence: float) -> tuple[float, float]:
+        """Student's interval of the mean with the moderated spread.
+
+        Raises:
+            ValueError: if there is no spread.
+        """
+        if self.mean is None or self.sd_moderated is None:
+            raise ValueError("a difference without a spread has no interval")
+        half = half_width(self.sd_moderated, n=self.n, confidence=confidence, freedom=self.freedom)
+        return _cut(self.mean - half, self.mean + half)
+
+
+def compare(
+    before: Mapping[int, float], after: Mapping[int, float], *, pool: Pool | None = None
+) -> Difference:
+    """The difference between two stages: seed → accuracy of each, paired by the seeds in common.
+
+    ``pool`` is the spread of the study that both are part of; left out: their own alone decides.
+    """
     differences = tuple(after[seed] - before[seed] for seed in sorted(before.keys() & after.keys()))
     n = len(differences)
     if n == 0:
@@ -93,18 +128,24 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> Differen
         return Difference(differences=differences, mean=mean, verdict=Verdict.ONE_SEED)
     sd = stdev(differences)
     if sd < ROUNDING:
-        # A t-test has no spread to compare the mean with, and would call two equal seeds certainty.
-        return Difference(differences=differences, mean=mean, sd=0.0)
-    p = _two_sided_p(mean / (sd / math.sqrt(n)), df=n - 1)
-    half = half_width(sd, n=n, confidence=CONFIDENCE)
-    alone = Difference(
-        differences=differences,
-        mean=mean,
-        sd=sd,
-        ci95=_cut(mean - half, mean + half),
-        p=p,
-        p_sign_flip=(sign_flip_p(differences) if MIN_SIGN_FLIPS <= n <= MAX_SIGN_FLIPS else None),
-    )
+        # A t-test of its own has no spread to compare the mean with, and would call two equal seeds
+        # certainty.
+        sd = 0.0
+    found = Difference(differences=differences, mean=mean, sd=sd, pool=pool)
+    if sd:
+        half = half_width(sd, n=n, confidence=CONFIDENCE)
+        flips = MIN_SIGN_FLIPS <= n <= MAX_SIGN_FLIPS
+        found = replace(
+            found,
+            ci95=_cut(mean - half, mean + half),
+            p=_two_sided_p(mean / (sd / math.sqrt(n)), df=n - 1),
+            p_sign_flip=sign_flip_p(differences) if flips else None,
+        )
+    moderated, freedom = moderate(sd, n=n, pool=pool)
+    if moderated < ROUNDING:
+        return found
+    p = _two_sided_p(mean / (moderated / math.sqrt(n)), df=freedom)
+    alone = replace(found, sd_moderated=moderated, freedom=freedom, p_moderated=p)
     return _with_verdict(alone, p_adjusted=p, level=1 - CONFIDENCE, comparisons=1)
 
 
@@ -129,7 +170,9 @@ def correct(differences: Sequence[Difference], *, comparisons: int) -> tuple[Dif
     if len(differences) > comparisons:
         raise ValueError(f"{len(differences)} differences in a family of {comparisons}")
     ranked = sorted(
-        (difference.p, i) for i, difference in enumerate(differences) if difference.p is not None
+        (difference.p_moderated, i)
+        for i, difference in enumerate(differences)
+        if difference.p_moderated is not None
     )
     corrected = [replace(difference, comparisons=comparisons) for difference in differences]
     adjusted, level, failed = 0.0, 1 - CONFIDENCE, False
@@ -184,19 +227,15 @@ def _with_verdict(
     difference: Difference, *, p_adjusted: float, level: float, comparisons: int
 ) -> Difference:
     """The difference with its adjusted p value, the verdict, and the interval at 1 − ``level``."""
-    mean, sd = difference.mean, difference.sd
-    if mean is None or sd is None:
-        raise ValueError("a difference without a spread has no interval")
-    half = half_width(sd, n=difference.n, confidence=1 - level)
     verdict = Verdict.NO_DIFFERENCE
     if p_adjusted < 1 - CONFIDENCE:
-        verdict = Verdict.BETTER if mean > 0 else Verdict.WORSE
+        verdict = Verdict.BETTER if (difference.mean or 0.0) > 0 else Verdict.WORSE
     return replace(
         difference,
         comparisons=comparisons,
         p_adjusted=p_adjusted,
         confidence=1 - level,
-        interval=_cut(mean - half, mean + half),
+        interval=difference.moderated_interval(1 - level),
         verdict=verdict,
     )
 
@@ -205,7 +244,7 @@ def _cut(low: float, high: float) -> tuple[float, float]:
     return max(low, -LARGEST), min(high, LARGEST)
 
 
-def _two_sided_p(t: float, *, df: int) -> float:
+def _two_sided_p(t: float, *, df: float) -> float:
     from scipy.special import stdtr
 
     return 2 * float(stdtr(df, -abs(t)))

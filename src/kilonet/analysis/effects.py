@@ -1,17 +1,16 @@
-"""A stage against another: the effect, paired by seed, and what it did to robustness."""
+"""A stage against another in words: its effect on accuracy, and on robustness."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
 
+from kilonet.analysis.comparisons import DecidedBy, Effect
 from kilonet.analysis.curves import handicaps
 from kilonet.analysis.descriptive import CONFIDENCE, ROUNDING
-from kilonet.analysis.differences import LARGEST, Difference, compare, correct
+from kilonet.analysis.differences import LARGEST, Difference
 from kilonet.analysis.findings import Figure, Finding, Kind, Verdict
-from kilonet.analysis.measurements import Measurements, window_of
-from kilonet.analysis.power import POWER, SEEDS_NAMED, detectable_difference, seeds_to_show
+from kilonet.analysis.measurements import Measurements
+from kilonet.analysis.power import POWER, SEEDS_NAMED, detectable, seeds_to_show
 from kilonet.formatting import (
     count,
     last_epochs,
@@ -24,7 +23,6 @@ from kilonet.formatting import (
 )
 from kilonet.spec import Run
 from kilonet.storage.record import Split
-from kilonet.study import StageResult, StudyResult
 
 CHANCE = 0.05
 """Steadier or less steady: the F test of both movements has a p value below this."""
@@ -34,172 +32,103 @@ SPREAD_SEEDS = 5
 may be 3.7 times as large with four, 32 times with two (the upper end of its 95 % interval)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """A stage against an earlier one: the one before, or the first.
-
-    Attributes:
-        against: number of that earlier stage.
-        final: difference of the final accuracies.
-        last_five: difference of the mean accuracies of the last five epochs: steadier.
-        unpaired: seeds that only one of the two stages has, left out of the differences.
-        epochs: how many ``last_five`` is the mean of, in both stages: fewer than five where runs of
-            either are too short (:func:`~kilonet.analysis.measurements.window_of`), down to 1.
-        split: the images that accuracies are measured on.
-    """
-
-    against: int
-    final: Difference
-    last_five: Difference
-    unpaired: int
-    epochs: int
-    split: Split = Split.TEST
-
-
-def compare_stages(
-    result: StudyResult, *, splits: Sequence[Split]
-) -> tuple[list[Effect | None], list[Effect | None]]:
-    """Of each stage: against the one before, and from the third on against the first.
-
-    All are one family, as large as the planned ladder makes it, for the final epoch and again for
-    the mean of the last five: what is shown while a study runs is still shown at its end.
-    ``splits`` are what the stages' accuracies are read from.
-    """
-    stages, size = result.stages, num_comparisons(len(result.study.stages))
-    pairs = [(i - 1, i) for i in range(1, len(stages))] + [(0, i) for i in range(2, len(stages))]
-    alone = [_compare(*((stages[i], splits[i]) for i in pair)) for pair in pairs]
-    final = correct([effect.final for effect in alone], comparisons=size)
-    last_five = correct([effect.last_five for effect in alone], comparisons=size)
-    effects: list[Effect | None] = [
-        replace(effect, final=final[i], last_five=last_five[i]) for i, effect in enumerate(alone)
-    ]
-    after_first = max(0, len(stages) - 1)
-    return [None, *effects[:after_first]], [None, None, *effects[after_first:]][: len(stages)]
-
-
-def _compare(before: tuple[StageResult, Split], after: tuple[StageResult, Split]) -> Effect:
-    old, new = (
-        {record.run.train.seed: split.accuracies(record) for record in stage.records}
-        for stage, split in (before, after)
-    )
-    epochs = window_of(min(map(len, (*old.values(), *new.values()))))
-    # Accuracies on other images are no pair.
-    if images_of(*before) != images_of(*after):
-        final = last_five = Difference(differences=(), verdict=Verdict.OTHER_IMAGES)
-    else:
-        final = compare(*({s: run[-1] for s, run in runs.items()} for runs in (old, new)))
-        last_five = compare(
-            *({s: mean_of_last(run, epochs) for s, run in runs.items()} for runs in (old, new))
-        )
-    return Effect(
-        against=before[0].stage.number,
-        final=final,
-        last_five=last_five,
-        unpaired=len(old.keys() ^ new.keys()) if final.n else 0,
-        epochs=epochs,
-        split=after[1],
-    )
-
-
-def images_of(stage: StageResult, split: Split) -> frozenset[tuple[str, float, int]]:
-    """The images that a stage's accuracies are measured on, by fingerprint."""
-    return frozenset(map(split.fingerprint, stage.records))
-
-
-def num_comparisons(stages: int) -> int:
-    """How many comparisons a ladder makes: each stage against the one before and the first.
-
-    The second stage's two are one; a single stage counts as one, for its seeds' power.
-    """
-    return max(1, 2 * stages - 3)
-
-
-def mean_of_last(accuracies: Sequence[float], epochs: int) -> float:
-    """Over a run's last epochs."""
-    return fmean(accuracies[-epochs:])
-
-
 def effect_on_accuracy(effect: Effect, *, since_first: bool = False) -> Finding:
-    """The verdict of :class:`Difference` on the final accuracies; last five's mean next to it.
+    """The verdict of the :class:`Difference` that decides; the other measure next to it.
 
     ``since_first`` where it is against the first stage: the effect of all changes since.
     """
-    final, last_five = effect.final, effect.last_five
+    deciding = effect.deciding
     figures: dict[str, Figure] = {
-        "difference": final.mean,
-        "p_adjusted": final.p_adjusted,
-        "pairs": final.n,
+        "difference": deciding.mean,
+        "p_adjusted": deciding.p_adjusted,
+        "pairs": deciding.n,
     }
     opening = f"{'Since' if since_first else 'Against'} stage {effect.against}"
     if effect.split is Split.VALIDATION:
         opening += " in validation accuracy"
-    nothing = f"{final.verdict}: nothing can be concluded."
-    last = f"in the mean of {last_epochs(effect.epochs)}"
-    several = effect.epochs > 1  # else both are of the last epoch
-    if final.mean is None or last_five.mean is None:
+    nothing = f"{deciding.verdict}: nothing can be concluded."
+    measures = _measures(effect)
+    if deciding.mean is None:
         text = f"{opening}: {nothing}"
-    elif final.n == 1:
-        mean = f", {signed(last_five.mean)} {last}" if several else ""
-        text = f"{opening}: {signed(final.mean)} points at the final epoch{mean}; {nothing}"
-    else:
-        mean = f"; {last_five.verdict} {last} ({_shown(last_five)})" if several else ""
-        at_end = f"{final.verdict} at the final epoch ({_shown(final)})"
-        text = f"{opening}, paired by seed: {at_end}{mean}."
-    sentences = [text, *(_caveats(final) if final.n > 1 else [])]
-    if not final.shown and final.sd:
-        figures["seeds_needed"] = seeds_to_show(final)
-        figures["detectable"] = detectable_difference(
-            sd=final.sd, n=final.n, level=1 - final.confidence
+    elif deciding.n == 1:
+        means = ", ".join(
+            f"{signed(each.mean or 0.0)}{' points' * (i == 0)} {where}"
+            for i, (each, where) in enumerate(measures)
         )
-        sentences.append(_too_few(final))
+        text = f"{opening}: {means}; {nothing}"
+    else:
+        found = "; ".join(f"{each.verdict} {where} ({_shown(each)})" for each, where in measures)
+        text = f"{opening}, paired by seed: {found}."
+    sentences = [text, *(_caveats(deciding, where=measures[0][1]) if deciding.n > 1 else [])]
+    if not deciding.shown and deciding.sd_moderated:
+        figures["seeds_needed"] = seeds_to_show(deciding)
+        figures["detectable"] = detectable(deciding)
+        sentences.append(_too_few(deciding))
     if effect.unpaired:
         sentences.append(f"{count(effect.unpaired, 'seed')} without a partner left out.")
     return Finding(
         kind=Kind.SINCE_FIRST if since_first else Kind.EFFECT,
-        verdict=final.verdict,
+        verdict=deciding.verdict,
         sentence=" ".join(sentences),
         figures=figures,
     )
 
 
-def _too_few(final: Difference) -> str:
+def _measures(effect: Effect) -> list[tuple[Difference, str]]:
+    """What decides, then the other measure, each with the words for where it is measured."""
+    decides = (effect.deciding, effect.where)
+    if effect.epochs == 1:  # both are of the last epoch
+        return [decides]
+    if effect.decided_by is DecidedBy.LAST_FIVE:
+        return [decides, (effect.final, "at the final epoch")]
+    return [decides, (effect.last_five, f"in the mean of {last_epochs(effect.epochs)}")]
+
+
+def _too_few(deciding: Difference) -> str:
     """How many seeds would show this difference; where too many, what these would have shown."""
-    if final.mean is None or not final.sd:
+    if deciding.mean is None or deciding.freedom is None:
         raise ValueError("a difference without a spread does not tell how many seeds would show it")
-    seeds, needed = count(final.n, "seed"), seeds_to_show(final)
+    seeds, needed = count(deciding.n, "seed"), seeds_to_show(deciding)
+    mean = signed(deciding.mean)
     if needed is not None and needed <= SEEDS_NAMED:
-        rough = f", as far as {seeds} show the spread" if final.n < SPREAD_SEEDS else ""
+        rough = f", as far as {seeds} show the spread"
         return (
-            f"{seeds} are too few for {signed(final.mean)}: --seeds {needed} would show it in "
-            f"{POWER:.0%} of studies{rough}; finished runs are kept."
+            f"{seeds} are too few for {mean}: --seeds {needed} would show it in {POWER:.0%} of "
+            f"studies{rough * (deciding.freedom < SPREAD_SEEDS - 1)}; finished runs are kept."
         )
-    detectable = detectable_difference(sd=final.sd, n=final.n, level=1 - final.confidence)
-    would = f"would show {points(detectable)} points in {POWER:.0%} of studies"
-    if detectable > LARGEST:
+    least = detectable(deciding)
+    would = f"would show {points(least)} points in {POWER:.0%} of studies"
+    if least > LARGEST:
         would = "are too few to show any difference"
-    beyond = "" if needed is None else f"; {signed(final.mean)} takes more than {SEEDS_NAMED} seeds"
+    beyond = "" if needed is None else f"; {mean} takes more than {SEEDS_NAMED} seeds"
     return f"With this spread {seeds} {would}{beyond}."
 
 
-def _caveats(final: Difference) -> list[str]:
-    """Where the final epoch looked at in another way would have another verdict."""
+def _caveats(deciding: Difference, *, where: str) -> list[str]:
+    """What, looked at in another way, would have another verdict; ``where`` it is measured."""
     caveats, least = [], 1 - CONFIDENCE
-    if not any(final.differences):
+    if not any(deciding.differences):
         caveats.append("Every seed has the same accuracy as before, as if nothing had changed.")
-    elif not final.sd:
-        more = max(SPREAD_SEEDS, final.n + 2)
+    elif not deciding.sd_moderated:
+        more = max(SPREAD_SEEDS, deciding.n + 2)
         caveats.append(f"More seeds may show a spread: --seeds {more}; finished runs are kept.")
-    if final.p is not None and final.ci95 and final.p < least and not final.shown:
+    own, p, flips = deciding.p, deciding.p_moderated, deciding.p_sign_flip
+    alone = deciding.moderated95
+    if p is not None and alone is not None and p < least and not deciding.shown:
         caveats.append(
-            f"Alone it would be shown at the final epoch (95% interval "
-            f"{signed_interval(*final.ci95)}, {probability(final.p)}), but as one of "
-            f"{count(final.comparisons, 'comparison')} it can be luck."
+            f"Alone it would be shown {where} (95% interval {signed_interval(*alone)}, "
+            f"{probability(p)}), but as one of {count(deciding.comparisons, 'comparison')} it can "
+            "be luck."
         )
-    flips = final.p_sign_flip
-    if final.p is not None and flips is not None and (final.p < least) != (flips < least):
+    if deciding.shown and own is not None and own >= least:
+        caveats.append(
+            f"The spread of all stages decides: by their own, these {count(deciding.n, 'seed')} "
+            f"would not show it ({probability(own)})."
+        )
+    if own is not None and flips is not None and (own < least) != (flips < least):
         caveats.append(
             f"The exact sign-flip test, which needs no normal distribution, has "
-            f"{probability(flips)} where the t-test alone has {probability(final.p)}."
+            f"{probability(flips)} where the t-test alone has {probability(own)}."
         )
     return caveats
 
@@ -232,7 +161,7 @@ def robustness(
     windows = [stage.window if fell else stage.both_windows for stage in stages]
     gaps = [stage.gap if fell else stage.both_gap for stage in stages]
     old, new = (stage.movement if fell else stage.both_movement for stage in stages)
-    if effect.final.verdict is Verdict.OTHER_IMAGES or old is None or new is None:
+    if effect.deciding.verdict is Verdict.OTHER_IMAGES or old is None or new is None:
         return None
     narrowed = max(gaps[0], 0.0) - max(gaps[1], 0.0)
     freedom = [stage.seeds * (n - 2) for stage, n in zip(stages, windows, strict=True)]
@@ -244,13 +173,14 @@ def robustness(
     worse = ["over-fits more"] * (-narrowed > after.material) + ["is less steady"] * (
         moved and new > old
     )
-    if effect.final.verdict is Verdict.WORSE or (effect.final.mean or 0.0) < -after.material:
+    deciding = effect.deciding
+    if deciding.verdict is Verdict.WORSE or (deciding.mean or 0.0) < -after.material:
         verdict, word = Verdict.LESS_ACCURATE, "Less accurate, so not more robust"
     elif better and worse:
         verdict, word = Verdict.MIXED, f"It {listed(better)}, but {listed(worse)}"
     elif better:
         verdict, word = Verdict.MORE_ROBUST, f"Trains more robustly: it {listed(better)}"
-        if Verdict.BETTER not in (effect.final.verdict, effect.last_five.verdict):
+        if deciding.verdict is not Verdict.BETTER:
             word += ", but is not shown to be more accurate"
     elif worse:
         verdict, word = Verdict.LESS_ROBUST, f"Trains less robustly: it {listed(worse)}"

@@ -32,7 +32,7 @@ def separate_failed(
     The middle seed is the median; of an even number the better of the two in the middle, so that of
     two seeds the worse can be the one behind.
     """
-    finals = [split.accuracies(record)[-1] for record in records]
+    finals = [split.final(record) for record in records]
     middle = statistics.median_high(finals)
     allowed = FAR_IN_ERRORS * max(binomial_error(middle, images=images), 100 / images)
     far = [
@@ -49,10 +49,9 @@ def failed_seeds(
     """``far behind`` or None, of a stage's runs and the second part of :func:`separate_failed`."""
     if not failed:
         return None
-    middle = statistics.median_high(split.accuracies(record)[-1] for record in records)
+    middle = statistics.median_high(split.final(record) for record in records)
     ended = ", ".join(
-        f"seed {record.run.train.seed} at {percent(split.accuracies(record)[-1])}"
-        for record in failed
+        f"seed {record.run.train.seed} at {percent(split.final(record))}" for record in failed
     )
     them = "it" if len(failed) == 1 else "them"
     sentence = (

@@ -1,22 +1,23 @@
 """How many seeds would show a difference, and what difference some seeds could have shown.
 
-The power of a two-sided paired t-test by the noncentral t distribution: Cohen, "Statistical power
-analysis for the behavioral sciences", 1988, chapter 2. Both tails are counted; the one opposite to
-the true difference adds next to nothing.
+The power of a two-sided paired t-test, moderated or not, by the noncentral t distribution: Cohen,
+"Statistical power analysis for the behavioral sciences", 1988, chapter 2. Both tails are counted;
+the one opposite to the true difference adds next to nothing.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from kilonet.analysis.descriptive import CONFIDENCE, ROUNDING, spread_interval
 from kilonet.analysis.differences import Difference
+from kilonet.analysis.pooling import Pool, planned_freedom
 
 POWER = 0.8
 """The chance wanted of showing a true difference: 4 of 5 studies. Cohen's convention."""
@@ -46,7 +47,7 @@ class Sensitivity:
 
     Attributes:
         sd: standard deviation of the differences between two stages paired by seed, percentage
-            points: pooled over all stages, each against the one before.
+            points: pooled over all stages (:class:`~kilonet.analysis.pooling.Pool`).
         sd95: 95 % interval of ``sd``; None where it is assumed.
         assumed: whether ``sd`` is the documented default, not measured.
         level: significance level of one comparison at its strictest: 0.05 over ``comparisons``.
@@ -82,34 +83,48 @@ def sensitivity_of(
         images: that accuracies are measured on.
     """
     level, wanted = (1 - CONFIDENCE) / comparisons, max(WANTED, 100 / images)
-    spreads = [(effect.n - 1, effect.sd) for effect in effects if effect.sd]
     # Without a wrong image the binomial error is zero; one image is the least.
     sd = PAIRED_SD_IN_BINOMIAL_ERRORS * max(binomial, 100 / images)
     sd95 = seeds95 = None
-    if spreads:
-        squares = math.fsum(freedom * spread**2 for freedom, spread in spreads)
-        total = sum(freedom for freedom, _ in spreads)
-        sd = math.sqrt(squares / total)
-        # Successive effects share a stage: such differences have a correlation of -1/2, their
-        # variances one of 1/4.
-        shared = len(spreads) / (len(spreads) + (len(spreads) - 1) / 2)
-        sd95 = spread_interval(sd, freedom=total * shared)
-        low, high = (seeds_needed(wanted, sd=end, level=level) for end in sd95)
+    pool = _pooled(effects)
+    freedom = partial(planned_freedom, pool=pool)
+    if pool is not None:
+        sd = pool.sd
+        sd95 = spread_interval(sd, freedom=pool.freedom)
+        low, high = (seeds_needed(wanted, sd=end, level=level, freedom=freedom) for end in sd95)
         seeds95 = (low, high)
     return Sensitivity(
         sd=sd,
         sd95=sd95,
-        assumed=not spreads,
+        assumed=pool is None,
         level=level,
         comparisons=comparisons,
         wanted=wanted,
-        seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level),
+        seeds_for_wanted=seeds_needed(wanted, sd=sd, level=level, freedom=freedom),
         seeds_for_wanted95=seeds95,
-        detectable=detectable_difference(sd=sd, n=seeds, level=level) if seeds > 1 else None,
+        detectable=(
+            detectable_difference(sd=sd, n=seeds, level=level, freedom=freedom(seeds))
+            if seeds > 1
+            else None
+        ),
     )
 
 
-def power(difference: float, *, sd: float, n: int, level: float = 0.05) -> float:
+def _pooled(effects: Sequence[Difference]) -> Pool | None:
+    """The study's spread: the widest of its pools, where it has several measures or test sets.
+
+    Without any, as where every comparison has a seed that fell far behind, the effects' own.
+    """
+    pools = [effect.pool for effect in effects if effect.pool is not None]
+    if not pools:
+        own = [effect for effect in effects if effect.sd]
+        pools = [Pool(sd=effect.sd or 0.0, freedom=effect.n - 1, stages=2) for effect in own]
+    return max(pools, key=lambda pool: pool.sd, default=None)
+
+
+def power(
+    difference: float, *, sd: float, n: int, level: float = 0.05, freedom: float | None = None
+) -> float:
     """The chance that a two-sided paired t-test of ``n`` seeds shows a true difference.
 
     Args:
@@ -117,10 +132,12 @@ def power(difference: float, *, sd: float, n: int, level: float = 0.05) -> float
         sd: standard deviation of the paired differences, percentage points; above 0.
         n: seeds; at least 2.
         level: significance level.
+        freedom: degrees of freedom of the estimate of ``sd``; left out: n − 1.
     """
     from scipy.special import chdtr, stdtrit
 
-    df, shift = n - 1, abs(difference) / sd * math.sqrt(n)
+    df = n - 1 if freedom is None else freedom
+    shift = abs(difference) / sd * math.sqrt(n)
     limit = float(stdtrit(df, 1 - level / 2))
     # t is (shift + Z) / √(V / df) with Z normal and V of chi-square: for each Z the chance that V
     # is small enough, averaged over Z. SciPy's noncentral t is not a number for two seeds and a
@@ -136,14 +153,24 @@ def power(difference: float, *, sd: float, n: int, level: float = 0.05) -> float
     return chance
 
 
-def seeds_needed(difference: float, *, sd: float, level: float = 0.05) -> int:
+def seeds_needed(
+    difference: float,
+    *,
+    sd: float,
+    level: float = 0.05,
+    freedom: Callable[[int], float] | None = None,
+) -> int:
     """The fewest seeds whose power for ``difference`` is at least :data:`POWER`.
 
-    Never more than :data:`MAX_SEEDS`. Arguments as of :func:`power`; ``difference`` not zero.
+    Never more than :data:`MAX_SEEDS`. Arguments as of :func:`power`; ``difference`` not zero;
+    ``freedom`` of a number of seeds.
     """
-    counts = range(2, MAX_SEEDS)
-    place = bisect_left(counts, POWER, key=lambda n: power(difference, sd=sd, n=n, level=level))
-    return 2 + place
+
+    def reached(n: int) -> float:
+        df = None if freedom is None else freedom(n)
+        return power(difference, sd=sd, n=n, level=level, freedom=df)
+
+    return 2 + bisect_left(range(2, MAX_SEEDS), POWER, key=reached)
 
 
 def seeds_to_show(difference: Difference) -> int | None:
@@ -152,29 +179,54 @@ def seeds_to_show(difference: Difference) -> int | None:
     At the level that the difference was compared with, so corrected as it is. None where it is
     shown, and where nothing can be told: fewer than two seeds, no difference, or no spread.
     """
-    if difference.shown or not difference.sd or abs(difference.mean or 0.0) < ROUNDING:
+    mean, sd = difference.mean or 0.0, difference.sd_moderated
+    if difference.shown or not sd or abs(mean) < ROUNDING:
         return None
-    mean, level = difference.mean or 0.0, 1 - difference.confidence
-    return max(difference.n + 1, seeds_needed(mean, sd=difference.sd, level=level))
+    freedom = partial(planned_freedom, pool=difference.pool)
+    needed = seeds_needed(mean, sd=sd, level=1 - difference.confidence, freedom=freedom)
+    return max(difference.n + 1, needed)
 
 
-def detectable_difference(*, sd: float, n: int, level: float = 0.05) -> float:
+def detectable(difference: Difference) -> float:
+    """The least difference that a comparison with this spread and level shows with :data:`POWER`.
+
+    Raises:
+        ValueError: if it has no spread.
+    """
+    if not difference.sd_moderated:
+        raise ValueError("a difference without a spread does not tell what it would have shown")
+    return detectable_difference(
+        sd=difference.sd_moderated,
+        n=difference.n,
+        level=1 - difference.confidence,
+        freedom=difference.freedom,
+    )
+
+
+def detectable_difference(
+    *, sd: float, n: int, level: float = 0.05, freedom: float | None = None
+) -> float:
     """The least difference, percentage points, that ``n`` seeds show with :data:`POWER`.
 
     Arguments as of :func:`power`.
     """
-    return _detectable(n, level) * sd / math.sqrt(n)
+    df = float(n - 1 if freedom is None else freedom)
+    return _detectable(df, level) * sd / math.sqrt(n)
 
 
 @cache
-def _detectable(n: int, level: float) -> float:
+def _detectable(freedom: float, level: float) -> float:
     """The same in standard errors; power rises with the difference, so halving finds it."""
+
+    def reached(shift: float) -> float:
+        return power(shift, sd=1.0, n=1, level=level, freedom=freedom)
+
     low, high = 0.0, 1.0
-    while power(high, sd=math.sqrt(n), n=n, level=level) < POWER:
+    while reached(high) < POWER:
         low, high = high, 2 * high
     while high - low > 1e-7 * high:
         middle = (low + high) / 2
-        if power(middle, sd=math.sqrt(n), n=n, level=level) < POWER:
+        if reached(middle) < POWER:
             low = middle
         else:
             high = middle

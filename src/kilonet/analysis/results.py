@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kilonet.analysis.comparisons import Effect
 from kilonet.analysis.descriptive import Statistics
-from kilonet.analysis.effects import Effect
 from kilonet.analysis.findings import Finding
 from kilonet.analysis.measurements import Measurements
 from kilonet.analysis.misclassified import Errors
@@ -24,7 +24,8 @@ class StageAnalysis:
         number: from 1.
         name: the stage's.
         target: accuracy to reach, percent; None of a run without one.
-        final: accuracy after the last epoch: the headline.
+        final: accuracy of the final weights, which are those of the last epoch but where early
+            stopping restores the best: the headline.
         last_five: mean accuracy of the last five epochs, one a seed; fewer where runs are short.
         best: accuracy of each seed's best epoch: chosen on the same images, so optimistic.
         best_train: training accuracy of each seed's best epoch.

@@ -7,6 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 from kilonet.analysis.capacity import regularizer, width
+from kilonet.analysis.comparisons import (
+    Effect,
+    compare_stages,
+    images_of,
+    mean_of_last,
+    num_comparisons,
+)
 from kilonet.analysis.conclusions import conclude
 from kilonet.analysis.curves import TARGET_EPOCHS, fit, fluctuation, gap, target_reached, trend
 from kilonet.analysis.descriptive import (
@@ -15,15 +22,7 @@ from kilonet.analysis.descriptive import (
     binomial_interval,
     describe,
 )
-from kilonet.analysis.effects import (
-    Effect,
-    compare_stages,
-    effect_on_accuracy,
-    images_of,
-    mean_of_last,
-    num_comparisons,
-    robustness,
-)
+from kilonet.analysis.effects import effect_on_accuracy, robustness
 from kilonet.analysis.failed_seeds import failed_seeds, separate_failed
 from kilonet.analysis.findings import Finding, Kind, Verdict, by_kind
 from kilonet.analysis.learning_rate import learning_rate
@@ -143,7 +142,7 @@ def _suggested(judged: StageAnalysis, *, ran: StageResult, study: Study) -> tupl
 
 def _sensitivity(stages: Sequence[StageAnalysis], study: Study) -> Sensitivity:
     return sensitivity_of(
-        [stage.effect.final for stage in stages if stage.effect is not None],
+        [stage.effect.deciding for stage in stages if stage.effect is not None],
         seeds=min(stage.seeds for stage in stages),
         comparisons=num_comparisons(len(study.stages)),
         binomial=stages[-1].binomial,
@@ -160,7 +159,7 @@ def _read(
     errors: Sequence[Errors | None],
 ) -> list[StageAnalysis]:
     """Each stage as its split shows it, without findings about errors and suggestions."""
-    effects, effects_on_first = compare_stages(result, splits=splits)
+    effects, effects_on_first = compare_stages(result, splits=splits, test_images=test_images)
     stages: list[StageAnalysis] = []
     for i, stage in enumerate(result.stages):
         stages.append(
@@ -193,10 +192,11 @@ def _read_stage(
 ) -> StageAnalysis:
     records = stage.records
     curves = [split.accuracies(record) for record in records]
-    final, best = _describe([curve[-1] for curve in curves]), _describe(list(map(max, curves)))
+    finals = [split.final(record) for record in records]
+    final, best = _describe(finals), _describe(list(map(max, curves)))
     reached, at_target = 0, tuple[int, ...]()
     if target is not None:
-        reached, at_target = _at_target(curves, target=target)
+        reached, at_target = _at_target(curves, finals, target=target)
     trained, failed = separate_failed(records, images=images, split=split)
     analysis = StageAnalysis(
         number=stage.stage.number,
@@ -299,13 +299,19 @@ def _effects(
     return found
 
 
-def _at_target(curves: Sequence[Sequence[float]], *, target: float) -> tuple[int, tuple[int, ...]]:
+def _at_target(
+    curves: Sequence[Sequence[float]], finals: Sequence[float], *, target: float
+) -> tuple[int, tuple[int, ...]]:
     """Seeds that reached the target, and seeds at or above it epoch by epoch.
 
-    The latter as far back as every run has epochs, three at most.
+    The latter as far back as every run has epochs, three at most. ``finals`` are those of the final
+    weights, which early stopping may take from an earlier epoch: they count too.
     """
     ends = [[accuracy >= target for accuracy in curve[-TARGET_EPOCHS:]] for curve in curves]
-    reached = sum(len(end) == TARGET_EPOCHS and all(end) for end in ends)
+    reached = sum(
+        len(end) == TARGET_EPOCHS and all(end) and final >= target
+        for end, final in zip(ends, finals, strict=True)
+    )
     length = min(map(len, ends))
     return reached, tuple(sum(end[-back] for end in ends) for back in range(length, 0, -1))
 

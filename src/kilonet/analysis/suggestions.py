@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kilonet.analysis.capacity import regularizers
-from kilonet.analysis.effects import Effect
+from kilonet.analysis.comparisons import Effect
 from kilonet.analysis.findings import Finding, Kind, Verdict
 from kilonet.analysis.majority import CLASSES_NAMED, is_imbalanced, rare_classes
 from kilonet.analysis.measurements import MIN_WINDOW, Measurements
@@ -19,9 +19,9 @@ from kilonet.analysis.misclassified import Errors
 from kilonet.errors import SpecError
 from kilonet.formatting import count, listed, percent, points
 from kilonet.spec import OneCycle, ResolvedStage, Run, Study, graph
+from kilonet.spec.averages import LEFT_OUT
 from kilonet.spec.inline_toml import inline
 from kilonet.spec.layers import Conv, Linear, Pointwise
-from kilonet.spec.train import LEFT_OUT
 
 WIDENING = (2.0, 1.5, 1.25)
 """Factors on every hidden convolution's channels, the largest that the budget allows first."""
@@ -159,7 +159,7 @@ def _balance(diagnosis: Diagnosis) -> Iterator[Suggestion]:
 def _take_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     """A change that is shown to be worse is undone."""
     stage, effect = diagnosis.stage, diagnosis.effect
-    if effect is None or effect.final.verdict is not Verdict.WORSE:
+    if effect is None or effect.deciding.verdict is not Verdict.WORSE:
         return
     if effect.against != stage.number - 1:
         return  # of an unfinished study, whose stage before has not run
@@ -169,8 +169,8 @@ def _take_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     fields = {tuple(path.split(".")[:2]) for path in stage.change}
     back = Suggestion(
         title="Take this change back",
-        reason=f"it cost {points(effect.final.mean or 0.0)} points of final "
-        f"{diagnosis.measured.split} accuracy",
+        reason=f"it cost {points(effect.deciding.mean or 0.0)} points of "
+        f"{diagnosis.measured.split} accuracy {effect.where}",
         change={
             ".".join(path): was[path[0]].get(path[1], LEFT_OUT)
             for path in sorted(fields)
@@ -354,15 +354,15 @@ def _block(run: Run) -> list[Any]:
 
 
 def _normalize(run: Run, reason: str) -> Iterator[Suggestion]:
-    """Batch normalization, where there is none."""
-    if run.net.uses(graph.BatchNorm):
+    """Batch normalization, where nothing normalizes."""
+    if run.net.uses(graph.Norm):
         return
     members = _block(run)
     # After the activation, as in the notebook; dropout stays last.
     place = next((i for i, member in enumerate(members) if _is_dropout(member)), len(members))
     yield Suggestion(
         title="Batch normalization in every block",
-        reason=f"{reason}, and there is no batch normalization",
+        reason=f"{reason}, and there is no normalization",
         change={"net.block": [*members[:place], "batchnorm", *members[place:]]},
     )
 
@@ -406,10 +406,11 @@ def _rounded(rate: float) -> float:
 def _wider(run: Run, *, factor: float, reason: str) -> Suggestion:
     """More channels in every hidden convolution: not in the last line that sets the classes.
 
-    Residuals keep their own channels; where that no longer fits, the spec refuses the change.
+    Residuals and repeats keep their own channels; where that no longer fits, the spec refuses it.
     """
     layers = run.net.layers
-    last = max(i for i, layer in enumerate(layers) if isinstance(layer, Conv | Pointwise | Linear))
+    ends = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | Pointwise | Linear)]
+    last = max(ends, default=None)  # None: all are in residuals and repeats
     widened = [
         # Not validated here: the change is, as a whole, where it is applied.
         layer.model_copy(update={"out": round(layer.out * factor)})

@@ -103,16 +103,20 @@ def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any,
         return x
 
     def apply(node: graph.Node, x: Any) -> Any:
-        weight = parameters.get(f"{node.name}.weight")
-        bias = parameters.get(f"{node.name}.bias")
+        weight = parameters.get(f"{node.owner}.weight")
+        bias = parameters.get(f"{node.owner}.bias")
         match node.op:
             case graph.Conv2d() as op:
-                padding = [(pad, pad) for pad in op.padding]
+                padding = [
+                    (pad, pad + extra)
+                    for pad, extra in zip(op.padding, op.extra_padding, strict=True)
+                ]
                 y = lax.conv_general_dilated(
                     x,
                     weight,
                     op.stride,
                     padding,
+                    rhs_dilation=op.dilation,
                     dimension_numbers=_LAYOUT,
                     feature_group_count=op.groups,
                 )
@@ -121,6 +125,12 @@ def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any,
                 return x @ weight.T if bias is None else x @ weight.T + bias
             case graph.BatchNorm() as op:
                 return norm(node.name, op, x, weight, bias)
+            case graph.GroupNorm(groups=groups) as op:
+                return scaled(normalized_images(x, groups, op.eps), weight, bias)
+            case graph.InstanceNorm() as op:
+                return scaled(normalized_images(x, op.features, op.eps), weight, bias)
+            case graph.SqueezeExcitation():
+                return x * jax.nn.sigmoid(excitation(node.name, x.mean((1, 2), keepdims=True)))
             case graph.ReLU():
                 return jax.nn.relu(x)
             case graph.LeakyReLU(slope=slope):
@@ -147,8 +157,8 @@ def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any,
                 return sums if highest else sums / (op.kernel[0] * op.kernel[1])
             case graph.Flatten():
                 return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
-            case graph.Residual(body=body):
-                return x + run(body, x)
+            case graph.Residual(body=body, shortcut=shortcut):
+                return run(shortcut, x) + run(body, x)
         raise AssertionError(f"an operation without a JAX form: {node.op!r}")
 
     def norm(name: str, op: graph.BatchNorm, x: Any, weight: Any, bias: Any) -> Any:
@@ -161,7 +171,21 @@ def _forward(nodes: Sequence[graph.Node], x: Any, parameters: Any, buffers: Any,
             buffers[f"{name}.running_mean"] = mean + op.momentum * (batch_mean - mean)
             buffers[f"{name}.running_var"] = var + op.momentum * (unbiased - var)
             mean, var = batch_mean, batch_var
-        return (x - mean) * (weight * lax.rsqrt(var + op.eps)) + bias
+        return scaled((x - mean) * lax.rsqrt(var + op.eps), weight, bias)
+
+    def normalized_images(x: Any, groups: int, eps: float) -> Any:
+        parts = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
+        mean, var = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
+        return ((parts - mean) * lax.rsqrt(var + eps)).reshape(x.shape)
+
+    def scaled(x: Any, weight: Any, bias: Any) -> Any:
+        x = x if weight is None else x * weight
+        return x if bias is None else x + bias
+
+    def excitation(name: str, means: Any) -> Any:
+        weights = [parameters[f"{name}.{part}.weight"][:, :, 0, 0].T for part in ("fc1", "fc2")]
+        hidden = jax.nn.relu(means @ weights[0] + parameters[f"{name}.fc1.bias"])
+        return hidden @ weights[1] + parameters[f"{name}.fc2.bias"]
 
     logits = run(nodes, x)
     return logits.reshape(len(logits), -1), buffers

@@ -62,7 +62,8 @@ def layer_work(net: Net) -> list[LayerWork]:
         """Append the nodes' work; whether a layer before them, or one of them, is trained."""
         for node in nodes:
             if isinstance(node.op, graph.Residual):
-                trained = follow(node.op.body, trained)
+                before = trained
+                trained = follow(node.op.body, before) | follow(node.op.shortcut, before)
             elif isinstance(node.op, graph.Conv2d | graph.Linear):
                 found.append(
                     LayerWork(
@@ -73,10 +74,11 @@ def layer_work(net: Net) -> list[LayerWork]:
                         needs_input_gradient=trained,
                         image_bytes=BYTES_PER_VALUE
                         * (prod(node.input_shape) + prod(node.output_shape)),
-                        weight_bytes=BYTES_PER_VALUE * sum(map(prod, node.parameters.values())),
+                        weight_bytes=BYTES_PER_VALUE
+                        * sum(map(prod, node.parameters_used.values())),
                     )
                 )
-            trained = trained or bool(node.parameters)
+            trained = trained or bool(node.parameters_used)
         return trained
 
     follow(net.nodes, False)
@@ -101,8 +103,9 @@ def _inside(node: graph.Node, macs: int) -> int:
     for axis in range(2):
         size, outputs = node.input_shape[1 + axis], node.output_shape[1 + axis]
         kernel, stride, pad = op.kernel[axis], op.stride[axis], op.padding[axis]
+        dilation = op.dilation[axis]
         taps = sum(
-            0 <= output * stride + tap - pad < size
+            0 <= output * stride + tap * dilation - pad < size
             for output in range(outputs)
             for tap in range(kernel)
         )

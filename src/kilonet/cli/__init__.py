@@ -7,9 +7,10 @@ The imports register the commands, in the order of ``kilonet --help``.
 from kilonet.cli.app import app
 from kilonet.cli import study
 from kilonet.cli import train
+from kilonet.cli import search
 from kilonet.cli import results
 from kilonet.cli import specs
 from kilonet.cli import bench
 # isort: on
 
-__all__ = ["app", "bench", "results", "specs", "study", "train"]
+__all__ = ["app", "bench", "results", "search", "specs", "study", "train"]

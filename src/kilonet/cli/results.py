@@ -14,7 +14,7 @@ from kilonet.paths import expand
 
 
 @app.command(
-    short_help="Rebuild a study's or a run's reports.",
+    short_help="Rebuild the reports of a study, a search or a run.",
     epilog="Example: kilonet report kilonet-studies/mnist-8k",
 )
 def report(
@@ -23,7 +23,7 @@ def report(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild report.md and report.html of a study or a run from its records."""
+    """Rebuild report.md and report.html of a study, a search or a run from its records."""
     from kilonet.report.rebuild import rebuild
 
     files, data = rebuild(folder)

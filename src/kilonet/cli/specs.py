@@ -49,26 +49,35 @@ def summary(
 
 
 @app.command(
-    short_help="Print a study or a run as TOML, or list the bundled ones.",
+    short_help="Print a study, a run or a search space as TOML, or list the bundled ones.",
     epilog="Example: kilonet show interim --set train.epochs=5 > mine.toml",
 )
 def show(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="A bundled study or run, a TOML file or a folder. Default: a list."
+            metavar="NAME",
+            help="A bundled study, run or space, a TOML file or a folder. Default: a list.",
         ),
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a study or a run as TOML that loads again; without a name, list the bundled ones.
+    """Print a study, a run or a search space as TOML that loads again, or list the bundled ones.
 
     A spec is printed as it was written. With --set, or from another folder than its data's path
     starts at, it is printed with all defaults and an absolute path.
     """
+    from kilonet.search import bundled_spaces, load_space, space_text
     from kilonet.spec import bundled_specs, spec_data, spec_toml
 
+    spaces = bundled_spaces()
+    if name is not None and name in (space.name for space in spaces):
+        if as_json:
+            print_json(load_space(name, settings=settings or []).to_dict())
+        else:
+            typer.echo(space_text(name, settings=settings or []).rstrip("\n"))
+        return
     if name is not None:
         if as_json:
             print_json(spec_data(name, settings=settings or []))
@@ -78,11 +87,15 @@ def show(
     if settings:
         raise UsageError("--set: changes a spec; name it, as in 'kilonet show interim'")
     specs = bundled_specs()
+    rows = [
+        *(spec._asdict() for spec in specs),
+        *({"name": s.name, "kind": "space", "description": s.description} for s in spaces),
+    ]
     if as_json:
-        print_json([spec._asdict() for spec in specs])
+        print_json(rows)
         return
-    for spec in specs:
-        typer.echo(f"{spec.name:10} {spec.kind:6} {spec.description}")
+    for row in rows:
+        typer.echo(f"{row['name']:12} {row['kind']:6} {row['description']}")
 
 
 @app.command(epilog="Example: kilonet data mnist --picture digits.png")

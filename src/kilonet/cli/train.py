@@ -63,6 +63,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an unfinished run, or begin a new one.")
     ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="Go on from the finished run in the folder RUN, with --epochs more than it has; "
+            "its folder stays as it is.",
+        ),
+    ] = False,
     find_lr: Annotated[
         bool,
         typer.Option("--find-lr", help="Do not train; sweep the learning rate and suggest one."),
@@ -81,7 +89,7 @@ def train(
     from kilonet import training
     from kilonet.formatting import percent
     from kilonet.report.json.records import run_json
-    from kilonet.report.tables import LOG_NOTE
+    from kilonet.report.tables import LOG_NOTE, LOG_NOTE_UNTESTED
     from kilonet.report.terminal.run_progress import RunProgress
     from kilonet.report.terminal.seeds import finals
     from kilonet.spec import is_folder, load_run_and_seeds, with_options
@@ -89,6 +97,8 @@ def train(
 
     if is_folder(name):
         RunFolder(name).spec()  # an error names what is damaged in the folder, not the spec alone
+    if extend and (find_lr or seeds is not None):
+        raise UsageError("--extend goes on from one run: leave out --seeds and --find-lr")
     if find_lr and seeds is not None:
         raise UsageError("--find-lr sweeps one run: leave out --seeds")
     options = {
@@ -129,7 +139,9 @@ def train(
             as_json=as_json,
         )
         return
-    if out is None and not settings and is_folder(name) and RunFolder(name).exists():
+    if extend and not is_folder(name):
+        raise UsageError(f"--extend goes on from a finished run: name its folder, not {name}")
+    if out is None and not settings and not extend and is_folder(name) and RunFolder(name).exists():
         out = expand(name)
     console = console_for(as_json)
     with RunProgress(console, resume=resume, quiet=quiet) as progress:
@@ -140,6 +152,7 @@ def train(
             device=device,
             threads=threads,
             resume=resume,
+            extend=expand(name) if extend else None,
             observer=progress,
         )
     if not (progress.begun or quiet):
@@ -153,7 +166,9 @@ def train(
     else:
         width, log = width_of(console), record.log_table
         print_text(console, str(log) if width is None else log.to_text(width=width))
-        print_text(console, LOG_NOTE)
+        print_text(console, LOG_NOTE if record.tested else LOG_NOTE_UNTESTED)
+    if record.ending:
+        print_text(console, record.ending)
     print_text(console, f"Run folder: {record.path}")
 
 

@@ -1,4 +1,4 @@
-"""Affine resampling of batches of images, bit for bit as Pillow's ``Image.transform``.
+"""Resampling of batches of images, affine bit for bit as Pillow's ``Image.transform``.
 
 A matrix (a, b, c, d, e, f) maps the center of an output pixel to a position in the source:
 x' = a·x + b·y + c, y' = d·x + e·y + f, with x to the right, y down and pixel (0, 0) from 0 to 1. A
@@ -131,6 +131,37 @@ def transform(
     return result
 
 
+def displace(
+    images: Images,
+    *,
+    right: NDArray[np.float64],
+    down: NDArray[np.float64],
+    resample: Literal["nearest", "bilinear"],
+    fill: int,
+) -> Images:
+    """Read each pixel from a place of its own, with the arithmetic of :func:`transform`.
+
+    Args:
+        images: (n, h, w) or (n, h, w, c) uint8.
+        right: (n, h, w) float64, how far the source is to the right of each pixel.
+        down: likewise below it.
+        resample: ``nearest`` or ``bilinear``.
+        fill: value of pixels from outside the image, 0 to 255.
+
+    Returns:
+        uint8 of the images' shape.
+    """
+    _, height, width = images.shape[:3]
+    x, y = (np.arange(width) + 0.5) + right, (np.arange(height)[:, None] + 0.5) + down
+    if resample == "bilinear":
+        return _interpolate(images, x=x, y=y, fill=fill)
+    columns, rows = (
+        np.floor(np.clip(place, -1, size)).astype(np.int32)
+        for place, size in ((x, width), (y, height))
+    )
+    return _gather(images, columns, rows, fill=fill)
+
+
 def _takes_fixed_point(matrices: Matrices, *, height: int, width: int) -> NDArray[np.bool_]:
     """Whether Pillow uses 16.16 fixed point: not for pure scaling, and only if the corners fit."""
     a, b, c, d, e, f = matrices.T
@@ -205,10 +236,17 @@ def _gather(images: Images, x: NDArray[np.int32], y: NDArray[np.int32], *, fill:
 
 
 def _bilinear(images: Images, matrices: Matrices, *, fill: int) -> Images:
-    count, height, width = images.shape[:3]
+    _, height, width = images.shape[:3]
     a, b, c, d, e, f = matrices.T[:, :, None, None]
     right, down = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-    x, y = a * right + b * down + c, d * right + e * down + f
+    return _interpolate(images, x=a * right + b * down + c, y=d * right + e * down + f, fill=fill)
+
+
+def _interpolate(
+    images: Images, *, x: NDArray[np.float64], y: NDArray[np.float64], fill: int
+) -> Images:
+    """Bilinear interpolation at positions, (n, h, w) each, which are overwritten."""
+    count, height, width = images.shape[:3]
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
 
     def before(

@@ -22,6 +22,10 @@ erasing       0       the image is changed if u < p
 erasing       1 … 10  one attempt each: area, logarithm of the ratio, top and left (each one of
                       all possible positions); the first attempt that fits is used
 ============  ======  ============================================================================
+
+An elastic transform draws for each pixel: purpose DISPLACEMENT, block 2²² × position + number,
+where number counts four pixels, row by row. The low half of a pixel's word is the displacement to
+the right, the high half that down.
 """
 
 from __future__ import annotations
@@ -32,16 +36,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kilonet.data.affine import affine_matrices, rotation_matrices, transform
+from kilonet.data.affine import affine_matrices, displace, rotation_matrices, transform
 from kilonet.data.color import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
 )
+from kilonet.data.elastic import displacements
 from kilonet.errors import DataError, SpecError
 from kilonet.randomness import Purpose, random_uniform
-from kilonet.spec.data import Affine, ColorJitter, Crop, Erasing, Rotation
+from kilonet.spec.data import Affine, ColorJitter, Crop, Elastic, Erasing, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,6 +183,8 @@ def _apply(augmentation: Augmentation, images: Images, draws: _Draws) -> Images:
             return _jitter(augmentation, images, draws)
         case Erasing():
             return _erase(augmentation, images, draws)
+        case Elastic():
+            return _displace(augmentation, images, draws)
 
 
 def _between(bounds: tuple[float, float], uniform: Floats) -> Floats:
@@ -217,6 +224,26 @@ def _affine(affine: Affine, images: Images, draws: _Draws) -> Images:
         width=width,
     )
     return transform(images, matrices, resample=affine.resample, fill=affine.fill)
+
+
+def _displace(elastic: Elastic, images: Images, draws: _Draws) -> Images:
+    _, height, width = images.shape[:3]
+    right, down = displacements(
+        draws.index,
+        height=height,
+        width=width,
+        sigma=elastic.sigma,
+        seed=draws.seed,
+        epoch=draws.epoch,
+        position=draws.position,
+    )
+    return displace(
+        images,
+        right=elastic.alpha * right.astype(np.float64),
+        down=elastic.alpha * down.astype(np.float64),
+        resample=elastic.resample,
+        fill=elastic.fill,
+    )
 
 
 def _crop(crop: Crop, images: Images, draws: _Draws) -> Images:

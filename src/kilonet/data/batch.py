@@ -20,6 +20,8 @@ class Batch:
         index: (n,) int64, each image's position in the training set.
         epoch: from 0.
         step: from 0, over the whole run.
+        targets: (n, classes) float32, what a run's teachers say of the images, where it is known
+            before the step: without augmentation; None: the engine asks them.
     """
 
     images: NDArray[np.uint8]
@@ -27,3 +29,4 @@ class Batch:
     index: NDArray[np.int64]
     epoch: int
     step: int
+    targets: NDArray[np.float32] | None = None

@@ -35,6 +35,9 @@ class Dataset:
     in a column) is dropped, and labels of any integer type become int64. Images are not copied
     where they have this form already: do not change them afterwards.
 
+    A data set may have no test images: both test arrays are left out, and are of no images then.
+    A run trains on it with ``data.test = false``.
+
     Attributes:
         name: for reports.
         train_images: (n, h, w) or (n, h, w, 3) uint8, 0 to 255.
@@ -52,15 +55,16 @@ class Dataset:
     name: str
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8] = None  # type: ignore[assignment]  # never after __post_init__
+    test_labels: NDArray[np.int64] = None  # type: ignore[assignment]
     classes: tuple[str, ...] = ()
     source: str = ""
     license: str = ""
 
     def __post_init__(self) -> None:
         where = self.source or self.name
-        for split in ("train", "test"):
+        has_test = _has_test(self.test_images, self.test_labels, where=where)
+        for split in ("train", "test") if has_test else ("train",):
             images = _checked_images(getattr(self, f"{split}_images"), where=f"{where}: {split}")
             labels = _checked_labels(getattr(self, f"{split}_labels"), where=f"{where}: {split}")
             if len(images) != len(labels):
@@ -70,6 +74,9 @@ class Dataset:
                 )
             object.__setattr__(self, f"{split}_images", images)
             object.__setattr__(self, f"{split}_labels", labels)
+        if not has_test:
+            object.__setattr__(self, "test_images", _frozen(self.train_images[:0]))
+            object.__setattr__(self, "test_labels", _frozen(self.train_labels[:0]))
         train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
         if train_shape != test_shape:
             raise DataError(
@@ -102,11 +109,30 @@ class Dataset:
                 )
 
     def __repr__(self) -> str:
+        test = f"{len(self.test_labels):,}" if self.has_test else "no"
         return (
-            f"Dataset({self.name!r}: {len(self.train_labels):,} training and "
-            f"{len(self.test_labels):,} test images of {show(self.image_shape)}, "
-            f"{self.num_classes} classes)"
+            f"Dataset({self.name!r}: {len(self.train_labels):,} training and {test} test images of "
+            f"{show(self.image_shape)}, {self.num_classes} classes)"
         )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are test images."""
+        return len(self.test_labels) > 0
+
+    def without_test(self) -> Dataset:
+        """The same data set without its test images; of the same fingerprint."""
+        rest = Dataset(
+            name=self.name,
+            train_images=self.train_images,
+            train_labels=self.train_labels,
+            classes=self.classes,
+            source=self.source,
+            license=self.license,
+        )
+        # It identifies the whole data set, so that a run is known by it with and without its test.
+        rest.__dict__["fingerprint"] = self.fingerprint
+        return rest
 
     @property
     def num_classes(self) -> int:
@@ -122,17 +148,19 @@ class Dataset:
     def idx_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """The four arrays as in IDX files, each with its name, in the order of MNIST's files.
 
-        Labels are uint8, or int32 with more than 256 classes.
+        Without test images the first two. Labels are uint8, or int32 with more than 256 classes.
         """
         label_type = np.uint8 if self.num_classes <= 256 else np.int32
         yield "train images", self.train_images
         yield "train labels", self.train_labels.astype(label_type)
+        if not self.has_test:
+            return
         yield "test images", self.test_images
         yield "test labels", self.test_labels.astype(label_type)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the four IDX streams in order: the same for equal content."""
+        """SHA-256, in hex, of the IDX streams in order: the same for equal content."""
         digest = hashlib.sha256()
         for _, array in self.idx_arrays():
             for piece in idx_pieces(array):
@@ -230,6 +258,19 @@ def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[np.int64]:
             f"are 0 to the number of classes − 1, at most {MAX_CLASSES - 1}"
         )
     return _frozen(labels.astype(np.int64))
+
+
+def _has_test(images: Any, labels: Any, *, where: str) -> bool:
+    """Whether the test arrays are there; they are left out, or of no images, together."""
+    given = {
+        name: array is not None and np.size(array) > 0
+        for name, array in (("images", images), ("labels", labels))
+    }
+    if images is None and labels is not None and given["labels"]:
+        raise DataError(f"{where}: test labels without test images; give both or neither")
+    if labels is None and images is not None and given["images"]:
+        raise DataError(f"{where}: test images without test labels; give both or neither")
+    return any(given.values())
 
 
 def _frozen(array: NDArray[_Element]) -> NDArray[_Element]:

@@ -44,7 +44,7 @@ class DatasetJson(TypedDict):
     std: list[float]
     fingerprint: str
     train: SplitJson
-    test: SplitJson
+    test: SplitJson | None
     notes: list[str]
 
 
@@ -84,7 +84,7 @@ class DatasetSummary:
         dtype: of the pixels.
         classes: their names.
         train: the training split.
-        test: the test split.
+        test: the test split; None without test images.
         mean: of the training pixels scaled to [0, 1], of each channel.
         std: their population standard deviation, of each channel.
         fingerprint: SHA-256 of the content, in hex.
@@ -98,7 +98,7 @@ class DatasetSummary:
     dtype: str
     classes: tuple[str, ...]
     train: SplitSummary
-    test: SplitSummary
+    test: SplitSummary | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
@@ -128,7 +128,7 @@ class DatasetSummary:
             std=list(self.std),
             fingerprint=self.fingerprint,
             train=split(self.train),
-            test=split(self.test),
+            test=None if self.test is None else split(self.test),
             notes=list(self.notes),
         )
 
@@ -149,12 +149,16 @@ class DatasetSummary:
         notes = "".join(f"<p>Note: {escape(note)}.</p>" for note in self.notes)
         return "".join(table.to_html() for table in self.tables()) + notes
 
+    @property
+    def _splits(self) -> tuple[SplitSummary, ...]:
+        return (self.train,) if self.test is None else (self.train, self.test)
+
     def _overview_table(self) -> Table:
         rows = [
             ("source", self.source),
             ("license", self.license or "not stated"),
             ("training images", _shape_cell(self.train)),
-            ("test images", _shape_cell(self.test)),
+            ("test images", "none" if self.test is None else _shape_cell(self.test)),
             ("image (channels × height × width)", " × ".join(map(str, self.image_shape))),
             ("pixels", f"{self.dtype}, 0 to 255"),
             ("classes", str(len(self.classes))),
@@ -171,13 +175,14 @@ class DatasetSummary:
             return f"{count:,}", f"{100 * count / split.num_images:.2f} %"
 
         rows = [
-            (name, *cells(self.train, i), *cells(self.test, i))
+            (name, *(cell for split in self._splits for cell in cells(split, i)))
             for i, name in enumerate(self.classes)
         ]
-        totals = ("all", f"{self.train.num_images:,}", "", f"{self.test.num_images:,}", "")
+        totals = (cell for split in self._splits for cell in (f"{split.num_images:,}", ""))
+        columns = ("Class", "Training", "share", "Test", "share")
         return Table(
-            columns=("Class", "Training", "share", "Test", "share"),
-            rows=(*rows, totals),
+            columns=columns[: 1 + 2 * len(self._splits)],
+            rows=(*rows, ("all", *totals)),
             left=frozenset({0}),
             title="Class balance",
         )
@@ -197,12 +202,13 @@ class DatasetSummary:
     def _checksum_table(self) -> Table:
         rows = [
             (f"{split.name} {content}", "MD5 of the IDX stream", digest)
-            for split in (self.train, self.test)
+            for split in self._splits
             for content, digest in (("images", split.images_md5), ("labels", split.labels_md5))
         ]
+        all_of_them = "all four" if self.test is not None else "both"
         return Table(
             columns=("Part", "Checksum", "Value"),
-            rows=(*rows, ("all four", "SHA-256, the fingerprint", self.fingerprint)),
+            rows=(*rows, (all_of_them, "SHA-256, the fingerprint", self.fingerprint)),
             left=frozenset({0, 1, 2}),
             title="Checksums",
         )
@@ -231,7 +237,7 @@ def describe(dataset: Dataset) -> DatasetSummary:
         dtype=str(dataset.train_images.dtype),
         classes=dataset.classes,
         train=split("train", dataset.train_images, dataset.train_labels),
-        test=split("test", dataset.test_images, dataset.test_labels),
+        test=split("test", dataset.test_images, dataset.test_labels) if dataset.has_test else None,
         mean=mean,
         std=std,
         fingerprint=dataset.fingerprint,

@@ -1,4 +1,4 @@
-"""A data set as one NPZ file of four arrays."""
+"""A data set as one NPZ file of four arrays; of two without test images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class NpzFile:
     """An NPZ file of ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``.
 
     Or of ``x_train``, ``y_train``, ``x_test`` and ``y_test``, as Keras names them. An array
-    ``classes``, ``class_names`` or ``label_names`` holds the names of the classes, in order.
+    ``classes``, ``class_names`` or ``label_names`` holds the names of the classes, in order. A file
+    may have no test images: neither of the two arrays.
     """
 
     phrase = "an NPZ file"
@@ -41,12 +42,14 @@ class NpzFile:
             return path.suffix.lower() == ".npz" or file.read(2) == _ZIP_MAGIC
 
     def read(self, path: Path) -> Dataset:
-        """Read the arrays; DataError if the file is damaged or lacks one of the four."""
+        """Read the arrays; DataError if the file is damaged or lacks one of them."""
         if not path.stat().st_size:
             raise DataError(f"{path}: empty file; expected an NPZ file")
         found = npz_names(path)
         # Of the two sets of names, the one that the file comes nearest to.
-        keys = max(_KEYS, key=lambda names: len(found.intersection(names)))
+        keys: tuple[str, ...] = max(_KEYS, key=lambda names: len(found.intersection(names)))
+        if found.isdisjoint(keys[2:]):
+            keys = keys[:2]  # without test images
         missing = [key for key in keys if key not in found]
         if missing:
             has = ", ".join(sorted(found)[:8]) or "none"
@@ -57,7 +60,7 @@ class NpzFile:
         naming = next((name for name in _CLASSES if name in found), None)
         arrays = read_npz(path, names=[*keys, *([naming] if naming else [])])
         renamed: dict[str, Any] = {
-            ours: arrays[theirs] for ours, theirs in zip(_KEYS[0], keys, strict=True)
+            ours: arrays[theirs] for ours, theirs in zip(_KEYS[0], keys, strict=False)
         }
         classes = _class_names(arrays[naming], where=f"{path}: {naming}") if naming else ()
         return Dataset(name=path.resolve().stem, source=str(path), classes=classes, **renamed)

@@ -48,7 +48,9 @@ def oddities(dataset: Dataset) -> tuple[str, ...]:
     And equal images of different classes. Reads every pixel: 0.15 s for MNIST.
     """
     train = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
-    test = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    test = None
+    if dataset.has_test:
+        test = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
     return (
         *_missing(dataset.classes, train, test),
         *_imbalance(dataset.classes, train),
@@ -57,9 +59,14 @@ def oddities(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _missing(
-    classes: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]
+    classes: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64] | None
 ) -> Iterator[str]:
-    """Classes that lack images of a split; ``train`` and ``test`` count those of each class."""
+    """Classes that lack images of a split.
+
+    ``train`` and ``test`` count those of each class; ``test`` is None without test images.
+    """
+    has_test = test is not None
+    test = train if test is None else test
 
     def those(which: NDArray[np.bool_]) -> str:
         named = _named([classes[i] for i in np.flatnonzero(which).tolist()])
@@ -79,7 +86,7 @@ def _missing(
         yield f"{those(empty)} no images"
     if (only_test := (train == 0) & (test > 0)).any():
         yield f"{those(only_test)} test images but no training images"
-    if (only_train := (train > 0) & (test == 0)).any():
+    if has_test and (only_train := (train > 0) & (test == 0)).any():
         yield f"{those(only_train)} no test images"
     if (single := train == 1).any():
         yield f"{those(single)} a single training image"

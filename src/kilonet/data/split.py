@@ -1,4 +1,7 @@
-"""The validation split: training images held out, the same fraction of every class."""
+"""Which training images are held out for validation, and which of the others are trained on.
+
+The same fraction of every class, in both.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,69 @@ def validation_split(
     rank = np.arange(len(labels)) - np.repeat(first_of_class, class_counts)
     validation = rank < np.repeat(held_out, class_counts)
     return np.sort(by_class[~validation]), np.sort(by_class[validation])
+
+
+def training_subset(
+    labels: NDArray[np.int64], index: NDArray[np.int64], *, amount: float, seed: int
+) -> NDArray[np.int64]:
+    """Choose training images to train on, stratified by class.
+
+    The images of each class, in random order, have the priorities 1/n, 3/n, 5/n, … (n: the class's
+    images; the lower class first if equal), but the first of each class comes before all others.
+    Those of the lowest priority are chosen: Webster's method of apportionment. Unlike that of the
+    largest remainder it gives no class fewer images if more are chosen. So a subset contains every
+    smaller one of the same seed.
+
+    Args:
+        labels: (n,) integers from 0, the labels of all training images.
+        index: (m,) integers, the images to choose from, ascending.
+        amount: a count (int) or a fraction of ``index`` (float, in (0, 1]), rounded to the nearest
+            count.
+        seed: 0 to ``kilonet.randomness.MAX_SEED``.
+
+    Returns:
+        (k,) int64, ascending.
+
+    Raises:
+        DataError: fewer images than classes, or more than there are.
+    """
+    class_counts = np.bincount(labels[index])
+    count = _subset_count(amount, class_counts=class_counts)
+    if count == len(index):
+        return index
+    # Of the whole training set, so that the choice among other images is the same for each split.
+    shuffled = permutation(len(labels), seed=seed, purpose=Purpose.TRAINING_SUBSET)
+    order = shuffled[np.isin(shuffled, index, assume_unique=True)]
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    first_of_class = np.cumsum(class_counts) - class_counts
+    rank = np.arange(len(index)) - np.repeat(first_of_class, class_counts)
+    # Equal fractions are equal in float64, and others differ: they are of integers below 2²⁶.
+    priority = np.where(rank == 0, 0.0, (2 * rank + 1) / np.repeat(class_counts, class_counts))
+    chosen = np.argsort(priority, kind="stable")[:count]
+    return np.sort(by_class[chosen])
+
+
+def _subset_count(amount: float, *, class_counts: NDArray[np.int64]) -> int:
+    total, classes = int(class_counts.sum()), int(np.count_nonzero(class_counts))
+    if isinstance(amount, float):
+        if not 0.0 < amount <= 1.0:
+            raise DataError(
+                f"a training subset of {amount}: a fraction must be above 0 and at most 1 (write a "
+                "count without a decimal point)"
+            )
+        count = round(amount * total)
+        stated = f"{amount} of {total:,} images ({count:,})"
+    else:
+        count = int(amount)
+        stated = f"{count:,} of {total:,} images"
+    if count < classes:
+        raise DataError(
+            f"a training subset of {stated}: must have an image of each of the {classes} classes; "
+            "raise data.subset"
+        )
+    if count > total:
+        raise DataError(f"a training subset of {stated}; lower data.subset, or remove it")
+    return count
 
 
 def _validation_count(amount: float, *, class_counts: NDArray[np.int64]) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kilonet.data.batch import Batch
 from kilonet.engine.base import Engine, EvalResult, StepResult
 from kilonet.engine.init import initial_weights
+from kilonet.engine.teachers import read_teachers
 from kilonet.errors import EngineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -102,7 +103,13 @@ def choose_for_run(run: Run, *, engine: str = "auto", device: str = "auto") -> E
     """
     if run.module is not None:
         return EngineChoice(engine=engine)
-    return choose_engine(run.net, engine=engine, device=device)
+    choice = choose_engine(run.net, engine=engine, device=device)
+    if engine == "auto" and choice.engine == "native":
+        for teacher in read_teachers(run):  # the engine of a run computes its teachers' logits too
+            own = choose_engine(teacher.run.net, engine=engine, device=device)
+            if own.engine != choice.engine:
+                return EngineChoice(engine=own.engine, reason=f"for a teacher, {own.reason}")
+    return choice
 
 
 def describe_engine(
@@ -164,7 +171,7 @@ def create_engine(
             f"the run is of your own module {run.module.name!r}, which kilonet does not keep; give "
             "it in Python: module=…"
         )
-    name = choose_engine(run.net, engine=engine, device=device).engine
+    name = choose_for_run(run, engine=engine, device=device).engine
     return _engine_class(name, threads)(run, mean=mean, std=std, device=device, threads=threads)
 
 

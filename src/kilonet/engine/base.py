@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -22,7 +22,8 @@ class StepResult:
     """Result of one training step.
 
     Attributes:
-        loss: mean over the batch in nats, before the update.
+        loss: mean over the batch in nats, before the update: what is optimized, so with label
+            smoothing, and with the teachers' part if there are any.
         correct: number of correctly classified images, before the update.
     """
 
@@ -89,11 +90,33 @@ class Engine(Protocol):
         """
         ...
 
+    def end_epoch(self, epoch: int, batches: Iterable[Batch]) -> None:
+        """Average the weights of an epoch that ends, where ``train.average`` says so.
+
+        Called after the last step of each epoch of a run with averaged weights, before evaluation.
+
+        Args:
+            epoch: from 0.
+            batches: of the epoch, again; read where batch norm's statistics are computed anew.
+        """
+        ...
+
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """The gradients of a training step, without weight decay; the engine's state is unchanged.
 
         Returns:
             Parameter name → gradient of the mean loss, float32, of the parameter's shape.
+        """
+        ...
+
+    def soft_targets(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The mean of the probabilities that the run's teachers give, softened; see its spec.
+
+        Args:
+            images: as for :meth:`evaluate`; as the student sees them.
+
+        Returns:
+            (n, classes) float32, for :attr:`kilonet.data.batch.Batch.targets`.
         """
         ...
 

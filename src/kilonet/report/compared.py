@@ -56,8 +56,10 @@ class Entry:
         return self._finals(self.split)
 
     @property
-    def final(self) -> Statistics:
-        """Final test accuracy over the seeds."""
+    def final(self) -> Statistics | None:
+        """Final test accuracy over the seeds; None if a run does not use the test set."""
+        if not all(record.tested for record in self.result.records):
+            return None
         return describe(list(self._finals(Split.TEST).values()), limits=(0.0, 100.0))
 
     @property
@@ -74,7 +76,7 @@ class Entry:
 
     def _finals(self, split: Split) -> dict[int, float]:
         records = self.result.records
-        return {record.run.train.seed: split.accuracies(record)[-1] for record in records}
+        return {record.run.train.seed: split.final(record) for record in records}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ def _accuracies(comparison: Comparison, names: Sequence[str]) -> Table:
                     f"{entry.result.parameters:,}",
                     str(len(entry.finals)),
                     *([] if validation is None else [mean_with_interval(validation)]),
-                    mean_with_interval(entry.final),
+                    ABSENT if entry.final is None else mean_with_interval(entry.final),
                     _against(entry),
                 )
             )
@@ -239,8 +241,9 @@ def _as_list(comparison: Comparison, names: Sequence[str]) -> str:
             lines.append(f"  {names[entry.folder]}{named} ({seeds})")
             validation = entry.final_validation
             figures = [] if validation is None else [f"validation {mean_with_interval(validation)}"]
-            test = mean_with_interval(entry.final)
-            figures.append(f"test {test}" if figures else test)
+            if entry.final is not None:
+                test = mean_with_interval(entry.final)
+                figures.append(f"test {test}" if figures else test)
             against = _against(entry)
             lines.append("    " + "; ".join([", ".join(figures), *([against] if against else [])]))
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from kilonet.errors import StorageError, UsageError
 from kilonet.paths import expand
 from kilonet.report.compared import Comparison, Entry
 from kilonet.report.rebuild import as_study, read_run
-from kilonet.storage.record import RunRecord, choosing_split
+from kilonet.storage.record import RunRecord, Split, choosing_split
 from kilonet.storage.run_folder import is_file
 from kilonet.study import StudyResult, read_study
 
@@ -45,6 +45,14 @@ def compare_folders(results: Sequence[Comparable]) -> Comparison:
     # What chooses are held-out images, where all have them.
     records = [record for entries in every for entry in entries for record in entry.result.records]
     split = choosing_split(records)
+    if split is Split.TEST:
+        untested = next((record for record in records if not record.tested), None)
+        without = next((r for r in records if r.final_validation_accuracy is None), None)
+        if untested is not None and without is not None:
+            raise UsageError(
+                f"no images in common to compare on: {untested.path} does not use the test set "
+                f"(data.test = false), and {without.path} has no validation split"
+            )
     first, *others = [[replace(entry, split=split) for entry in entries] for entries in every]
     labels = tuple(map(_label, results))
     rows = [[entry] for entry in first]

@@ -1,4 +1,4 @@
-"""Where a study's runs were made: lines for every format."""
+"""Where runs were made: lines for every format."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from kilonet.study import StudyResult
 
 
 def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
+    """The environment of a study's runs; as :func:`environment_of`."""
+    return environment_of([record for ran in result.stages for record in ran.records])
+
+
+def environment_of(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """The environment of the first run, and how those of the others differ.
 
     Returns:
         A label and a value a line; unknown values are left out.
     """
-    records = [record for ran in result.stages for record in ran.records]
     first = records[0].provenance
     lines = [
         ("Engine", _engines(records)),
@@ -27,6 +31,7 @@ def environment_lines(result: StudyResult) -> list[tuple[str, str]]:
         ("Source", _source(first.source)),
         ("Data", "; ".join(filter(None, dict.fromkeys(map(_data, records))))),
         ("Normalization", "; ".join(filter(None, dict.fromkeys(map(_normalization, records))))),
+        ("Lineage", "; ".join(dict.fromkeys(part for r in records for part in _lineage(r)))),
         ("Training time", _duration(sum(row.seconds for r in records for row in r.rows))),
     ]
     differing = sorted({d for record in records for d in first.differences(record.provenance)})
@@ -99,6 +104,16 @@ def _data(record: RunRecord) -> str:
 def _normalization(record: RunRecord) -> str:
     used = record.provenance.normalization
     return f"{used}, of pixels scaled to [0, 1]" if used.mean else ""
+
+
+def _lineage(record: RunRecord) -> list[str]:
+    """The runs that a run builds on, a text each."""
+    return [
+        f"{ancestor.role} {ancestor.path}"
+        + (f" ({count(ancestor.epochs, 'epoch')})" if ancestor.epochs is not None else "")
+        + (f", SHA-256 {ancestor.sha256[:12]}" if ancestor.sha256 else "")
+        for ancestor in record.provenance.lineage
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The reports of a study's or a run's folder, from its records alone."""
+"""The reports of a study's, a search's or a run's folder, from its records alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from kilonet.report import tables
 from kilonet.report.content import Content
 from kilonet.report.html import write_html
 from kilonet.report.json.records import run_json, study_json
+from kilonet.report.json.search import search_json
 from kilonet.report.markdown import write_markdown
+from kilonet.report.search_report import report_search
+from kilonet.search.files import is_search
+from kilonet.search.folder import read_search
 from kilonet.spec import Study
 from kilonet.storage.record import RunRecord
 from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
@@ -27,18 +31,22 @@ _NO_TARGET = 100.0  # a study needs one; analyze_records is told that a run has 
 
 
 def rebuild(folder: Path | str) -> tuple[tuple[Path, Path], dict[str, Any]]:
-    """Write ``report.md`` and ``report.html`` of a study or a run into its folder.
+    """Write ``report.md`` and ``report.html`` of a study, a search or a run into its folder.
 
-    An unfinished study is reported up to its complete stages, a run up to its last epoch.
+    An unfinished study is reported up to its complete stages, a search as far as it is, a run up to
+    its last epoch.
 
     Returns:
-        The reports, and the data of ``study --json``, or of a run that of ``train --json``.
+        The reports, and the data of ``study --json``, ``search --json`` or ``train --json``.
 
     Raises:
-        StorageError: if the folder holds neither, has no complete stage or epoch yet, or is
-            damaged; or if a report cannot be written.
+        StorageError: if the folder holds none of these, has no complete stage, trial or epoch yet,
+            or is damaged; or if a report cannot be written.
     """
     path = expand(folder)
+    if is_search(path):
+        found = read_search(path)
+        return report_search(found), search_json(found)
     if is_file(path / "study.toml"):
         result = read_study(path, unfinished=True)
         content = study_content(result)
@@ -86,7 +94,7 @@ def read_run(path: Path) -> RunRecord:
     folder = RunFolder(path)
     if not folder.exists():
         raise StorageError(
-            f"{path}: holds no study and no run: it has neither study.toml nor run.toml"
+            f"{path}: holds no study, search or run: it has no study.toml, space.toml or run.toml"
         )
     record = folder.record()
     if not record.rows:
@@ -124,6 +132,12 @@ def analyze_records(result: StudyResult, *, has_target: bool = True) -> StudyAna
     """
     if not result.stages:
         raise StorageError(f"{result.path}: no stage is finished, so there is nothing to report")
+    untested = [r for stage in result.stages for r in stage.records if not r.tested]
+    if untested:
+        raise StorageError(
+            f"{untested[0].path}: does not use the test set (data.test = false), which a report is "
+            "about; its record and 'kilonet compare' have its validation accuracy"
+        )
     test_images = result.stages[0].records[0].provenance.data.test_images
     if test_images is None:
         raise StorageError(f"{result.path}: its records lack the number of test images")

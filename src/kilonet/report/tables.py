@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kilonet import paths
-from kilonet.analysis import Difference, StageAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis import Difference, Effect, StageAnalysis, Statistics, StudyAnalysis
+from kilonet.analysis.comparisons import DecidedBy
 from kilonet.analysis.majority import is_imbalanced
 from kilonet.formatting import EQUAL, count, interval, percent, points, signed, signed_interval
 from kilonet.spec import data_path
 from kilonet.spec.inline_toml import inline
-from kilonet.storage.record import RunRecord
+from kilonet.storage.record import RunRecord, Split
 from kilonet.study import StageResult, StudyResult
 from kilonet.table import Table
 
@@ -31,7 +33,16 @@ SUGGESTIONS_NOTES: dict[str, str] = {
 LOG_NOTE = "Epochs count from 0; Diff is train minus test accuracy, in points."
 """Beside a log table."""
 
+LOG_NOTE_UNTESTED = "Epochs count from 0; Diff is train minus validation accuracy, in points."
+"""Beside that of a run that does not use the test set."""
+
 BEST_NOTE = f"* Best epoch, {OPTIMISTIC}."
+
+EPOCHS_NOTE = (
+    "({epochs} epochs): the difference between the means of the last {epochs} epochs, which both "
+    "stages train at the same learning rate; the stage's Analysis has that of the final epoch."
+)
+"""The ladder's footnote where effects are of more than the final epoch."""
 
 VALIDATION_NOTE = (
     "Stages are compared and picked by validation accuracy, on the images held out by "
@@ -80,10 +91,17 @@ def num_effects(analysis: StudyAnalysis) -> int:
 
 def ladder_notes(analysis: StudyAnalysis) -> list[str]:
     """The ladder's footnotes."""
+    effects = [e for stage in analysis.judged for e in (stage.effect, stage.effect_on_first) if e]
+    means = [
+        EPOCHS_NOTE.format(epochs=effect.epochs)
+        for effect in effects
+        if effect.decided_by is DecidedBy.LAST_FIVE and effect.deciding.mean is not None
+    ]
     held_out = any(
         judged is not stage for judged, stage in zip(analysis.judged, analysis.stages, strict=True)
     )
-    return [*([VALIDATION_NOTE] if held_out and len(analysis.stages) > 1 else []), BEST_NOTE]
+    held = [VALIDATION_NOTE] if held_out and len(analysis.stages) > 1 else []
+    return [*held, *means[:1], BEST_NOTE]
 
 
 class ResultLine(NamedTuple):
@@ -118,6 +136,7 @@ def result_lines(
         ResultLine("Best test accuracy", percent(stage.best.mean), f"{best}; {OPTIMISTIC}"),
         ResultLine("Final test accuracy", percent(stage.final.mean), final),
         *majority_lines(stage),
+        *stopping_lines(result.records),
     ]
     if stage.target is not None:
         label = f"{percent(stage.target)} in each of the last three epochs"
@@ -134,6 +153,22 @@ def validation_lines(stage: StageAnalysis) -> list[ResultLine]:
     mean = f"mean; {_deviation(final)}; " if final.n > 1 else ""
     note = f"{mean}on the images held out by data.validation: the figure to choose by"
     return [ResultLine("Final validation accuracy", percent(final.mean), note)]
+
+
+def stopping_lines(records: Sequence[RunRecord]) -> list[ResultLine]:
+    """Where early stopping ended the runs, and whose weights are final; nothing without it."""
+    endings = [record.ending for record in records]
+    if not all(endings):
+        return []
+    early = sum(record.stopped_early for record in records)
+    if len(records) == 1:
+        return [ResultLine("Early stopping", "yes" if early else "no", endings[0].rstrip("."))]
+    seeds = "; ".join(
+        f"seed {record.run.train.seed} ran {count(len(record.rows), 'epoch')}, "
+        f"final weights of epoch {record.final.epoch}"
+        for record in records
+    )
+    return [ResultLine("Early stopping", f"{early} of {len(records)} seeds", seeds)]
 
 
 def majority_lines(stage: StageAnalysis) -> list[ResultLine]:
@@ -166,8 +201,8 @@ def reached_by(stage: StageAnalysis) -> str:
 def last_epochs(record: RunRecord, target: float) -> str:
     """The last three epochs' test accuracies, and whether each reached the target."""
     return ", ".join(
-        f"{percent(row.test_accuracy)} {'yes' if row.test_accuracy >= target else 'no'}"
-        for row in record.rows[-3:]
+        f"{percent(accuracy)} {'yes' if accuracy >= target else 'no'}"
+        for accuracy in Split.TEST.accuracies(record)[-3:]
     )
 
 
@@ -204,7 +239,8 @@ def relative(path: Path, start: Path) -> str:
 
 def _best_epoch(record: RunRecord) -> int:
     """The epoch with the best test accuracy; the first of equal ones."""
-    return max(record.rows, key=lambda row: row.test_accuracy).epoch
+    accuracies = Split.TEST.accuracies(record)
+    return accuracies.index(max(accuracies))
 
 
 def mean_with_interval(statistics: Statistics) -> str:
@@ -251,19 +287,29 @@ def _effects(stage: StageAnalysis) -> tuple[str, str]:
     """
     cell = since_first = ""
     if stage.effect is not None:
-        cell, against = difference_cell(stage.effect.final), stage.effect.against
+        cell, against = effect_cell(stage.effect), stage.effect.against
         if against != stage.number - 1:
             cell += f" (against stage {against})"
     if stage.effect_on_first is not None:
-        since_first = difference_cell(stage.effect_on_first.final)
+        since_first = effect_cell(stage.effect_on_first)
     return cell, since_first
 
 
-def difference_cell(difference: Difference) -> str:
-    """A difference of accuracies with its interval and its word, for a table."""
+def effect_cell(effect: Effect) -> str:
+    """The difference that decides, and over how many epochs where it is a mean."""
+    means = effect.decided_by is DecidedBy.LAST_FIVE
+    return difference_cell(effect.deciding, over=f"{effect.epochs} epochs" if means else "")
+
+
+def difference_cell(difference: Difference, *, over: str = "") -> str:
+    """A difference of accuracies with its interval and its word, for a table.
+
+    ``over`` is what accuracies are means over, "" of the final epoch.
+    """
     word = difference.verdict.partition(":")[0]
     if difference.mean is None:
         return word
     if difference.interval is None:
-        return f"{signed(difference.mean)} ({word})"
-    return f"{signed(difference.mean)} {signed_interval(*difference.interval)} {word}"
+        return f"{signed(difference.mean)} ({word}{f', {over}' if over else ''})"
+    ends = signed_interval(*difference.interval)
+    return f"{signed(difference.mean)} {ends} {word}{f' ({over})' if over else ''}"

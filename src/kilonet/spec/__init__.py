@@ -1,5 +1,6 @@
 """Specs: Net, Data, Train, Run, Study. Frozen, validated, hashed, read from and written to TOML."""
 
+from kilonet.spec.averages import EMA, SWA
 from kilonet.spec.base import InvalidSpecError, Spec
 from kilonet.spec.data import (
     Affine,
@@ -7,6 +8,7 @@ from kilonet.spec.data import (
     ColorJitter,
     Crop,
     Data,
+    Elastic,
     Erasing,
     Rotation,
 )
@@ -25,40 +27,37 @@ from kilonet.spec.files import (
     parse_setting,
     to_toml,
 )
+from kilonet.spec.lineage import Init, Teacher
 from kilonet.spec.module import Module
 from kilonet.spec.net import Net
+from kilonet.spec.optimizers import SGD, Adam, AdamW
+from kilonet.spec.schedules import Constant, Cosine, MultiStep, OneCycle, Plateau, Step
 from kilonet.spec.settings import with_options
 from kilonet.spec.show import bundled_specs, spec_data, spec_toml
+from kilonet.spec.stopping import EarlyStopping
 from kilonet.spec.study import Budget, ResolvedStage, Run, Stage, Study
-from kilonet.spec.train import (
-    EMA,
-    SGD,
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    MultiStep,
-    OneCycle,
-    Plateau,
-    Step,
-    Train,
-)
+from kilonet.spec.train import BatchSchedule, Train
 
 __all__ = [
     "DATASET_NAMES",
     "EMA",
     "SGD",
+    "SWA",
     "Adam",
     "AdamW",
     "Affine",
     "Augmentation",
+    "BatchSchedule",
     "Budget",
     "ColorJitter",
     "Constant",
     "Cosine",
     "Crop",
     "Data",
+    "EarlyStopping",
+    "Elastic",
     "Erasing",
+    "Init",
     "InvalidSpecError",
     "Module",
     "MultiStep",
@@ -72,6 +71,7 @@ __all__ = [
     "Stage",
     "Step",
     "Study",
+    "Teacher",
     "Train",
     "bundled_names",
     "bundled_specs",

@@ -30,6 +30,9 @@ class Spec(BaseModel):
     belonging: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Key → keys whose values belong to its value: :meth:`replace` drops them with it."""
 
+    shorthand: ClassVar[str] = ""
+    """The key whose value may stand for the whole spec: a teacher's folder for the teacher."""
+
     def __init__(self, **data: Any) -> None:
         data = {key: self._without_booleans(key, value) for key, value in data.items()}
         # Pydantic calls this for nested specs too, so each level adds its part of the path.

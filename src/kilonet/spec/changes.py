@@ -23,6 +23,9 @@ from kilonet.spec.invalid import InvalidSpecError, dotted, fixed_name
 
 _Path = tuple[str, ...]
 
+_LEFT_OUT = "none"
+"""Text that leaves out what may be left out."""
+
 
 def apply_changes(spec: type[BaseModel], data: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Set each value at its dotted path in ``data``, which is validated afterwards.
@@ -101,7 +104,14 @@ def _assign(
 
 
 def _with_tables(value: Any, annotation: Any) -> Any:
-    """The value with ``{"name": …}`` for each kind that is a name alone."""
+    """The value with ``{"name": …}`` for each kind that is a name alone.
+
+    Likewise with the table that a spec's shorthand stands for: a folder alone is a teacher.
+    """
+    shorts = (getattr(spec, "shorthand", "") for spec in _specs(annotation))
+    short = next(filter(None, shorts), "")
+    if short and isinstance(value, str | list) and value != _LEFT_OUT:
+        return {short: value}
     if isinstance(value, list):
         return [
             _with_tables(part, _inside(annotation, value, str(i))) for i, part in enumerate(value)

@@ -34,6 +34,18 @@ def _around(center: float, *, lowest: float = float("-inf")) -> BeforeValidator:
     return BeforeValidator(spread)
 
 
+def _subset(value: Any) -> Any:
+    # Not a count of 1, which Python holds equal to the default 1.0, and so would the content hash.
+    count = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+    fraction = isinstance(value, float) and 0 < value <= 1
+    if not (fraction or count):
+        raise ValueError(
+            f"{value!r} should be a count of images, 2 or more, without a decimal point, or a "
+            "fraction above 0; 1.0 is all images"
+        )
+    return value
+
+
 def _count_or_fraction(value: Any) -> Any:
     """A count, or a fraction below 1; 0.0 becomes 0, so that equal specs have equal hashes."""
     count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -154,8 +166,29 @@ class Erasing(Spec):
     value: _Pixel = 0
 
 
+class Elastic(Spec):
+    """A smooth random displacement of every pixel, as torchvision's ElasticTransform.
+
+    Source: Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied
+    to visual document analysis", ICDAR 2003, whose values for MNIST are the defaults. Uniform noise
+    in ±1 is smoothed and scaled, so that displacements have a standard deviation of about
+    0.163 · alpha / sigma pixels away from the border: 1.4 by default.
+
+    Attributes:
+        alpha: factor of the smoothed noise, pixels; torchvision's, for square images, is 2 · alpha.
+        sigma: standard deviation of the Gaussian that smooths it, pixels; cut off at 4 · sigma.
+        resample, fill: as in :class:`Rotation`.
+    """
+
+    name: Literal["elastic"] = "elastic"
+    alpha: Annotated[float, Field(ge=0, le=10_000)] = 34.0
+    sigma: Annotated[float, Field(gt=0, le=100)] = 4.0
+    resample: _Resample = "bilinear"
+    fill: _Pixel = 0
+
+
 Augmentation = Annotated[
-    Rotation | Affine | Crop | ColorJitter | Erasing,
+    Rotation | Affine | Crop | ColorJitter | Erasing | Elastic,
     Field(discriminator="name"),
     BeforeValidator(named),
 ]
@@ -176,6 +209,13 @@ class Data(Spec):
             class: a count (an integer) or a fraction.
         validation_seed: chooses those images; separate from the run's seed, so that all seeds of
             a study have the same split.
+        subset: part of the images that are left after the validation split to train on, stratified
+            by class: a count (an integer) or a fraction; 1.0 is all. A smaller subset is contained
+            in a larger one of the same seed and split.
+        subset_seed: chooses those images; separate from the run's seed likewise.
+        test: whether the test set is evaluated. With ``false`` no test image is used: the run
+            trains to the same weights, and is measured on the validation split alone. For choices,
+            which must not depend on the test set, and for data without one.
     """
 
     belonging: ClassVar[Mapping[str, tuple[str, ...]]] = {"name": ("mean", "std")}
@@ -190,6 +230,12 @@ class Data(Spec):
         BeforeValidator(_count_or_fraction),
     ] = 0
     validation_seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    subset: Annotated[
+        Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)],
+        BeforeValidator(_subset),
+    ] = 1.0
+    subset_seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    test: bool = True
 
     @classmethod
     def is_same(cls, key: str, before: Any, after: Any) -> bool:

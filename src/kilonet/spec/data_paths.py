@@ -1,8 +1,8 @@
-"""Paths of data sets in specs: absolute in memory, relative to their own file on disk.
+"""Paths in specs, of data sets and of runs: absolute in memory, relative to their file on disk.
 
 So the hash of a run does not depend on how its data's path was written, and a project that is moved
 as a whole keeps working. Where only a part was moved, ``environment.json`` of a run says where its
-images were.
+images were. Runs that a run builds on (``train.teacher``, ``train.init``) are known by a digest.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from kilonet.errors import SpecError, UsageError
 from kilonet.paths import absolute, relative
 from kilonet.spec.base import Spec
+from kilonet.spec.lineage import with_sources
 
 DATASET_NAMES = ("mnist",)
 """The data sets that are known by name; ``./mnist`` is the path."""
@@ -36,7 +37,7 @@ def data_path(name: str) -> str:
 
 
 def with_absolute_data(spec: _AnySpec, *, folder: Path | None = None) -> _AnySpec:
-    """A run or a study whose data sets' paths are absolute.
+    """A run or a study whose paths, of data sets and of runs, are absolute.
 
     A word that is no known data set and no existing path is kept.
 
@@ -49,6 +50,7 @@ def with_absolute_data(spec: _AnySpec, *, folder: Path | None = None) -> _AnySpe
     """
     data = spec.to_dict()
     found = _with_names(data, partial(absolute_name, folder=folder))
+    found = with_sources(found, partial(_absolute_source, folder=folder))
     return spec if found == data else type(spec).from_dict(found)
 
 
@@ -59,7 +61,11 @@ def relative_data(data: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
         path = data_path(name)
         return relative(Path(path), folder=folder) if path else name
 
-    return _with_names(data, shorten)
+    def shortened(_: str, source: dict[str, Any]) -> dict[str, Any]:
+        path = Path(source["folder"])
+        return {**source, "folder": relative(path, folder=folder)} if path.is_absolute() else source
+
+    return with_sources(_with_names(data, shorten), shortened)
 
 
 def absolute_data(data: Mapping[str, Any], *, file: Path) -> dict[str, Any]:
@@ -90,9 +96,21 @@ def absolute_data(data: Mapping[str, Any], *, file: Path) -> dict[str, Any]:
         return next(filter(os.path.lexists, paths), name)
 
     try:
-        return _with_names(data, resolve)
+        found = _with_names(data, resolve)
     except UsageError as error:
         raise SpecError(f"{file}: data.name: {error}") from None
+    try:
+        return with_sources(found, partial(_absolute_source, folder=file.parent))
+    except UsageError as error:
+        raise SpecError(f"{file}: {error}") from None
+
+
+def _absolute_source(kind: str, source: dict[str, Any], *, folder: Path | None) -> dict[str, Any]:
+    """A run that a run builds on, with the path of its folder from the root."""
+    try:
+        return {**source, "folder": str(absolute(source["folder"], folder=folder))}
+    except UsageError as error:
+        raise UsageError(f"{kind}: {error}") from None
 
 
 def absolute_name(name: str, *, folder: Path | None = None) -> str:

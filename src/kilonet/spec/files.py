@@ -275,7 +275,11 @@ def read_spec(name: str) -> SpecFile:
     if name in bundled_names():
         text = (files("kilonet") / "bundled" / f"{name}.toml").read_text("utf-8")
         return SpecFile(name, name, text, _parse(text, name))
-    path = _find(name)
+    return read_spec_file(name, _find(name))
+
+
+def read_spec_file(name: str, path: Path) -> SpecFile:
+    """The file at ``path``, which a user calls ``name``; raises SpecError as :func:`read_spec`."""
     text = _read_text(path)
     data = absolute_data(_parse(text, str(path)), file=path)
     return SpecFile(name, str(path), text, data)
@@ -391,7 +395,8 @@ def _change(spec: _AnySpec, settings: Iterable[str]) -> _AnySpec:
     except (InvalidSpecError, NetError) as error:
         raise type(error)(f"--set: {error}") from None
     except UsageError as error:
-        raise UsageError(f"--set: data.name: {error}") from None
+        where = "" if str(error).startswith("train.") else "data.name: "
+        raise UsageError(f"--set: {where}{error}") from None
     kinds = Run | Study
     if "data.name" in changes and isinstance(spec, kinds) and isinstance(changed, kinds):
         warn_of_dropped(spec.data, changed.data)

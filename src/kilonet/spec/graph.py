@@ -5,6 +5,14 @@ Operations have PyTorch's class names and arguments; a node's name is the module
 with members numbered as in ``nn.Sequential``, so the bundled network's weights load into the
 notebook's class unchanged.
 
+A repeat's applications are members ``0``, ``1``, … of a sequence: ``repeat1.1.convblock1.0`` is the
+first convolution in the second one. Convolutions and linear layers have parameters in the first
+application alone, so a ``state_dict`` holds each shared array once, under the name that it has
+there (``repeat1.0.convblock1.0.weight``). Normalizations have their own parameters and statistics
+in each application, as the values that they see differ.
+
+A residual's shortcut is its member ``shortcut``: ``residual1.shortcut.convblock1.0``.
+
 Shapes are without the batch: (channels, height, width), or (features,) once flat.
 """
 
@@ -12,8 +20,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Literal
 
 from kilonet.errors import NetError
 from kilonet.spec import layers as spec
@@ -21,13 +30,20 @@ from kilonet.spec import layers as spec
 LAYERS = "net.layers"
 """The path of a network's lines in a run."""
 
+MAX_NODES = 10_000
+"""The most operations of a network: repeats in repeats multiply, and each needs its memory."""
+
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv2d:
-    """Convolution; weight (out_channels, in_channels / groups, *kernel), bias (out_channels,)."""
+    """Convolution; weight (out_channels, in_channels / groups, *kernel), bias (out_channels,).
+
+    ``padding`` is at the top and bottom, and at the left and right; ``extra_padding`` is what
+    PyTorch's ``padding="same"`` has at the bottom and right beyond it, 0 or 1.
+    """
 
     in_channels: int
     out_channels: int
@@ -36,15 +52,49 @@ class Conv2d:
     padding: Pair
     groups: int
     bias: bool
+    dilation: Pair = (1, 1)
+    extra_padding: Pair = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchNorm:
-    """Batch normalization; weight, bias, running_mean and running_var, each (features,)."""
+class Norm:
+    """A normalization; weight (the scale) and bias (the shift), each (features,) or left out."""
 
     features: int
     eps: float
+    scale: bool
+    shift: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Norm):
+    """Batch normalization; also running_mean and running_var, each (features,)."""
+
     momentum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupNorm(Norm):
+    """Normalization of each image over groups of channels and their pixels."""
+
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceNorm(Norm):
+    """Normalization of each image and channel over its pixels: a group norm of single channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezeExcitation:
+    """x · sigmoid(fc2(relu(fc1(mean of x over its pixels)))).
+
+    fc1.weight (hidden, channels, 1, 1), fc1.bias (hidden,), fc2.weight (channels, hidden, 1, 1),
+    fc2.bias (channels,): the names of ``torchvision.ops.SqueezeExcitation``.
+    """
+
+    channels: int
+    hidden: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +164,18 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """The body's output plus its input."""
+    """The body's output plus its input, or plus the output of the shortcut if it has nodes."""
 
     body: tuple[Node, ...]
+    shortcut: tuple[Node, ...] = ()
 
 
 Op = (
     Conv2d
     | BatchNorm
+    | GroupNorm
+    | InstanceNorm
+    | SqueezeExcitation
     | ReLU
     | LeakyReLU
     | SiLU
@@ -135,6 +189,10 @@ Op = (
 )
 
 
+SHARING = (Conv2d, Linear, SqueezeExcitation)
+"""Operations with one set of parameters for all applications of a repeat."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """One operation of a network.
@@ -146,6 +204,9 @@ class Node:
             ``net.layers.3``, in a residual ``net.layers.3.residual.1``.
         text: that line.
         input_shape, output_shape: of one image.
+        applications: of each repeat around it, outermost first, which application it is in, from 1.
+        shared_with: name of the node in the first application whose parameters it uses; "" if it
+            has its own, or none.
     """
 
     name: str
@@ -154,6 +215,8 @@ class Node:
     text: str
     input_shape: Shape
     output_shape: Shape
+    applications: tuple[int, ...] = ()
+    shared_with: str = ""
 
     @property
     def where(self) -> str:
@@ -161,19 +224,40 @@ class Node:
         return f"{self.path} '{self.text}'"
 
     @property
+    def owner(self) -> str:
+        """Module path of its parameters: ``weights[f"{node.owner}.weight"]``."""
+        return self.shared_with or self.name
+
+    @property
     def parameters(self) -> dict[str, Shape]:
-        """Name → shape of the trained parameters; those of a residual's body are its nodes'."""
+        """Name → shape of the trained parameters; those of a residual's body are its nodes'.
+
+        Empty for a node that uses another's.
+        """
+        return {} if self.shared_with else self.parameters_used
+
+    @property
+    def parameters_used(self) -> dict[str, Shape]:
+        """Name → shape of the parameters that its operation reads, its own or another node's."""
         op = self.op
         shapes: dict[str, Shape] = {}
         if isinstance(op, Conv2d):
             shapes["weight"] = (op.out_channels, op.in_channels // op.groups, *op.kernel)
         elif isinstance(op, Linear):
             shapes["weight"] = (op.out_features, op.in_features)
-        elif isinstance(op, BatchNorm):
-            shapes["weight"] = shapes["bias"] = (op.features,)
+        elif isinstance(op, Norm):
+            parts = {"weight": op.scale, "bias": op.shift}
+            shapes = {part: (op.features,) for part, trained in parts.items() if trained}
+        elif isinstance(op, SqueezeExcitation):
+            for part, out, channels in (
+                ("fc1", op.hidden, op.channels),
+                ("fc2", op.channels, op.hidden),
+            ):
+                shapes[f"{part}.weight"] = (out, channels, 1, 1)
+                shapes[f"{part}.bias"] = (out,)
         if isinstance(op, Conv2d | Linear) and op.bias:
             shapes["bias"] = shapes["weight"][:1]
-        return {f"{self.name}.{part}": shape for part, shape in shapes.items()}
+        return {f"{self.owner}.{part}": shape for part, shape in shapes.items()}
 
     @property
     def buffers(self) -> dict[str, Shape]:
@@ -189,11 +273,11 @@ class Node:
 
 
 def walk(nodes: Sequence[Node]) -> list[Node]:
-    """All nodes in the order in which they run: a residual comes after the nodes of its body."""
+    """All nodes in the order in which they run: a residual comes after its body and shortcut."""
     flat: list[Node] = []
     for node in nodes:
         if isinstance(node.op, Residual):
-            flat += walk(node.op.body)
+            flat += walk(node.op.body) + walk(node.op.shortcut)
         flat.append(node)
     return flat
 
@@ -215,8 +299,6 @@ def expand(
     *,
     block: Sequence[spec.Layer | None],
     input_shape: Shape,
-    scope: str = "",
-    path: str = LAYERS,
 ) -> tuple[Node, ...]:
     """Expand lines to nodes and compute the shapes.
 
@@ -224,29 +306,83 @@ def expand(
         layers: the network's lines.
         block: what a convolution expands to; None is the convolution itself.
         input_shape: (channels, height, width).
-        scope: prefix of names in a residual.
-        path: of the list of lines.
 
     Raises:
         NetError: naming the line, its text and the shapes that do not fit.
     """
+    return _expand(layers, input_shape=input_shape, scope=_Scope(block=block))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scope:
+    """Where lines are: in the network, in a residual, or in an application of a repeat.
+
+    Attributes:
+        block: what a convolution expands to.
+        name: prefix of names.
+        owner: that prefix with 0 for each application: what owns the shared parameters.
+        path: of the list of lines.
+        applications: as of :class:`Node`.
+        within: those in words, for messages.
+        owners: name → node of the convolutions and linear layers of first applications.
+        counted: nodes so far.
+    """
+
+    block: Sequence[spec.Layer | None]
+    name: str = ""
+    owner: str = ""
+    path: str = LAYERS
+    applications: tuple[int, ...] = ()
+    within: str = ""
+    owners: dict[str, Node] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
+
+    def inside(self, layer: str, part: str) -> _Scope:
+        """Of a list in a layer, such as ``residual1``, at ``3.residual`` of this scope's path."""
+        return replace(
+            self,
+            name=f"{self.name}{layer}.",
+            owner=f"{self.owner}{layer}.",
+            path=f"{self.path}.{part}",
+        )
+
+    def application(self, number: int, times: int) -> _Scope:
+        """Of an application of the repeat whose scope this is; numbers from 1."""
+        outer = f" inside{self.within}" if self.within else ""
+        return replace(
+            self,
+            name=f"{self.name}{number - 1}.",
+            owner=f"{self.owner}0.",
+            applications=(*self.applications, number),
+            within=f" application {number} of {times}{outer}",
+        )
+
+
+def _expand(layers: Sequence[spec.Layer], *, input_shape: Shape, scope: _Scope) -> tuple[Node, ...]:
     nodes: list[Node] = []
     counts: Counter[str] = Counter()
     shape = input_shape
     for position, layer in enumerate(layers):
         group = _GROUPS.get(layer.word, layer.word)
         counts[group] += 1
-        name = f"{scope}{group}{counts[group]}"
-        members = _members(layer, block)
-        for i, member in enumerate(members):
+        name = f"{group}{counts[group]}"
+        if isinstance(layer, spec.Repeat):
+            inside = scope.inside(name, f"{position}.repeat")
+            for number in range(1, layer.times + 1):
+                again = inside.application(number, layer.times)
+                nodes += _expand(layer.layers, input_shape=shape, scope=again)
+                shape = nodes[-1].output_shape
+            continue
+        for i, member in enumerate(_members(layer, scope.block)):
             place = _Place(
                 name=f"{name}.{i}" if group == "convblock" else name,
-                path=f"{path}.{position}",
+                position=position,
                 text=str(layer),
                 shape=shape,
-                block=block,
+                scope=scope,
             )
             node = place.build(member)
+            place.check_mean(node, before=nodes)
             nodes.append(node)
             shape = node.output_shape
     return tuple(nodes)
@@ -274,38 +410,56 @@ def _members(layer: spec.Layer, block: Sequence[spec.Layer | None]) -> list[spec
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where an operation goes: its name, path and input shape."""
+    """Where an operation goes: its name and line in a scope, and its input shape."""
 
     name: str
-    path: str
+    position: int
     text: str
     shape: Shape
-    block: Sequence[spec.Layer | None]
+    scope: _Scope
 
     def error(self, problem: str) -> NetError:
-        return NetError(f"{self.path} '{self.text}': {problem}")
+        within = f",{self.scope.within}" if self.scope.within else ""
+        return NetError(f"{self.scope.path}.{self.position} '{self.text}'{within}: {problem}")
 
     def node(self, op: Op, output_shape: Shape) -> Node:
-        return Node(
-            name=self.name,
+        scope = self.scope
+        scope.counted["nodes"] += 1
+        if scope.counted["nodes"] > MAX_NODES:
+            raise self.error(f"the network has more than {MAX_NODES:,} operations; repeat less")
+        node = Node(
+            name=f"{scope.name}{self.name}",
             op=op,
-            path=self.path,
+            path=f"{scope.path}.{self.position}",
             text=self.text,
             input_shape=self.shape,
             output_shape=output_shape,
+            applications=scope.applications,
         )
+        if not isinstance(op, SHARING) or not scope.applications:
+            return node
+        owner = scope.owners.setdefault(f"{scope.owner}{self.name}", node)
+        if owner is node:
+            return node
+        shared = replace(node, shared_with=owner.name)
+        if shared.parameters_used != owner.parameters:
+            inputs = "features" if isinstance(op, Linear) else "channels"
+            raise self.error(
+                f"its input is {show(self.shape)}, but it shares its weights with application 1, "
+                f"whose input is {show(owner.input_shape)}; all applications need as many {inputs}"
+            )
+        return shared
 
     def build(self, layer: spec.Layer) -> Node:
         """The node of one layer; NetError if its input does not fit."""
         match layer:
             case spec.Conv():
-                return self.conv(layer.out, layer.kernel, layer.stride, layer.pad, layer)
+                return self.conv(layer, layer.out, groups=layer.groups)
             case spec.Pointwise():
-                return self.conv(layer.out, (1, 1), layer.stride, (0, 0), layer)
+                return self.conv(layer, layer.out, groups=layer.groups)
             case spec.Depthwise():
                 channels = self.image()[0]
-                out = channels * layer.multiplier
-                return self.conv(out, layer.kernel, layer.stride, layer.pad, layer, groups=channels)
+                return self.conv(layer, channels * layer.multiplier, groups=channels)
             case spec.MaxPool():
                 return self.pool(MaxPool2d, layer)
             case spec.AvgPool():
@@ -315,10 +469,12 @@ class _Place:
                 kernel = (size[0], size[1])
                 op = AvgPool2d(kernel=kernel, stride=kernel, padding=(0, 0))
                 return self.node(op, (channels, 1, 1))
-            case spec.BatchNorm():
-                features = self.shape[0]
-                norm = BatchNorm(features=features, eps=layer.eps, momentum=layer.momentum)
-                return self.node(norm, self.shape)
+            case spec.Norm():
+                return self.norm(layer)
+            case spec.SqueezeExcitation():
+                channels = self.image()[0]
+                hidden = max(1, channels // layer.reduction)
+                return self.node(SqueezeExcitation(channels=channels, hidden=hidden), self.shape)
             case spec.Flatten():
                 self.image()
                 return self.node(Flatten(), (prod(self.shape),))
@@ -344,48 +500,55 @@ class _Place:
             raise self.error(f"needs an image, but its input is flat: {show(self.shape)}")
         return self.shape[0], self.shape[1], self.shape[2]
 
-    def windows(self, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-        """(height, width) of the output: ⌊(size + 2·padding − kernel) / stride⌋ + 1."""
+    def windows(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Pair:
+        """(height, width) of the output: ⌊(size + 2·padding − extent) / stride⌋ + 1.
+
+        The extent of a kernel is dilation · (kernel − 1) + 1.
+        """
         _, *size = self.image()
-        for length, k, p in zip(size, kernel, padding, strict=True):
+        dilated = f" with dilation {_pair(dilation)}" if dilation != (1, 1) else ""
+        extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+        for length, k, p in zip(size, extent, padding, strict=True):
             if k > length + 2 * p:
                 padded = f" with padding {_pair(padding)}" if any(padding) else ""
                 raise self.error(
-                    f"kernel {_pair(kernel)} is larger than its input {show(self.shape)}{padded}"
+                    f"kernel {_pair(kernel)}{dilated} is larger than its input "
+                    f"{show(self.shape)}{padded}"
                 )
         out = [
             (length + 2 * p - k) // s + 1
-            for length, k, s, p in zip(size, kernel, stride, padding, strict=True)
+            for length, k, s, p in zip(size, extent, stride, padding, strict=True)
         ]
         return out[0], out[1]
 
     def conv(
-        self,
-        out: int,
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        layer: spec.Conv | spec.Pointwise | spec.Depthwise,
-        *,
-        groups: int | None = None,
+        self, layer: spec.Conv | spec.Pointwise | spec.Depthwise, out: int, *, groups: int
     ) -> Node:
-        channels = self.image()[0]
-        groups = getattr(layer, "groups", 1) if groups is None else groups
+        channels, *size = self.image()
         if channels % groups or out % groups:
             raise self.error(
                 f"groups={groups} does not divide its {channels} input and {out} output channels "
                 f"(input {show(self.shape)})"
             )
+        kernel = dilation = (1, 1)
+        pad: Pair | Literal["same"] = (0, 0)
+        if not isinstance(layer, spec.Pointwise):
+            kernel, pad, dilation = layer.kernel, layer.pad, layer.dilation
+        padding, extra = _same_padding(kernel, dilation) if pad == "same" else (pad, (0, 0))
         op = Conv2d(
             in_channels=channels,
             out_channels=out,
             kernel=kernel,
-            stride=stride,
+            stride=layer.stride,
             padding=padding,
             groups=groups,
             bias=layer.bias,
+            dilation=dilation,
+            extra_padding=extra,
         )
-        return self.node(op, (out, *self.windows(kernel, stride, padding)))
+        if pad != "same":
+            size = list(self.windows(kernel, layer.stride, padding, dilation))
+        return self.node(op, (out, *size))
 
     def pool(self, kind: type[MaxPool2d | AvgPool2d], layer: spec.MaxPool | spec.AvgPool) -> Node:
         stride = layer.kernel if layer.stride is None else layer.stride
@@ -394,6 +557,66 @@ class _Place:
             raise self.error(f"padding {pad} is more than half of the kernel {kernel}")
         op = kind(kernel=layer.kernel, stride=stride, padding=layer.pad)
         return self.node(op, (self.image()[0], *self.windows(layer.kernel, stride, layer.pad)))
+
+    def norm(self, layer: spec.Norm) -> Node:
+        features = self.shape[0]
+        match layer:
+            case spec.InstanceNorm(eps=eps, affine=affine):
+                self.image()
+                self.check_groups(features)
+                op: Op = InstanceNorm(features=features, eps=eps, scale=affine, shift=affine)
+            case spec.BatchNorm(eps=eps, noaffine=noaffine, noscale=noscale):
+                op = BatchNorm(
+                    features=features,
+                    eps=eps,
+                    scale=not (noaffine or noscale),
+                    shift=not noaffine,
+                    momentum=layer.momentum,
+                )
+            case (
+                spec.GroupNorm(eps=eps, noaffine=noaffine, noscale=noscale)
+                | spec.LayerNorm(eps=eps, noaffine=noaffine, noscale=noscale)
+            ):
+                groups = layer.groups if isinstance(layer, spec.GroupNorm) else 1
+                self.check_groups(groups)
+                op = GroupNorm(
+                    features=features,
+                    eps=eps,
+                    scale=not (noaffine or noscale),
+                    shift=not noaffine,
+                    groups=groups,
+                )
+            case _:
+                raise AssertionError(f"a normalization without an operation: {layer!r}")
+        return self.node(op, self.shape)
+
+    def check_groups(self, groups: int) -> None:
+        """NetError unless each group of channels has the same number of values, more than one."""
+        if self.shape[0] % groups:
+            raise self.error(
+                f"{groups} groups do not divide its {self.shape[0]} channels "
+                f"(input {show(self.shape)})"
+            )
+        if prod(self.shape) == groups:
+            raise self.error(
+                f"normalizes groups of one value (input {show(self.shape)}), which makes all of "
+                "them zero; leave it out, or use batchnorm"
+            )
+
+    def check_mean(self, node: Node, *, before: Sequence[Node]) -> None:
+        """NetError if the node takes the mean of normalized channels, whatever the image."""
+        op = node.op
+        whole = isinstance(op, AvgPool2d) and op.kernel == node.input_shape[1:]
+        made = next((n.op for n in reversed(before) if not isinstance(n.op, Dropout)), None)
+        by_channel = isinstance(made, InstanceNorm) or (
+            isinstance(made, GroupNorm) and made.groups == made.features
+        )
+        if whole and by_channel:
+            raise self.error(
+                "each channel before it is normalized by itself, so its mean is the same for every "
+                "image; put an activation between them, as in block = ['conv', 'instancenorm', "
+                "'relu']"
+            )
 
     def linear(self, layer: spec.Linear) -> Node:
         if len(self.shape) != 1:
@@ -404,19 +627,30 @@ class _Place:
         return self.node(op, (layer.out,))
 
     def residual(self, layer: spec.Residual) -> Node:
-        body = expand(
-            layer.layers,
-            block=self.block,
-            input_shape=self.shape,
-            scope=f"{self.name}.",
-            path=f"{self.path}.residual",
-        )
-        if body[-1].output_shape != self.shape:
+        inside = self.scope.inside(self.name, f"{self.position}.residual")
+        body = _expand(layer.layers, input_shape=self.shape, scope=inside)
+        if layer.shortcut is None:
+            if body[-1].output_shape != self.shape:
+                raise self.error(
+                    f"its layers turn {show(self.shape)} into {show(body[-1].output_shape)}; "
+                    "a residual must keep the shape, or have a shortcut that changes it alike"
+                )
+            return self.node(Residual(body=body), self.shape)
+        beside = self.scope.inside(f"{self.name}.shortcut", f"{self.position}.shortcut")
+        shortcut = _expand(layer.shortcut, input_shape=self.shape, scope=beside)
+        shape = shortcut[-1].output_shape
+        if body[-1].output_shape != shape:
             raise self.error(
-                f"its layers turn {show(self.shape)} into {show(body[-1].output_shape)}; "
-                "a residual must keep the shape"
+                f"its layers turn {show(self.shape)} into {show(body[-1].output_shape)}, its "
+                f"shortcut into {show(shape)}; both must be equal"
             )
-        return self.node(Residual(body=body), self.shape)
+        return self.node(Residual(body=body, shortcut=shortcut), shape)
+
+
+def _same_padding(kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """Padding on both sides that keeps the size at stride 1, and what the end has beyond it."""
+    total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return (total[0] // 2, total[1] // 2), (total[0] % 2, total[1] % 2)
 
 
 def show(shape: Shape) -> str:

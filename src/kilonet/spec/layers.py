@@ -6,17 +6,23 @@ Sizes are one number or ``height x width`` without spaces: ``kernel=3x1``.
 =============  ==========  =======================================================================
 word           main value  keys (defaults) and flags
 =============  ==========  =======================================================================
-conv           out         kernel (3), stride (1), pad (0), groups (1), bias, bare; expands to the
-                           network's block unless bare
+conv           out         kernel (3), stride (1), pad (0), dilation (1), groups (1), bias, bare;
+                           expands to the network's block unless bare
 pointwise      out         stride (1), groups (1), bias, bare; a 1 × 1 convolution and the block's
                            activation alone: the notebook's transition layer
-depthwise      –           kernel (3), stride (1), pad (0), multiplier (1), bias, bare; each channel
-                           by itself; expands to the network's block unless bare
+depthwise      –           kernel (3), stride (1), pad (0), dilation (1), multiplier (1), bias,
+                           bare; each channel by itself; expands to the network's block unless
+                           bare
 relu           –
 leaky_relu     –           slope (0.01)
 silu           –
 hardswish      –
-batchnorm      –           eps (1e-05), momentum (0.1)
+batchnorm      –           eps (1e-05), momentum (0.1), noaffine, noscale
+groupnorm      groups      eps (1e-05), noaffine, noscale; each image by itself, like the next two
+layernorm      –           eps (1e-05), noaffine, noscale; over all channels and pixels of an image
+instancenorm   –           eps (1e-05), affine; over the pixels of each channel
+se             –           reduction (4); squeeze-excitation: each channel times a factor of 0 to 1
+                           that two layers compute from the means of all channels
 dropout        p
 maxpool        kernel      stride (= kernel), pad (0)
 avgpool        kernel      stride (= kernel), pad (0)
@@ -25,16 +31,31 @@ flatten        –
 linear         out         nobias
 =============  ==========  =======================================================================
 
-A residual is a table: ``{ residual = ["conv 16 pad=1", "conv 16 pad=1"] }``, its layers plus the
-identity.
+``pad=same`` is PyTorch's ``padding="same"``: as much padding as keeps the size, where it is odd one
+more at the end; the stride must be 1.
+
+Two layers are tables:
+
+- ``{ residual = ["conv 16 pad=1", "conv 16 pad=1"] }``: its layers plus the identity. With
+  ``shortcut = ["pointwise 16 stride=2 bare", "batchnorm"]`` these layers take the identity's place.
+- ``{ repeat = ["conv 16 pad=1", "maxpool 2"], times = 3 }``: its layers, ``times`` times one after
+  the other, with one set of weights and biases of convolutions and linear layers. Normalizations
+  have their own in each application.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_serializer
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kilonet.errors import did_you_mean
 from kilonet.spec.base import InvalidSpecError, Spec
@@ -60,6 +81,19 @@ _Size = Annotated[int, Field(ge=1, le=4096)]
 _Sizes = Annotated[tuple[_Size, _Size], BeforeValidator(_pair)]
 _Pad = Annotated[int, Field(ge=0, le=4096)]
 _Pads = Annotated[tuple[_Pad, _Pad], BeforeValidator(_pair)]
+_EPS = Field(default=1e-5, gt=0, allow_inf_nan=False)
+
+
+def _same_or_pair(value: Any) -> Any:
+    if value == "same":
+        return value
+    try:
+        return _pair(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or same") from None
+
+
+_ConvPads = Annotated[tuple[_Pad, _Pad] | Literal["same"], BeforeValidator(_same_or_pair)]
 
 
 class Layer(Spec):
@@ -80,7 +114,7 @@ class Layer(Spec):
         return " ".join(words)
 
     def to_line(self) -> Any:
-        """What :func:`parse_layer` takes: its text, or a residual's table."""
+        """What :func:`parse_layer` takes: its text, or its table."""
         return str(self)
 
     def _identity(self) -> Any:
@@ -100,10 +134,16 @@ class Conv(Layer):
     out: _Size
     kernel: _Sizes = (3, 3)
     stride: _Sizes = (1, 1)
-    pad: _Pads = (0, 0)
+    pad: _ConvPads = (0, 0)
+    dilation: _Sizes = (1, 1)
     groups: _Size = 1
     bias: bool = False
     bare: bool = False
+
+    @model_validator(mode="after")
+    def _same_size_needs_stride_1(self) -> Conv:
+        _check_same(self)
+        return self
 
 
 class Pointwise(Layer):
@@ -124,10 +164,23 @@ class Depthwise(Layer):
     word = "depthwise"
     kernel: _Sizes = (3, 3)
     stride: _Sizes = (1, 1)
-    pad: _Pads = (0, 0)
+    pad: _ConvPads = (0, 0)
+    dilation: _Sizes = (1, 1)
     multiplier: _Size = 1
     bias: bool = False
     bare: bool = False
+
+    @model_validator(mode="after")
+    def _same_size_needs_stride_1(self) -> Depthwise:
+        _check_same(self)
+        return self
+
+
+def _check_same(layer: Conv | Depthwise) -> None:
+    if layer.pad == "same" and layer.stride != (1, 1):
+        stride = _pair_text(layer.stride)
+        problem = f"same needs stride=1, not {stride}, as in PyTorch; give it as a number"
+        raise InvalidSpecError(problem, path=("pad",))
 
 
 class Relu(Layer):
@@ -155,12 +208,80 @@ class HardSwish(Layer):
     word = "hardswish"
 
 
-class BatchNorm(Layer):
-    """Batch normalization over images and pixels, with PyTorch's running statistics."""
+class Norm(Layer):
+    """A normalization. Its trained parts, a scale and a shift per channel, can be left out."""
+
+    @field_validator("noscale", check_fields=False)
+    @classmethod
+    def _noaffine_is_without_scale(cls, noscale: bool, info: ValidationInfo) -> bool:
+        if noscale and info.data.get("noaffine"):
+            raise ValueError("is part of noaffine; leave it out")
+        return noscale
+
+
+class BatchNorm(Norm):
+    """Batch normalization over images and pixels, with PyTorch's running statistics.
+
+    ``noaffine`` leaves out scale and shift; ``noscale`` the scale, which a ReLU between this layer
+    and a convolution hands on to the convolution's weights.
+    """
 
     word = "batchnorm"
-    eps: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    eps: float = _EPS
     momentum: float = Field(default=0.1, gt=0, le=1)
+    noaffine: bool = False
+    noscale: bool = False
+
+
+class GroupNorm(Norm):
+    """Normalization of each image over ``groups`` groups of channels, and pixels.
+
+    In training and evaluation alike, without running statistics. ``noaffine`` and ``noscale`` as in
+    :class:`BatchNorm`.
+    """
+
+    word = "groupnorm"
+    main = "groups"
+    groups: _Size
+    eps: float = _EPS
+    noaffine: bool = False
+    noscale: bool = False
+
+
+class LayerNorm(Norm):
+    """Normalization of each image over all channels and pixels: ``groupnorm 1``.
+
+    Scale and shift are per channel, as in ``torch.nn.GroupNorm(1, channels)``;
+    ``torch.nn.LayerNorm`` has them per channel and pixel.
+    """
+
+    word = "layernorm"
+    eps: float = _EPS
+    noaffine: bool = False
+    noscale: bool = False
+
+
+class InstanceNorm(Norm):
+    """Normalization of each image and channel over its pixels, as ``torch.nn.InstanceNorm2d``.
+
+    Without running statistics, and without scale and shift unless ``affine``.
+    """
+
+    word = "instancenorm"
+    eps: float = _EPS
+    affine: bool = False
+
+
+class SqueezeExcitation(Layer):
+    """Each channel times a factor from 0 to 1, computed from the means of all channels.
+
+    As ``torchvision.ops.SqueezeExcitation``: global average, 1 × 1 convolution to
+    max(1, channels // reduction), ReLU, 1 × 1 convolution, sigmoid; both with bias. Source: Hu et
+    al., "Squeeze-and-excitation networks", CVPR 2018.
+    """
+
+    word = "se"
+    reduction: _Size = 4
 
 
 class Dropout(Layer):
@@ -218,17 +339,50 @@ class Linear(Layer):
 
 
 class Residual(Layer):
-    """``layers`` plus the identity: output = input + layers(input)."""
+    """``layers`` plus the identity, or plus ``shortcut``: output = shortcut(input) + layers(input).
+
+    Source of the shortcut: the projections of He et al., "Deep residual learning for image
+    recognition", CVPR 2016.
+    """
 
     word = "residual"
     layers: tuple[AnyLayer, ...] = Field(min_length=1)
+    shortcut: tuple[AnyLayer, ...] | None = Field(default=None, min_length=1)
 
     def __str__(self) -> str:
-        return "residual [" + ", ".join(map(str, self.layers)) + "]"
+        text = _lines_text("residual", self.layers)
+        return text if self.shortcut is None else f"{text} {_lines_text('shortcut', self.shortcut)}"
 
     def to_line(self) -> Any:
         """The residual's table."""
-        return {"residual": [layer.to_line() for layer in self.layers]}
+        table = {"residual": [layer.to_line() for layer in self.layers]}
+        if self.shortcut is not None:
+            table["shortcut"] = [layer.to_line() for layer in self.shortcut]
+        return table
+
+
+class Repeat(Layer):
+    """``layers``, ``times`` times one after the other, with shared convolutions and linear layers.
+
+    Normalizations are not shared. Source: the "time-specific batch normalization" of Liao and
+    Poggio, "Bridging the gaps between residual learning, recurrent neural networks and visual
+    cortex", 2016, whose residual network shares weights over its iterations.
+    """
+
+    word = "repeat"
+    layers: tuple[AnyLayer, ...] = Field(min_length=1)
+    times: int = Field(ge=1, le=100)
+
+    def __str__(self) -> str:
+        return f"{_lines_text('repeat', self.layers)} times={self.times}"
+
+    def to_line(self) -> Any:
+        """The repeat's table."""
+        return {"repeat": [layer.to_line() for layer in self.layers], "times": self.times}
+
+
+def _lines_text(word: str, lines: tuple[Layer, ...]) -> str:
+    return f"{word} [{', '.join(map(str, lines))}]"
 
 
 _ALL: tuple[type[Layer], ...] = (
@@ -240,6 +394,10 @@ _ALL: tuple[type[Layer], ...] = (
     Silu,
     HardSwish,
     BatchNorm,
+    GroupNorm,
+    LayerNorm,
+    InstanceNorm,
+    SqueezeExcitation,
     Dropout,
     MaxPool,
     AvgPool,
@@ -250,11 +408,17 @@ _ALL: tuple[type[Layer], ...] = (
 LAYERS: dict[str, type[Layer]] = {layer.word: layer for layer in _ALL}
 """Word → layer, for all layers that are lines of text."""
 
+TABLES: dict[str, tuple[type[Layer], str]] = {
+    "residual": (Residual, "{ residual = ['conv 8 pad=1'] }"),
+    "repeat": (Repeat, "{ repeat = ['conv 8 pad=1'], times = 3 }"),
+}
+"""Word → layer and an example, for the layers that are tables."""
+
 ACTIVATIONS = (Relu, LeakyRelu, Silu, HardSwish)
 
 
 def parse_layer(line: Any) -> Layer:
-    """Parse one layer: its text, a residual's table, or a :class:`Layer`, which is returned.
+    """Parse one layer: its text, its table, or a :class:`Layer`, which is returned.
 
     Raises:
         InvalidSpecError: naming the wrong word, key or value, and the nearest valid one.
@@ -262,25 +426,40 @@ def parse_layer(line: Any) -> Layer:
     if isinstance(line, Layer):
         return line
     if isinstance(line, Mapping):
-        if set(line) != {"residual"}:
-            problem = f"{dict(line)!r} should be a line of text or {{ residual = [lines] }}"
-            raise InvalidSpecError(problem)
-        try:
-            return Residual(layers=line["residual"])
-        except InvalidSpecError as error:
-            # The user writes `residual` for the field `layers`.
-            raise InvalidSpecError(error.problem, path=("residual", *error.path[1:])) from None
+        return _parse_table(line)
     if not isinstance(line, str) or not line.split():
         raise InvalidSpecError(f"{line!r} should be a layer such as 'conv 8'")
     return _parse_line(line)
 
 
+def _parse_table(table: Mapping[str, Any]) -> Layer:
+    word = next((key for key in table if key in TABLES), None)
+    if word is None:
+        forms = " or ".join(
+            f"{{ {word} = [lines]{', …' * (word != 'residual')} }}" for word in TABLES
+        )
+        raise InvalidSpecError(f"{dict(table)!r} should be a line of text, {forms}")
+    kind, _ = TABLES[word]
+    # The user writes the word for the field `layers`.
+    keys = [word, *(key for key in kind.model_fields if key != "layers")]
+    for key in table:
+        if key not in keys:
+            raise InvalidSpecError(f"unknown key of {word}; {did_you_mean(key, keys)}", path=(key,))
+    arguments = {("layers" if key == word else key): value for key, value in table.items()}
+    try:
+        return kind(**arguments)
+    except InvalidSpecError as error:
+        first, *rest = error.path
+        path = (word if first == "layers" else first, *rest)
+        raise InvalidSpecError(error.problem, path=path) from None
+
+
 def _parse_line(line: str) -> Layer:
     word, *rest = line.split()
-    if word == Residual.word:
-        raise InvalidSpecError(f"{line!r}: write it as a table: {{ residual = ['conv 8 pad=1'] }}")
+    if word in TABLES:
+        raise InvalidSpecError(f"{line!r}: write it as a table: {TABLES[word][1]}")
     if word not in LAYERS:
-        known = [*LAYERS, Residual.word]
+        known = [*LAYERS, *TABLES]
         raise InvalidSpecError(f"{line!r}: unknown layer {word!r}; {did_you_mean(word, known)}")
     layer = LAYERS[word]
     arguments: dict[str, Any] = {}
@@ -316,3 +495,4 @@ AnyLayer = Annotated[Layer, BeforeValidator(parse_layer)]
 """A field of type :class:`Layer` that also takes the layer's text."""
 
 Residual.model_rebuild()
+Repeat.model_rebuild()

@@ -11,7 +11,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from kilonet.errors import NetError
 from kilonet.spec import graph
 from kilonet.spec.base import InvalidSpecError, Spec
-from kilonet.spec.layers import ACTIVATIONS, AnyLayer, BatchNorm, Dropout, Layer, parse_layer
+from kilonet.spec.layers import (
+    ACTIVATIONS,
+    AnyLayer,
+    Dropout,
+    Layer,
+    Norm,
+    SqueezeExcitation,
+    parse_layer,
+)
 
 _Size = Annotated[int, Field(ge=1, le=4096)]
 
@@ -28,9 +36,10 @@ def _parse_block(members: Any) -> Any:
             layer = parse_layer(text)
         except InvalidSpecError as error:
             raise InvalidSpecError(error.problem, path=(str(i), *error.path)) from None
-        if not isinstance(layer, (*ACTIVATIONS, BatchNorm, Dropout)):
+        if not isinstance(layer, (*ACTIVATIONS, Norm, SqueezeExcitation, Dropout)):
             problem = f"'{layer}' cannot be in a block, which takes 'conv', an activation, "
-            raise InvalidSpecError(f"{problem}'batchnorm' and 'dropout P'", path=(str(i),))
+            problem += "a normalization such as 'batchnorm', 'se' and 'dropout P'"
+            raise InvalidSpecError(problem, path=(str(i),))
         block.append(layer)
     if block.count(None) != 1:
         raise InvalidSpecError("needs 'conv' exactly once")

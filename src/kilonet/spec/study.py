@@ -17,7 +17,8 @@ from kilonet.spec.invalid import dotted
 from kilonet.spec.layers import Layer
 from kilonet.spec.module import Module
 from kilonet.spec.net import Net
-from kilonet.spec.train import Plateau, Train
+from kilonet.spec.schedules import Plateau
+from kilonet.spec.train import Train
 
 
 class Run(Spec):
@@ -45,6 +46,15 @@ class Run(Spec):
             raise InvalidSpecError(
                 "plateau needs a validation split; set data.validation",
                 path=("train", "schedule"),
+            )
+        if not self.data.test and not self.data.validation:
+            raise InvalidSpecError(
+                "false leaves no images to evaluate on; set data.validation, or remove it",
+                path=("data", "test"),
+            )
+        if self.train.early_stopping is not None and not self.data.validation:
+            raise InvalidSpecError(
+                "needs a validation split; set data.validation", path=("train", "early_stopping")
             )
         channels, *size = self.net.input
         for name in ("mean", "std"):

@@ -1,176 +1,39 @@
-"""Training: optimizer, schedule, loss, weight averaging, seed."""
+"""Training: epochs, batches, optimizer, schedule, loss, weight averaging, seed."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from kilonet.randomness import MAX_SEED
+from kilonet.spec.averages import LEFT_OUT, SWA, Averaging
 from kilonet.spec.base import InvalidSpecError, Spec
-from kilonet.spec.invalid import named
+from kilonet.spec.lineage import Starting, Teaching
+from kilonet.spec.optimizers import SGD, Optimizer
+from kilonet.spec.ranges import Count, Rate
+from kilonet.spec.schedules import Constant, OneCycle, Schedule, Warming
+from kilonet.spec.stopping import MaybeEarlyStopping
 
-_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Momentum = Annotated[float, Field(ge=0, lt=1)]
-_Count = Annotated[int, Field(ge=1)]
-
-
-class SGD(Spec):
-    """Stochastic gradient descent, equal to ``torch.optim.SGD``.
-
-    Attributes:
-        lr: learning rate.
-        momentum: factor of the momentum buffer.
-        nesterov: Nesterov momentum; needs a momentum above 0.
-        weight_decay: L2 penalty, added to the gradient.
-    """
-
-    name: Literal["sgd"] = "sgd"
-    lr: _Rate = 0.01
-    momentum: _Momentum = 0.0
-    nesterov: bool = False
-    weight_decay: _NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGD:
-        if self.nesterov and not self.momentum:
-            raise InvalidSpecError("nesterov needs a momentum above 0")
-        return self
+MAX_BATCH_SIZE = 1_000_000
 
 
-class Adam(Spec):
-    """Adam, equal to ``torch.optim.Adam``; weight_decay is an L2 penalty."""
+class BatchSchedule(Spec):
+    """The batch size times ``factor`` at each milestone, as ``multistep`` does with the rate.
 
-    name: Literal["adam"] = "adam"
-    lr: _Rate = 0.001
-    betas: tuple[_Momentum, _Momentum] = (0.9, 0.999)
-    eps: _Rate = 1e-8
-    weight_decay: _NonNegative = 0.0
-
-
-class AdamW(Spec):
-    """AdamW, equal to ``torch.optim.AdamW``; weight_decay shrinks the weights directly."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: _Rate = 0.001
-    betas: tuple[_Momentum, _Momentum] = (0.9, 0.999)
-    eps: _Rate = 1e-8
-    weight_decay: _NonNegative = 0.01
-
-
-class Constant(Spec):
-    """The optimizer's learning rate throughout."""
-
-    name: Literal["constant"] = "constant"
-
-
-class Step(Spec):
-    """lr · gamma^⌊epoch / step_size⌋, equal to ``StepLR``."""
-
-    name: Literal["step"] = "step"
-    step_size: _Count
-    gamma: _Rate = 0.1
-
-
-class MultiStep(Spec):
-    """lr · gamma^(milestones passed), equal to ``MultiStepLR``."""
-
-    name: Literal["multistep"] = "multistep"
-    milestones: tuple[_Count, ...] = Field(min_length=1)
-    gamma: _Rate = 0.1
-
-
-class OneCycle(Spec):
-    """Up to max_lr and down again over all steps of the run, equal to ``OneCycleLR``.
-
-    The learning rate changes every step. Source: Smith and Topin, "Super-convergence", 2018.
+    Source: Smith et al., "Don't decay the learning rate, increase the batch size", ICLR 2018.
 
     Attributes:
-        max_lr: the peak; left out: the optimizer's lr.
-        pct_start: share of the steps in which lr rises.
-        anneal: ``cos`` or ``linear``.
-        div_factor: initial lr = max_lr / div_factor.
-        final_div_factor: last lr = initial lr / final_div_factor.
-        three_phase: up, down to the initial lr, then to the last.
-        cycle_momentum: whether momentum (SGD's, or Adam's first beta) moves inversely, from
-            max_momentum to base_momentum and back.
+        milestones: epochs, from 0, that begin with another size.
+        factor: the size is rounded to whole images, at least one.
     """
 
-    name: Literal["onecycle"] = "onecycle"
-    max_lr: _Rate | None = None
-    pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    anneal: Literal["cos", "linear"] = "cos"
-    div_factor: _Rate = 25.0
-    final_div_factor: _Rate = 1e4
-    three_phase: bool = False
-    cycle_momentum: bool = True
-    base_momentum: _Momentum = 0.85
-    max_momentum: _Momentum = 0.95
+    milestones: tuple[Count, ...] = Field(min_length=1)
+    factor: Rate = 2.0
 
 
-class Cosine(Spec):
-    """From lr to eta_min along half a cosine over t_max epochs, equal to ``CosineAnnealingLR``.
-
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
-
-    Attributes:
-        t_max: epochs of the descent; left out: those of the run.
-        eta_min: the last lr.
-    """
-
-    name: Literal["cosine"] = "cosine"
-    t_max: _Count | None = None
-    eta_min: _NonNegative = 0.0
-
-
-class Plateau(Spec):
-    """lr · factor when the validation split stops improving, equal to ``ReduceLROnPlateau``.
-
-    Needs ``data.validation``: no choice in training may depend on the test set.
-
-    Attributes:
-        metric: ``loss`` (lower is better) or ``accuracy`` (higher is), on the validation split.
-        factor, patience, threshold, threshold_mode, cooldown, min_lr, eps: as in PyTorch.
-    """
-
-    name: Literal["plateau"] = "plateau"
-    metric: Literal["loss", "accuracy"] = "loss"
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0)] = 10
-    threshold: _NonNegative = 1e-4
-    threshold_mode: Literal["rel", "abs"] = "rel"
-    cooldown: Annotated[int, Field(ge=0)] = 0
-    min_lr: _NonNegative = 0.0
-    eps: _NonNegative = 1e-8
-
-
-class EMA(Spec):
-    """Exponential moving average of weights and running statistics, used in evaluation.
-
-    Equal to ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn(decay)`` and
-    ``use_buffers=True``: the first update copies, later ones keep ``decay`` of the average.
-    """
-
-    name: Literal["ema"] = "ema"
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-
-
-LEFT_OUT = "none"
-"""TOML has no null, so ``average = "none"`` turns averaging off."""
-
-
-def _averaging(value: Any) -> Any:
-    return None if value == LEFT_OUT else named(value)
-
-
-Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name"), BeforeValidator(named)]
-Schedule = Annotated[
-    Constant | Step | MultiStep | OneCycle | Cosine | Plateau,
-    Field(discriminator="name"),
-    BeforeValidator(named),
-]
-Averaging = Annotated[EMA | None, BeforeValidator(_averaging)]
+def _batch_schedule(value: Any) -> Any:
+    return None if value == LEFT_OUT else value
 
 
 class Train(Spec):
@@ -179,20 +42,32 @@ class Train(Spec):
     Attributes:
         epochs: passes over the training set.
         batch_size: images in a step; the last batch of an epoch may be smaller.
+        batch_schedule: how the batch size changes during the run; left out, or ``none``: not.
+        drop_last: whether an epoch's last batch is left out where it is smaller, as PyTorch's
+            ``DataLoader`` does; in another epoch it is other images.
         optimizer, schedule: see their classes; a name alone takes the defaults.
         label_smoothing: mixes the labels with the uniform distribution, as PyTorch's
             ``cross_entropy`` does.
         average: the averaged weights to evaluate and save in place of the last step's; left out,
             or ``none``: the last step's.
+        early_stopping: when the run ends before its last epoch; left out, or ``none``: never.
+        teacher: finished runs to learn from, besides the labels; left out, or ``none``: labels
+            alone.
+        init: a finished run whose weights are the initial ones; left out, or ``none``: random.
         seed: of every random choice of the run.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 128
+    batch_schedule: Annotated[BatchSchedule | None, BeforeValidator(_batch_schedule)] = None
+    drop_last: bool = False
     optimizer: Optimizer = SGD(lr=0.01, momentum=0.9)
     schedule: Schedule = Constant()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     average: Averaging = None
+    early_stopping: MaybeEarlyStopping = None
+    teacher: Teaching = None
+    init: Starting = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
 
     @model_validator(mode="after")
@@ -205,3 +80,38 @@ class Train(Spec):
                 "set optimizer.momentum or schedule.cycle_momentum = false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _fits_its_epochs(self) -> Train:
+        average, schedule = self.average, self.schedule
+        if isinstance(average, SWA) and average.first_epoch(self.epochs) >= self.epochs:
+            problem = f"{average.start}: the last of {self.epochs} epochs is {self.epochs - 1}"
+            raise InvalidSpecError(f"{problem}; lower it", path=("average", "start"))
+        if isinstance(schedule, Warming) and schedule.warmup > self.epochs:
+            raise InvalidSpecError(
+                f"{schedule.warmup:g} epochs are more than the run's {self.epochs}; lower it",
+                path=("schedule", "warmup"),
+            )
+        if self.batch_schedule is not None:
+            largest = max(self.batch_sizes)
+            if largest > MAX_BATCH_SIZE:
+                raise InvalidSpecError(
+                    f"a batch size of {largest:,}; it should be at most {MAX_BATCH_SIZE:,}",
+                    path=("batch_schedule",),
+                )
+        return self
+
+    def batch_size_of(self, epoch: int) -> int:
+        """Images in a step of an epoch, counted from 0."""
+        if self.batch_schedule is None:
+            return self.batch_size
+        passed = sum(milestone <= epoch for milestone in self.batch_schedule.milestones)
+        size = self.batch_size * min(self.batch_schedule.factor**passed, 1e9)
+        return max(1, round(size))
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The different batch sizes of the run, in order of the epochs."""
+        milestones = () if self.batch_schedule is None else self.batch_schedule.milestones
+        begins = sorted({0, *(m for m in milestones if m < self.epochs)})
+        return tuple(dict.fromkeys(self.batch_size_of(epoch) for epoch in begins))

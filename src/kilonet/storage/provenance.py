@@ -45,7 +45,7 @@ class DataInfo:
     Attributes:
         name: of the data set.
         sha256: its fingerprint, in hex; "" if unknown.
-        train_images, test_images: counts; None if unknown.
+        train_images, test_images: counts; None if unknown, and of test images that are not used.
         classes: the classes' names, in the order of the labels; () if unknown.
         path: absolute, that the images were read from; "" if they were not read from a path.
     """
@@ -105,6 +105,27 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ancestor:
+    """A finished run that a run builds on.
+
+    Attributes:
+        role: dotted path in the spec that names it, ``train.teacher`` or ``train.init``; or
+            ``extended``: the run began with its last checkpoint.
+        path: absolute, of its folder at that time.
+        run: its content hash, in hex.
+        sha256: digest of its network and weights, see
+            :class:`kilonet.storage.trained.TrainedNetwork`; of an extended run "".
+        epochs: that it trained; None if unknown.
+    """
+
+    role: str = ""
+    path: str = ""
+    run: str = ""
+    sha256: str = ""
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """How and where a run, or a part of it, was trained.
 
@@ -112,6 +133,7 @@ class Provenance:
         engine, data, normalization, machine, source: see their classes; versions before 0.2 did
             not record the normalization.
         versions: package → version, including Python.
+        lineage: the runs that it builds on.
         started: ISO 8601, UTC.
         after_epoch: of a resumption, the last epoch finished before it; else None.
         resumed: resumptions in a changed environment, in order.
@@ -123,6 +145,7 @@ class Provenance:
     machine: Machine = Machine()
     source: Source = Source()
     versions: Mapping[str, str] = field(default_factory=dict)
+    lineage: tuple[Ancestor, ...] = ()
     started: str = ""
     after_epoch: int | None = None
     resumed: tuple[Provenance, ...] = ()
@@ -185,6 +208,7 @@ class Provenance:
             "cpu": self.machine.cpu,
             "cores": self.machine.cores,
             "source": _known(vars(self.source)),
+            "lineage": [_known(vars(ancestor)) for ancestor in self.lineage],
             "resumed": [resumption.to_json() for resumption in self.resumed],
         }
         return _known(content) | {"engine": content["engine"], "data": content["data"]}
@@ -194,7 +218,7 @@ class Provenance:
         """The inverse of :meth:`to_json`; keys that older files lack are unknown values."""
         packages = _table(content, "packages")
         versions = {"python": content.get("python"), **packages}
-        resumed = content.get("resumed", [])
+        resumed, lineage = content.get("resumed", []), content.get("lineage", [])
         return cls(
             engine=EngineInfo(**_fields(EngineInfo, _table(content, "engine"))),
             data=DataInfo(**_fields(DataInfo, _table(content, "data"))),
@@ -202,6 +226,11 @@ class Provenance:
             machine=Machine(**_fields(Machine, content)),
             source=Source(**_fields(Source, _table(content, "source"))),
             versions={name: str(version) for name, version in versions.items() if version},
+            lineage=tuple(
+                Ancestor(**_fields(Ancestor, each))
+                for each in (lineage if isinstance(lineage, list) else [])
+                if isinstance(each, Mapping)
+            ),
             started=str(content.get("started", "")),
             after_epoch=content.get("after_epoch"),
             resumed=tuple(cls.from_json(each) for each in resumed if isinstance(each, Mapping)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from kilonet.storage.checksums import (
 )
 from kilonet.storage.lock import LOCK
 from kilonet.storage.provenance import Provenance
-from kilonet.storage.record import EpochRow, RunRecord
+from kilonet.storage.record import EpochRow, RunRecord, Split, stopping
 
 SPEC = "run.toml"
 PROVENANCE = "environment.json"
@@ -40,13 +40,19 @@ CHECKPOINT = "checkpoint.safetensors"
 _WEIGHTS = "weights.safetensors"
 _LOGITS = "predictions.npz"
 
+_LOGITS_OF = {Split.TEST: "logits", Split.VALIDATION: "validation_logits"}
+"""The name of the array in ``predictions.npz``, of which there is one."""
+
+_BEST = "best/"
+"""Begins the names of the best epoch's weights in a checkpoint."""
+
 WRITTEN = (PROVENANCE, SPEC, _STEPS, _ROWS, CHECKPOINT, _WEIGHTS, _LOGITS)
 """The files of a run, in the order of writing."""
 
 FILES = frozenset({LOCK, *WRITTEN})
 """The names that a run folder may contain."""
 
-_UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": ()}
+_UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": (), "lineage": ()}
 """The fields of a provenance that say nothing about the environment."""
 
 
@@ -72,12 +78,14 @@ class Checkpoint:
         state: the engine's, see :meth:`kilonet.engine.Engine.state`.
         rows: one per finished epoch.
         steps: the steps of the finished epochs.
+        best: the weights of the best epoch so far, where early stopping restores them.
     """
 
     epochs: int
     state: Arrays
     rows: tuple[EpochRow, ...]
     steps: StepLog
+    best: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +144,8 @@ class RunFolder:
         checkpoint = None
         if finished:
             rows = self._read_rows(checked=checked)
-            if len(rows) != run.train.epochs:
+            ended = stopping(run, rows)
+            if len(rows) != run.train.epochs and not (ended is not None and ended.stopped):
                 raise StorageError(
                     f"{self.path / _ROWS}: has {len(rows)} of {run.train.epochs} epochs, though "
                     f"{_WEIGHTS} exists; {self._remedy}"
@@ -173,9 +182,41 @@ class RunFolder:
         """
         return self._read_tensors(_WEIGHTS, self._read(_WEIGHTS))[0]
 
+    def last_checkpoint(self, state: RunState) -> Checkpoint:
+        """The checkpoint after the last epoch of a finished run, which it keeps.
+
+        Args:
+            state: of the folder.
+
+        Raises:
+            StorageError: it is missing or damaged.
+        """
+        found = self._read_checkpoint(checked=state.format > 1)
+        if found is None or found.epochs != len(state.record.rows):
+            raise StorageError(
+                f"{self.path / CHECKPOINT}: missing, or not that of the last epoch; {self._remedy}"
+            )
+        return found
+
     def test_logits(self) -> NDArray[np.float32]:
-        """(test images, classes) float32, of the final weights; raises as :meth:`weights`."""
-        return self._read_arrays(_LOGITS, ("logits",))["logits"].astype(np.float32)
+        """(test images, classes) float32, of the final weights.
+
+        Raises:
+            StorageError: the run is unfinished, the file is damaged, or the run does not use the
+                test set.
+        """
+        return self._read_logits(Split.TEST)
+
+    def validation_logits(self) -> NDArray[np.float32]:
+        """Likewise of the validation split: (validation images, classes) float32.
+
+        In the order of :attr:`kilonet.data.RunData.validation_index`. Written for runs that do not
+        use the test set alone.
+
+        Raises:
+            StorageError: as :meth:`test_logits`; or the run uses the test set.
+        """
+        return self._read_logits(Split.VALIDATION)
 
     def begin(self, run: Run, provenance: Provenance) -> None:
         """Write the spec and its provenance; remove the files of an earlier run.
@@ -227,13 +268,16 @@ class RunFolder:
         }
         self.write_file(_STEPS, arrays_to_bytes(steps))
         self.write_file(_ROWS, rows_to_bytes(checkpoint.rows))
-        metadata = {"epochs": str(checkpoint.epochs)}
-        self.write_file(CHECKPOINT, tensors_to_bytes(checkpoint.state, metadata))
+        metadata = {"epochs": str(checkpoint.epochs), "steps": str(len(checkpoint.steps.loss))}
+        best = {f"{_BEST}{name}": array for name, array in checkpoint.best.items()}
+        self.write_file(CHECKPOINT, tensors_to_bytes({**checkpoint.state, **best}, metadata))
 
-    def finish(self, *, weights: Arrays, logits: NDArray[np.float32]) -> None:
-        """Write the final weights and the test set's logits, which make the run finished."""
+    def finish(
+        self, *, weights: Arrays, logits: NDArray[np.float32], split: Split = Split.TEST
+    ) -> None:
+        """Write the final weights and the logits of a split, which make the run finished."""
         self.write_file(_WEIGHTS, tensors_to_bytes(weights, {}))
-        self.write_file(_LOGITS, arrays_to_bytes({"logits": logits}))
+        self.write_file(_LOGITS, arrays_to_bytes({_LOGITS_OF[split]: logits}))
 
     def clear(self) -> None:
         """Remove the files of an earlier run; raises as :meth:`begin`."""
@@ -303,12 +347,16 @@ class RunFolder:
         arrays = self._read_arrays(_STEPS, ("loss", "correct", "epochs"))
         loss, correct = arrays["loss"].astype(np.float64), arrays["correct"].astype(np.int64)
         # Steps and rows are one epoch ahead if the run was interrupted before its checkpoint.
-        steps, odd = divmod(len(loss) * epochs, max(1, int(arrays["epochs"])))
-        if not 1 <= epochs <= len(rows) or odd or not steps <= len(loss) == len(correct):
+        if "steps" in metadata:
+            steps, odd = int(metadata["steps"]) if metadata["steps"].isdecimal() else -1, 0
+        else:  # of version 0.2, whose epochs have equal numbers of steps
+            steps, odd = divmod(len(loss) * epochs, max(1, int(arrays["epochs"])))
+        if not 1 <= epochs <= len(rows) or odd or not 0 <= steps <= len(loss) == len(correct):
             raise StorageError(f"{path}: does not match {_ROWS} and {_STEPS}; {self._remedy}")
         return Checkpoint(
             epochs=epochs,
-            state=state,
+            state={n: array for n, array in state.items() if not n.startswith(_BEST)},
+            best={n[len(_BEST) :]: array for n, array in state.items() if n.startswith(_BEST)},
             rows=rows[:epochs],
             steps=StepLog(loss=loss[:steps], correct=correct[:steps]),
         )
@@ -323,6 +371,20 @@ class RunFolder:
         if metadata.get("format") not in {str(known) for known in READABLE_FORMATS}:
             raise self._unknown_format(name, metadata.get("format"))
         return tensors, metadata
+
+    def _read_logits(self, split: Split) -> NDArray[np.float32]:
+        content = self._read(_LOGITS)
+        key = _LOGITS_OF[split]
+        try:
+            return arrays_from_bytes(content, names=(key,))[key].astype(np.float32)
+        except CorruptError:
+            tested = self.record().run.data.test
+            if tested is (split is Split.TEST):
+                raise self._corrupt(_LOGITS) from None
+        raise StorageError(
+            f"{self.path / _LOGITS}: has the logits of the {'test set' if tested else 'validation'}"
+            f"{'' if tested else ' split'} alone: data.test = {str(tested).lower()}"
+        )
 
     def _read_arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,8 @@ class StudyResult:
         """A pandas data frame with a row a run.
 
         ``stage`` is its number, from 1; accuracies are in percent, that of the validation split is
-        NaN without one; ``reached`` refers to the study's target.
+        NaN without one, those of the test set with ``data.test = false``; ``reached`` refers to the
+        study's target, which no run reaches that does not use the test set.
 
         Raises:
             UsageError: pandas is not installed.
@@ -98,10 +100,10 @@ class StudyResult:
                 "name": stage.stage.name,
                 "seed": record.run.train.seed,
                 "parameters": stage.parameters,
-                "final_test_accuracy": record.final_test_accuracy,
-                "best_test_accuracy": record.best_test_accuracy,
+                "final_test_accuracy": record.final_test_accuracy if record.tested else math.nan,
+                "best_test_accuracy": record.best_test_accuracy if record.tested else math.nan,
                 "final_validation_accuracy": record.final_validation_accuracy,
-                "reached": record.reached(self.study.target),
+                "reached": record.tested and record.reached(self.study.target),
                 "seconds": sum(row.seconds for row in record.rows),
                 "folder": str(record.path),
             }

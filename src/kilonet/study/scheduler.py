@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic
 
 from kilonet.engine import choose_engine, describe_engine, engine_device
 from kilonet.spec import Net
@@ -21,14 +22,14 @@ from kilonet.study.executors.base import (
     Resources,
     StepDone,
 )
-from kilonet.study.trial import Trial
+from kilonet.study.trial import AnyTrial, TrialT
 from kilonet.training.observer import GuardedObserver
 from kilonet.training.resume import resuming_engine, resuming_threads
 
-Begin = Callable[[Trial], GuardedObserver]
+Begin = Callable[[TrialT], GuardedObserver]
 """Called when a trial is submitted; returns the observer of its events."""
 
-End = Callable[[Trial, str | None], None]
+End = Callable[[TrialT, str | None], None]
 """Called when a trial has ended: with the reason if it failed, else None."""
 
 _NEARLY_DONE = 0.8
@@ -64,7 +65,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedTrial:
+class PlannedTrial(Generic[TrialT]):
     """A trial with what its bits depend on.
 
     Attributes:
@@ -73,9 +74,14 @@ class PlannedTrial:
         threads: if the bits depend on them, else None.
     """
 
-    trial: Trial
+    trial: TrialT
     engine: str
     threads: int | None
+
+
+Feed = Callable[[], PlannedTrial[TrialT] | None]
+"""The next trial of a search, which is drawn only when there is room for it; None while there is
+none. It is asked again whenever a trial has ended."""
 
 
 def make_plan(
@@ -118,8 +124,8 @@ def make_plan(
 
 
 def plan_trial(
-    trial: Trial, resumed: RunRecord | None, *, plan: Plan, engine: str, device: str
-) -> PlannedTrial:
+    trial: TrialT, resumed: RunRecord | None, *, plan: Plan, engine: str, device: str
+) -> PlannedTrial[TrialT]:
     """Decide a trial's engine, and its threads if the bits depend on them.
 
     Args:
@@ -140,7 +146,7 @@ def plan_trial(
     return PlannedTrial(trial=trial, engine=name, threads=before or plan.fixed_threads)
 
 
-def describe_engines(planned: Sequence[PlannedTrial], *, plan: Plan, device: str) -> str:
+def describe_engines(planned: Sequence[PlannedTrial[Any]], *, plan: Plan, device: str) -> str:
     """What trains the trials, each engine once; raises as creating them would."""
     share = plan.share(free=plan.threads, running=0, waiting=len(planned))
     descriptions = [
@@ -155,7 +161,7 @@ def describe_engines(planned: Sequence[PlannedTrial], *, plan: Plan, device: str
     return " and ".join(dict.fromkeys(descriptions))
 
 
-class Scheduler:
+class Scheduler(Generic[TrialT]):
     """Submits trials to an executor while there is room, and passes their events on.
 
     Args:
@@ -164,24 +170,33 @@ class Scheduler:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         begin: called when a trial is submitted; its observer is closed at the trial's end.
         end: called when a trial has ended.
+        feed: of trials that follow those of :meth:`run`; None if there are no others.
 
-    Neither raises more than what ends the study, such as KeyboardInterrupt.
+    None of them raises more than what ends the study, such as KeyboardInterrupt.
     """
 
     def __init__(
-        self, executor: Executor, *, plan: Plan, device: str, begin: Begin, end: End
+        self,
+        executor: Executor,
+        *,
+        plan: Plan,
+        device: str,
+        begin: Begin[TrialT],
+        end: End[TrialT],
+        feed: Feed[TrialT] | None = None,
     ) -> None:
         self._executor = executor
         self._plan = plan
         self._device = device
         self._begin = begin
         self._end = end
-        self._waiting: deque[PlannedTrial] = deque()
-        self._slots: list[_Slot] = []
+        self._feed = feed
+        self._waiting: deque[PlannedTrial[TrialT]] = deque()
+        self._slots: list[_Slot[TrialT]] = []
         self._observers: list[GuardedObserver] = []
         self._closed = False
 
-    def run(self, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    def run(self, planned: Sequence[PlannedTrial[TrialT]]) -> list[PlannedTrial[TrialT]]:
         """Train the trials, begun in order; no two have the same folder.
 
         Whatever ends this early (Ctrl-C, an error in ``begin`` or ``end``) cancels those that run.
@@ -208,7 +223,7 @@ class Scheduler:
 
     def _submit(self) -> None:
         """Submit trials while there is room for the next one."""
-        while self._waiting and len(self._slots) < self._plan.jobs:
+        while len(self._slots) < self._plan.jobs and self._has_next():
             planned = self._waiting[0]
             threads = self._threads_for(planned)
             if threads is None:
@@ -220,27 +235,36 @@ class Scheduler:
             observer = self._begin(planned.trial)
             self._observers.append(observer)
             self._slots.append(_Slot(planned.trial, threads, observer))
-        if not self._waiting and not self._closed:
+        if not self._waiting and not self._closed and self._feed is None:
             self._closed = True
             self._executor.shutdown(wait=False)
 
-    def _threads_for(self, planned: PlannedTrial) -> int | None:
+    def _has_next(self) -> bool:
+        """Whether a trial waits; the feed is asked for one only when none does."""
+        if not self._waiting and self._feed is not None and (planned := self._feed()) is not None:
+            self._waiting.append(planned)
+        return bool(self._waiting)
+
+    def _threads_for(self, planned: PlannedTrial[TrialT]) -> int | None:
         """Threads for the next trial, or None while there is no room for it."""
         staying = [slot for slot in self._slots if slot.progress < _NEARLY_DONE]
         free = self._plan.threads - sum(slot.threads for slot in staying)
         need = planned.threads
         if need is None:
-            need = self._plan.share(free=free, running=len(staying), waiting=len(self._waiting))
+            # Of a feed nobody knows how much it holds: each trial gets its share of the machine.
+            waiting = len(self._waiting) if self._feed is None else self._plan.jobs
+            need = self._plan.share(free=free, running=len(staying), waiting=waiting)
         return need if need <= free or not staying else None
 
-    def _receive(self, trial: Trial, event: Event) -> None:
+    def _receive(self, trial: AnyTrial, event: Event) -> None:
         next(slot for slot in self._slots if slot.trial is trial).receive(event)
 
     def _end_trials(self) -> None:
         ended = [slot for slot in self._slots if slot.ended]
         self._slots = [slot for slot in self._slots if not slot.ended]
-        if self._plan.jobs > 1:
-            # First keep the processors busy: whoever is called at the end may draw figures.
+        if self._plan.jobs > 1 and self._feed is None:
+            # First keep the processors busy: whoever is called at the end may draw figures. A feed
+            # decides by what has ended, so it comes after.
             self._submit()
         for slot in ended:
             slot.observer.close()
@@ -248,10 +272,10 @@ class Scheduler:
         self._submit()
 
 
-class _Slot:
+class _Slot(Generic[TrialT]):
     """One of the trials that run at once."""
 
-    def __init__(self, trial: Trial, threads: int, observer: GuardedObserver) -> None:
+    def __init__(self, trial: TrialT, threads: int, observer: GuardedObserver) -> None:
         self.trial = trial
         self.threads = threads
         self.progress = 0.0

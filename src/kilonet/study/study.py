@@ -15,6 +15,7 @@ from kilonet.spec import Study
 from kilonet.storage.lock import locked, remove_abandoned
 from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.trained import with_digests
 from kilonet.study.executors.base import Load
 from kilonet.study.executors.dask_cluster import check_place
 from kilonet.study.observer import GuardedStudyObserver, StudyObserver
@@ -98,6 +99,7 @@ def run_study(
     """
     check_place(on)
     study, load = with_data(study, data, load=load)
+    study = with_digests(study)
     for stage in study.stages:
         where = f"stage {stage.number} '{stage.name}'"
         check_budget(stage.run.net, parameters=study.budget.parameters, where=where)
@@ -105,6 +107,8 @@ def run_study(
     path = default_folder(study) if folder is None else expand(folder)
     observer = GuardedStudyObserver(observer)
     datasets = {name: load(name) for name in {stage.run.data.name for stage in study.stages}}
+    if not any(stage.run.data.test for stage in study.stages):
+        datasets = {name: dataset.without_test() for name, dataset in datasets.items()}
     for stage in study.stages:
         # Now, because a later stage's error should not come after hours of training.
         RunData.check(stage.run, datasets[stage.run.data.name])
@@ -135,7 +139,7 @@ def run_study(
             tell=observer.wait,
         )
         with place as opened:
-            waiting: list[PlannedTrial] = []
+            waiting: list[PlannedTrial[Trial]] = []
             for trial, resumed in unfinished:
                 try:
                     waiting.append(opened.plan(trial, resumed))

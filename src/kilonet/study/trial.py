@@ -1,12 +1,31 @@
-"""A trial: one run of a study, and where it goes."""
+"""A trial: one run that is to be done, and where it goes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from kilonet.spec import ResolvedStage, Run
+
+
+class AnyTrial(Protocol):
+    """What executors train: a run, and its folder; of a study or of a search."""
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder; trials with equal runs share one."""
+        ...
+
+
+TrialT = TypeVar("TrialT", bound=AnyTrial)
+"""The trials of one scheduler: those of a study, or those of a search."""
 
 
 @dataclass(frozen=True, kw_only=True)

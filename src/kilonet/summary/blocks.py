@@ -38,8 +38,8 @@ def window_kind(node: Node) -> str:
 
 
 def inside_residual(node: Node) -> bool:
-    """Whether the node is in a residual's body."""
-    return ".residual." in node.path
+    """Whether the node is in a residual's body or shortcut."""
+    return ".residual." in node.path or ".shortcut." in node.path
 
 
 def _is_depthwise(node: Node) -> bool:
@@ -106,6 +106,8 @@ def channel_words(nodes: Sequence[Node]) -> list[str]:
                 words.append("Linear")
             case Residual():
                 body = " → ".join(channel_words(node.op.body))
+                beside = " → ".join(channel_words(node.op.shortcut))
+                body += f" + {beside}" if beside else ""
                 words += [f"Residual[{body}]"] if body else []
                 before = next(reversed(windows(node.op.body)), before)
                 continue

@@ -12,12 +12,14 @@ from kilonet.spec.graph import (
     BatchNorm,
     Conv2d,
     Flatten,
+    InstanceNorm,
     Linear,
     Node,
     Pair,
     Pool2d,
     Residual,
     Shape,
+    SqueezeExcitation,
 )
 
 BYTES_PER_VALUE = 4
@@ -34,10 +36,13 @@ class LayerSummary:
             a residual ``net.layers.3.residual.1``.
         text: that line.
         input_shape, output_shape: of one image.
-        parameters: trained parameters; 0 for a residual, as its body has its own rows.
+        parameters: trained parameters; 0 for a residual, as its body has its own rows, and in the
+            later applications of a repeat for what shares the first's.
         macs: multiply-adds for one image.
         fields: receptive field (height, width), in input pixels.
         jumps: distance between neighboring outputs (height, width), in input pixels.
+        applications: of each repeat around it, outermost first, which application it is in, from 1.
+        shared_with: module path of the layer whose parameters it uses; "" if it has its own.
     """
 
     name: str
@@ -50,6 +55,13 @@ class LayerSummary:
     macs: int
     fields: Pair
     jumps: Pair
+    applications: tuple[int, ...] = ()
+    shared_with: str = ""
+
+    @property
+    def parameters_text(self) -> str:
+        """Its parameters as a cell: ``1,168``, or ``shared``."""
+        return "shared" if self.shared_with else f"{self.parameters:,}"
 
     @property
     def receptive_field(self) -> int:
@@ -76,6 +88,7 @@ class LayerSummary:
             "input_shape": list(self.input_shape),
             "output_shape": list(self.output_shape),
             "parameters": self.parameters,
+            "shared_with": self.shared_with or None,
             "macs": self.macs,
             "receptive_field": self.receptive_field,
             "jump": self.jump,
@@ -100,6 +113,8 @@ def summarize_layers(net: Net) -> tuple[LayerSummary, ...]:
                 macs=_macs(node),
                 fields=field.size,
                 jumps=field.jump,
+                applications=node.applications,
+                shared_with=node.shared_with,
             )
         )
     return tuple(layers)
@@ -120,9 +135,18 @@ def peak_values(nodes: Sequence[Node], *, kept: int = 0, input_kept: bool = Fals
         if isinstance(node.op, Residual):
             inside = kept + apart
             body = peak_values(node.op.body, kept=inside, input_kept=True)
-            peak = max(peak, body, inside + values_out)
+            if node.op.shortcut:
+                # The body runs first, and its output is kept; the input is free after the shortcut.
+                beside = peak_values(
+                    node.op.shortcut, kept=kept + values_out, input_kept=input_kept
+                )
+                peak = max(peak, body, beside)
+            else:
+                peak = max(peak, body, inside + values_out)
         elif isinstance(node.op, Conv2d | Pool2d | Linear):
             peak = max(peak, kept + apart + values_out)
+        elif isinstance(node.op, SqueezeExcitation):
+            peak = max(peak, kept + values_out + node.op.channels + node.op.hidden)
         else:
             peak = max(peak, kept + values_out)
         input_kept = False
@@ -137,15 +161,20 @@ class _Field:
     jump: Pair = (1, 1)
     map: Pair = (1, 1)
 
-    def window(self, kernel: Pair, stride: Pair) -> _Field:
+    def window(self, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> _Field:
         (h, w), (jump_h, jump_w) = self.size, self.jump
-        size = (h + (kernel[0] - 1) * jump_h, w + (kernel[1] - 1) * jump_w)
+        size = (
+            h + (kernel[0] - 1) * dilation[0] * jump_h,
+            w + (kernel[1] - 1) * dilation[1] * jump_w,
+        )
         return replace(self, size=size, jump=(jump_h * stride[0], jump_w * stride[1]))
 
     def after(self, node: Node) -> _Field:
         """The field after one operation other than a residual."""
         op = node.op
-        if isinstance(op, Conv2d | Pool2d):
+        if isinstance(op, Conv2d):
+            return self.window(op.kernel, op.stride, op.dilation)
+        if isinstance(op, Pool2d):
             return self.window(op.kernel, op.stride)
         if isinstance(op, Flatten):
             _, height, width = node.input_shape
@@ -173,9 +202,9 @@ def _follow(nodes: Sequence[Node], field: _Field) -> list[tuple[Node, _Field]]:
     fields: list[tuple[Node, _Field]] = []
     for node in nodes:
         if isinstance(node.op, Residual):
-            body = _follow(node.op.body, field)
-            fields += body
-            field = field.plus(body[-1][1])
+            body, shortcut = _follow(node.op.body, field), _follow(node.op.shortcut, field)
+            fields += body + shortcut
+            field = body[-1][1].plus(shortcut[-1][1] if shortcut else field)
         else:
             field = field.after(node)
         fields.append((node, field))
@@ -186,6 +215,8 @@ def _macs(node: Node) -> int:
     op = node.op
     if isinstance(op, Conv2d):
         return prod(node.output_shape) * (op.in_channels // op.groups) * prod(op.kernel)
+    if isinstance(op, SqueezeExcitation):
+        return 2 * op.channels * op.hidden
     return op.in_features * op.out_features if isinstance(op, Linear) else 0
 
 
@@ -193,4 +224,6 @@ def _class_name(node: Node) -> str:
     """PyTorch's class name."""
     if isinstance(node.op, BatchNorm):
         return "BatchNorm2d" if len(node.input_shape) == 3 else "BatchNorm1d"
+    if isinstance(node.op, InstanceNorm):
+        return "InstanceNorm2d"
     return type(node.op).__name__

@@ -90,7 +90,7 @@ class Summary:
             return f"{layer:>20}  {shape:>25} {parameters:>15}"
 
         rows = [
-            line(layer.name, str([-1, *layer.output_shape]), f"{layer.parameters:,}")
+            line(layer.name, str([-1, *layer.output_shape]), layer.parameters_text)
             for layer in self.layers
         ]
         return "\n".join(
@@ -116,18 +116,10 @@ class Summary:
     def line_table(self) -> Table:
         """The network's lines with the paths to change them, as ``--set`` and stages take them.
 
-        A residual's lines follow it, and its parameters are theirs.
+        A residual's lines follow it, and its parameters are theirs. So do a repeat's, once for each
+        application; the first has the parameters that all share.
         """
-        lines: dict[str, LayerSummary] = {layer.path: layer for layer in self.layers}
-        rows = [
-            (
-                path,
-                "residual" if layer.name.startswith("Residual") else layer.text,
-                show(layer.output_shape),
-                f"{self._parameters_of(path):,}",
-            )
-            for path, layer in sorted(lines.items(), key=lambda item: _positions(item[0]))
-        ]
+        rows = [row for _, row in sorted(self._line_rows().items())]
         block = ", ".join(self.net.to_dict()["block"])
         return Table(
             columns=("Path", "Line", "Output Shape", "Parameters"),
@@ -222,7 +214,7 @@ class Summary:
                 (
                     layer.name,
                     show(layer.output_shape),
-                    f"{layer.parameters:,}",
+                    layer.parameters_text,
                     f"{layer.macs:,}",
                     self._marked(layer),
                 )
@@ -247,14 +239,23 @@ class Summary:
             f"Peak activation memory of one image (KiB): {kibibytes:.1f}",
         ]
 
-    def _parameters_of(self, path: str) -> int:
-        """Of a line; of a residual those of all its lines."""
-        inside = f"{path}."
-        return sum(
-            layer.parameters
-            for layer in self.layers
-            if layer.path == path or layer.path.startswith(inside)
-        )
+    def _line_rows(self) -> dict[tuple[int, ...], tuple[str, str, str, str]]:
+        """Position of a line → its row; a line in a repeat has one for each application."""
+        rows: dict[tuple[int, ...], tuple[str, str, str, str]] = {}
+        parameters: Counter[tuple[int, ...]] = Counter()
+        shared: set[tuple[int, ...]] = set()
+        # A line's last operation has the line's output shape.
+        for layer in self.layers:
+            for path, text, place, applications in _lines_around(layer):
+                parameters[place] += layer.parameters
+                # What it shares is in first applications.
+                if layer.shared_with and max(applications, default=1) > 1:
+                    shared.add(place)
+                rows[place] = (path, text, show(layer.output_shape), "")
+        return {
+            place: (*row[:3], _own_and_shared(parameters[place], shared=place in shared))
+            for place, row in rows.items()
+        }
 
     def _covers(self, layer: LayerSummary) -> bool:
         sizes = self.net.input[1:]
@@ -272,6 +273,10 @@ class Summary:
         if isinstance(op, Conv2d | Pool2d):
             window = f"{_size(op.kernel)} x {_size(op.stride)}"
             padding = _size(op.padding)
+            if isinstance(op, Conv2d) and op.dilation != (1, 1):
+                window += f" (dilation {_size(op.dilation)})"
+            if isinstance(op, Conv2d) and any(op.extra_padding):
+                padding += f" (end +{_size(op.extra_padding)})"
         return (
             block,
             f"{label} (residual)" if inside_residual(node) else label,
@@ -290,9 +295,43 @@ def summarize(net: Net) -> Summary:
     return Summary(net=net, layers=summarize_layers(net))
 
 
-def _positions(path: str) -> list[int]:
-    """The positions in a path, by which lines are sorted: 3, 1 of net.layers.3.residual.1."""
-    return [int(part) for part in path.split(".") if part.isdecimal()]
+def _lines_around(
+    layer: LayerSummary,
+) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
+    """An operation's line, and the lines that this one is in: path, text, position, applications.
+
+    A position sorts lines in their order: of net.layers.3.repeat.1 in application 2 it is 3, 2, 1.
+    """
+    words = layer.path.split(".")
+    lines = []
+    place: tuple[int, ...] = ()
+    depth = 0  # repeats around the line
+    for end in range(3, len(words) + 1, 2):
+        table, position = words[end - 2], words[end - 1]
+        label = ""
+        if table == "repeat":
+            number = layer.applications[depth]
+            depth += 1
+            place += (number,)
+            label = f" (application {number})"
+        elif table != "layers":
+            place += (("residual", "shortcut").index(table),)
+        place += (int(position),)
+        if end == len(words):
+            text = "residual" if layer.name.startswith("Residual") else layer.text
+        elif words[end] == "repeat":
+            # The last of its operations, in the last application, has the last word.
+            text = f"repeat × {layer.applications[depth]}"
+        else:
+            text = "residual"
+        lines.append((".".join(words[:end]), f"{text}{label}", place, layer.applications[:depth]))
+    return lines
+
+
+def _own_and_shared(parameters: int, *, shared: bool) -> str:
+    if not shared:
+        return f"{parameters:,}"
+    return f"{parameters:,} + shared" if parameters else "shared"
 
 
 def _size(sizes: Sequence[int]) -> str:

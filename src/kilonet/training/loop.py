@@ -7,12 +7,13 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kilonet.data import Dataset, RunData, warn_of_oddities
 from kilonet.data.in_memory import DatasetLoader, GivenData, is_given, with_data
+from kilonet.data.run_data import for_run
 from kilonet.engine import (
     Engine,
     EvalResult,
@@ -20,12 +21,16 @@ from kilonet.engine import (
     create_engine,
     with_module,
 )
+from kilonet.engine.teachers import check_classes
 from kilonet.errors import DivergenceError, StorageError, UsageError
 from kilonet.spec import Run, data_path
+from kilonet.storage.checksums import Arrays
 from kilonet.storage.lock import locked, remove_abandoned
 from kilonet.storage.provenance import DataInfo, Provenance
-from kilonet.storage.record import EpochRow, RunRecord
+from kilonet.storage.record import EpochRow, RunRecord, Split, stopping
 from kilonet.storage.run_folder import Checkpoint, RunFolder, RunState, StepLog
+from kilonet.storage.trained import ancestors, with_digests
+from kilonet.training.extension import begin_extended
 from kilonet.training.observer import GuardedObserver, Observer
 from kilonet.training.resume import (
     check_same_data,
@@ -37,6 +42,10 @@ from kilonet.training.resume import (
     resuming_threads,
 )
 from kilonet.training.schedule import Schedule, ValidationResult
+from kilonet.training.teaching import known_targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["default_folder", "folder_name", "train"]
 
@@ -53,6 +62,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
+    extend: Path | str | None = None,
     data: GivenData | None = None,
     module: Any = None,
     module_name: str = "",
@@ -73,6 +83,8 @@ def train(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         threads: of the engine; default all processors, or as many as before when it resumes.
         resume: continue an unfinished run in the folder, if there is one.
+        extend: a finished run, equal but for fewer epochs: the training begins with its last
+            checkpoint, to the same bits as from the start. It stays as it is.
         data: the images: a name, a path or a :class:`kilonet.Dataset`, in place of
             ``run.data.name``. A data set that no name or path gives is known by its fingerprint.
         module: your own ``torch.nn.Module``, trained in place of the network; or a class or
@@ -88,10 +100,13 @@ def train(
         DataError: the images cannot be read or do not fit the network.
         EngineError: no engine can train the network here, or the training diverged.
         StorageError: the folder cannot be written, is damaged, holds another run, or an unfinished
-            one without ``resume``; or another process uses it.
+            one without ``resume``; or another process uses it; or a run that this run builds on
+            (``train.teacher``, ``train.init``) cannot be read, or is another one by now; or the run
+            does not extend that of ``extend``.
     """
     with closing(GuardedObserver(observer)) as guarded:
         run, load = with_data(run, data)
+        run = with_digests(run)
         if module_name and module is None:
             raise UsageError(f"module_name {module_name!r}: names no module; give it: module=…")
         if module is not None:
@@ -110,6 +125,7 @@ def train(
             threads=threads,
             module=module,
             resume=resume,
+            extend=extend,
             observer=guarded,
         )
 
@@ -125,6 +141,7 @@ def _train(
     threads: int | None,
     module: Any,
     resume: bool,
+    extend: Path | str | None,
     observer: Observer,
 ) -> RunRecord:
     """:func:`train` of a run with its identity; the observer raises no error.
@@ -137,12 +154,13 @@ def _train(
     check_same_run(state, run)
     if state is not None and state.finished and not images_given and is_given(run.data.name):
         return state.record  # its images are known by their name, and not needed
-    dataset = load(run.data.name)
+    dataset = for_run(run, load(run.data.name))
     check_same_data(state, dataset)
     if state is not None and state.finished:
         remove_abandoned(store.path)
         return state.record
     images = RunData.of(run, dataset)
+    check_classes(run, dataset.classes)
     warn_of_oddities(dataset)
     with locked(store.path, timeout=_LOCK_TIMEOUT):
         # Read again: by now another process may have continued or finished the run.
@@ -151,6 +169,10 @@ def _train(
         check_same_data(state, dataset)
         if state is not None and state.finished:
             return state.record
+        if extend is not None and (state is None or state.empty):
+            num_steps = [images.steps_per_epoch(run, epoch) for epoch in range(run.train.epochs)]
+            begin_extended(store, run, extend, dataset=dataset, num_steps=num_steps)
+            state, resume = store.read(), True
         checkpoint = None if state is None else state.checkpoint
         if checkpoint is not None and not resume:
             raise StorageError(
@@ -173,7 +195,7 @@ def _train(
                 resumed=resumed,
             )
         if run.module is not None:
-            engine.logits(images.test_images[:1])  # an error should not come after the training
+            engine.logits(images.train_images[:1])  # an error should not come after the training
         if resumed is not None and engine.normalization != images.normalization:
             raise StorageError(
                 f"{store.path}: was trained with {images.normalization}, but the engine normalizes "
@@ -181,6 +203,7 @@ def _train(
             )
         provenance = _provenance(run, engine, dataset)
         if state is None or checkpoint is None:
+            provenance = replace(provenance, lineage=ancestors(run))
             store.begin(run, provenance)
         else:
             engine.load_state(checkpoint.state)
@@ -227,6 +250,7 @@ def _create_engine(
 ) -> tuple[Engine, str]:
     """The engine and its description, which includes why ``auto`` did not take the native one."""
     if resumed is not None:
+        run = run.replace({"train.init": "none"})  # the checkpoint has its own weights
         engine = resuming_engine(resumed.record, engine)
         if threads is None:
             threads = resuming_threads(resumed.record, engine)
@@ -250,7 +274,7 @@ def _provenance(run: Run, engine: Engine, dataset: Dataset) -> Provenance:
             name=dataset.name,
             sha256=dataset.fingerprint,
             train_images=len(dataset.train_labels),
-            test_images=len(dataset.test_labels),
+            test_images=len(dataset.test_labels) or None,
             classes=dataset.classes,
             path=data_path(run.data.name),
         ),
@@ -269,43 +293,63 @@ class _Training:
         self.engine = engine
         self.store = store
         self.observer = observer
-        self.steps_per_epoch = data.steps_per_epoch(run)
-        self.schedule = Schedule(run.train, steps_per_epoch=self.steps_per_epoch)
+        self.num_steps = [data.steps_per_epoch(run, epoch) for epoch in range(run.train.epochs)]
+        self.schedule = Schedule(run.train, steps_per_epoch=self.num_steps)
+        self.targets = known_targets(run, data, engine)
 
     def train(self, checkpoint: Checkpoint | None) -> tuple[EpochRow, ...]:
         """Train the epochs after ``checkpoint``, save each, write the results; all rows."""
         rows: tuple[EpochRow, ...] = ()
         steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
+        best: Arrays = {}
         if checkpoint is not None:
-            rows, steps = checkpoint.rows, checkpoint.steps
+            rows, steps, best = checkpoint.rows, checkpoint.steps, checkpoint.best
+        rule = self.run.train.early_stopping
         for epoch in range(len(rows), self.run.train.epochs):
+            state = stopping(self.run, rows)
+            if state is not None and state.stopped:
+                break
             row, evaluation, epoch_steps = self.epoch(epoch, rows)
             rows = (*rows, row)
             steps = StepLog(
                 loss=np.concatenate([steps.loss, epoch_steps.loss]),
                 correct=np.concatenate([steps.correct, epoch_steps.correct]),
             )
+            state = stopping(self.run, rows)
+            if state is not None and rule is not None and rule.restore_best and state.best == epoch:
+                best = self.engine.weights()
             self.store.save(
-                Checkpoint(epochs=len(rows), state=self.engine.state(), rows=rows, steps=steps)
+                Checkpoint(
+                    epochs=len(rows), state=self.engine.state(), rows=rows, steps=steps, best=best
+                )
             )
             self.observer.end_epoch(row, correct=evaluation.correct, count=evaluation.count)
-        logits = self.engine.logits(self.data.test_images)
-        self.store.finish(weights=self.engine.weights(), logits=logits)
+        if best:
+            self.engine.load_weights(best)
+        split = Split.TEST if self.run.data.test else Split.VALIDATION
+        logits = self.engine.logits(self.images(split)[0])
+        self.store.finish(weights=self.engine.weights(), logits=logits, split=split)
         return rows
 
     def epoch(self, epoch: int, rows: tuple[EpochRow, ...]) -> tuple[EpochRow, EvalResult, StepLog]:
-        """Train one epoch, then evaluate the validation split and the test set."""
+        """Train one epoch, then evaluate the validation split and, if it is used, the test set.
+
+        Returns:
+            The row; the evaluation of the test set, or else of the validation split; the steps.
+        """
         began = time.perf_counter()
         history = [
             ValidationResult(loss=row.validation_loss, accuracy=row.validation_accuracy)
             for row in rows
             if row.validation_loss is not None and row.validation_accuracy is not None
         ]
-        self.observer.begin_epoch(epoch, num_steps=self.steps_per_epoch)
+        self.observer.begin_epoch(epoch, num_steps=self.num_steps[epoch])
         losses, corrects, sizes = [], [], []
         num_correct = num_seen = 0
         lr = 0.0
         for number, batch in enumerate(self.data.batches(self.run, epoch)):
+            if self.targets is not None:
+                batch = replace(batch, targets=self.targets[batch.index])
             lr, momentum = self.schedule.at(epoch=epoch, step=number, history=history)
             result = self.engine.step(batch, lr, momentum=momentum)
             losses.append(result.loss)
@@ -315,36 +359,46 @@ class _Training:
             num_seen += len(batch.labels)
             accuracy = 100.0 * num_correct / num_seen
             self.observer.step(
-                step=epoch * self.steps_per_epoch + number,
+                step=batch.step,
                 batch=number,
                 loss=result.loss,
                 accuracy=accuracy,
                 lr=lr,
             )
-        validation = self.validate()
-        test = self.engine.evaluate(self.data.test_images, self.data.test_labels)
+        trained = time.perf_counter()
+        if self.run.train.average is not None:
+            self.engine.end_epoch(epoch, self.data.batches(self.run, epoch))
+        validation, test = self.evaluate(Split.VALIDATION), self.evaluate(Split.TEST)
+        split, last = (Split.VALIDATION, validation) if test is None else (Split.TEST, test)
+        assert last is not None, "the spec demands a validation split without test images"
         # A step's loss is that of the weights before it: the last update shows only here.
-        if not math.isfinite(test.loss):
+        if not math.isfinite(last.loss):
             raise DivergenceError(
-                f"epoch {epoch}, after its last step: the training diverged, its test loss is "
-                f"{test.loss}; lower train.optimizer.lr (it is {lr:g})"
+                f"epoch {epoch}, after its last step: the training diverged, its {split} loss is "
+                f"{last.loss}; lower train.optimizer.lr (it is {lr:g})"
             )
         row = EpochRow(
             epoch=epoch,
             train_accuracy=100.0 * num_correct / num_seen,
             train_loss=float(np.average(losses, weights=sizes)),
-            test_accuracy=test.accuracy,
-            test_loss=test.loss,
+            test_accuracy=test.accuracy if test else None,
+            test_loss=test.loss if test else None,
             lr=lr,
             seconds=round(time.perf_counter() - began, 3),
             validation_accuracy=validation.accuracy if validation else None,
             validation_loss=validation.loss if validation else None,
+            train_seconds=round(trained - began, 3),
         )
-        return row, test, StepLog(loss=np.array(losses), correct=np.array(corrects, np.int64))
+        return row, last, StepLog(loss=np.array(losses), correct=np.array(corrects, np.int64))
 
-    def validate(self) -> EvalResult | None:
+    def evaluate(self, split: Split) -> EvalResult | None:
+        """Of the weights so far; None if the run has no images of the split."""
+        images, labels = self.images(split)
+        return self.engine.evaluate(images, labels) if len(labels) else None
+
+    def images(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images and labels of a split."""
+        if split is Split.TEST:
+            return self.data.test_images, self.data.test_labels
         index = self.data.validation_index
-        if not len(index):
-            return None
-        images, labels = self.data.train_images[index], self.data.train_labels[index]
-        return self.engine.evaluate(images, labels)
+        return self.data.train_images[index], self.data.train_labels[index]

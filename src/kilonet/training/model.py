@@ -15,11 +15,11 @@ from kilonet.data import load_dataset
 from kilonet.data.preprocess import Preprocess
 from kilonet.data.run_data import unrecorded_normalization
 from kilonet.engine import ENGINES, create_engine, torch_engine, with_module
-from kilonet.errors import DataError, EngineError, StorageError, UsageError
+from kilonet.errors import DataError, EngineError, UsageError
 from kilonet.spec import Net, Run
 from kilonet.storage.provenance import EngineInfo, Normalization
 from kilonet.storage.record import RunRecord
-from kilonet.storage.run_folder import RunFolder, is_file
+from kilonet.storage.trained import read_finished
 from kilonet.table import Table
 
 if TYPE_CHECKING:
@@ -45,20 +45,9 @@ def load(folder: Path | str, *, module: Any = None) -> Model:
         DataError: the run is of version 0.1, which did not record the normalization that it
             computed, and the images to compute it from are gone.
     """
-    store = RunFolder(folder)
-    state = store.read()
-    if state is None:
-        found = "the folder of a study, whose runs are in runs/"
-        if not is_file(store.path / "study.toml"):
-            found = "not a run folder: it has no run.toml"
-        raise StorageError(f"{store.path}: {found}")
+    store, state = read_finished(folder)
     record = state.record
-    run, epochs = record.run, len(record.rows)
-    if not state.finished:
-        raise StorageError(
-            f"{store.path}: not finished, {epochs} of {run.train.epochs} epochs; "
-            f"{record.resume_command} continues it"
-        )
+    run = record.run
     if run.module is not None:
         if module is None:
             raise UsageError(
@@ -221,8 +210,10 @@ class Model:
             return self._create_engine("auto", device="cpu")
 
     def _create_engine(self, name: str, *, device: str) -> Engine:
-        # In evaluation the average of the weights is the weights.
-        run = self.run.replace({"train.average": "none"})
+        # In evaluation the average of the weights is the weights; and nothing is to learn.
+        run = self.run.replace(
+            {"train.average": "none", "train.teacher": "none", "train.init": "none"}
+        )
         mean, std = self.preprocess.mean, self.preprocess.std
         if name == "native" and self._module is None:
             from kilonet.engine.native import NativeEngine

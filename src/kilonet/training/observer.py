@@ -40,7 +40,10 @@ class Observer:
         """
 
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:
-        """An epoch is done and saved; it classified ``correct`` of ``count`` test images right."""
+        """An epoch is done and saved; it classified ``correct`` of ``count`` test images right.
+
+        Of a run without test images (``data.test = false``): of the validation split.
+        """
 
     def close(self) -> None:
         """The last call, once: training is done, has failed or was interrupted.

@@ -25,7 +25,8 @@ from kilonet.engine import Engine, choose_for_run, create_engine, with_module
 from kilonet.errors import DivergenceError
 from kilonet.spec import Run
 from kilonet.spec.graph import BatchNorm, single_value_norm
-from kilonet.spec.train import OneCycle
+from kilonet.spec.schedules import OneCycle
+from kilonet.storage.trained import with_digests
 from kilonet.training.observer import Guard
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -154,13 +155,23 @@ def find_lr(
         EngineError: no engine can train the network here, or the first step diverges.
     """
     run, load = with_data(run, data)
+    run = with_digests(run)
     if module is not None:
         run, module = with_module(run, module)
         module = copy.deepcopy(module)
     key = "train.optimizer.lr"
     if isinstance(run.train.schedule, OneCycle) and run.train.schedule.max_lr is not None:
         key = "train.schedule.max_lr"
-    swept = run.replace({"train.schedule": "constant", "train.average": "none"})
+    swept = run.replace(
+        {
+            "train.schedule": "constant",
+            "train.average": "none",
+            "train.batch_schedule": "none",
+            "train.early_stopping": "none",
+            # What is held out below may leave fewer images than a batch.
+            "train.drop_last": False,
+        }
+    )
     dataset = load(run.data.name)
     # As a training has them, so that a run that can be trained can be swept.
     images = RunData.of(swept, dataset)
@@ -312,15 +323,14 @@ def _hold_out(run: Run, data: RunData) -> tuple[RunData, bool]:
 
     At least one image of each class is left to train on, and two in all.
     """
-    labels = data.train_labels
+    labels = data.train_labels[data.train_index]
     most = min(len(labels) - len(np.unique(labels)), len(labels) - 2)
     amount = min(max(1, round(HELD_OUT * len(labels))), most)
     if amount < 1:
         return replace(data, validation_index=data.train_index), False
-    train_index, validation_index = validation_split(
-        labels, amount=amount, seed=run.data.validation_seed
-    )
-    return replace(data, train_index=train_index, validation_index=validation_index), True
+    train, validation = validation_split(labels, amount=amount, seed=run.data.validation_seed)
+    index = data.train_index
+    return replace(data, train_index=index[train], validation_index=index[validation]), True
 
 
 class _Batches:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from kilonet.spec.train import Cosine, MultiStep, OneCycle, Plateau, Step
+from kilonet.spec.schedules import Cosine, MultiStep, OneCycle, Plateau, Step, Warming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +37,19 @@ class Schedule:
 
     Args:
         train: the spec.
-        steps_per_epoch: batches per epoch.
+        steps_per_epoch: batches per epoch, or of each epoch where they differ.
     """
 
-    def __init__(self, train: Train, *, steps_per_epoch: int) -> None:
+    def __init__(self, train: Train, *, steps_per_epoch: int | Sequence[int]) -> None:
         self._train = train
         self._schedule = train.schedule
-        self._steps_per_epoch = steps_per_epoch
+        if isinstance(steps_per_epoch, int):
+            steps_per_epoch = [steps_per_epoch] * train.epochs
+        # The first step of each epoch, and the number of all steps.
+        self._first_steps = [0, *accumulate(steps_per_epoch)]
+        self._warmup_steps = 0
+        if isinstance(train.schedule, Warming) and train.schedule.warmup:
+            self._warmup_steps = max(1, round(self._steps_of(train.schedule.warmup)))
         # The rates of epochs 0, 1, …, as far as they are computed.
         self._epoch_lrs = [train.optimizer.lr]
 
@@ -65,14 +72,35 @@ class Schedule:
             ValueError: ``plateau`` lacks the result of an earlier epoch.
         """
         schedule = self._schedule
+        number = self._first_steps[epoch] + step
         if isinstance(schedule, OneCycle):
-            return self._one_cycle(schedule, epoch * self._steps_per_epoch + step)
+            return self._one_cycle(schedule, number)
         if isinstance(schedule, Plateau):
             return self._plateau(schedule, epoch, history), None
-        lrs = self._epoch_lrs
-        while len(lrs) <= epoch:
-            lrs.append(self._next_lr(lrs[-1], len(lrs)))
-        return lrs[epoch], None
+        if isinstance(schedule, Cosine) and schedule.every == "step":
+            lr = self._cosine_of_step(schedule, number)
+        else:
+            lrs = self._epoch_lrs
+            while len(lrs) <= epoch:
+                lrs.append(self._next_lr(lrs[-1], len(lrs)))
+            lr = lrs[epoch]
+        if number >= self._warmup_steps:
+            return lr, None
+        # LinearLR's order of operations.
+        start = schedule.warmup_start
+        return lr * (start + (1.0 - start) * number / self._warmup_steps), None
+
+    def _steps_of(self, epochs: float) -> float:
+        """The steps of the first epochs, which may be a fraction and more than those of the run."""
+        whole = min(int(epochs), self._train.epochs - 1)
+        first, next_first = self._first_steps[whole : whole + 2]
+        return first + (epochs - whole) * (next_first - first)
+
+    def _cosine_of_step(self, cosine: Cosine, number: int) -> float:
+        """``CosineAnnealingLR`` in its closed form, with T_max in steps."""
+        epochs = self._train.epochs if cosine.t_max is None else cosine.t_max
+        wave = 1 + math.cos(math.pi * number / round(self._steps_of(epochs)))
+        return cosine.eta_min + (self._train.optimizer.lr - cosine.eta_min) * wave / 2
 
     def _next_lr(self, lr: float, epoch: int) -> float:
         """The rate of ``epoch``, from that of the previous epoch."""
@@ -95,7 +123,7 @@ class Schedule:
 
     def _one_cycle(self, cycle: OneCycle, step: int) -> tuple[float, float | None]:
         """``OneCycleLR`` at a step of the run: linear or cosine pieces between corner values."""
-        total = self._train.epochs * self._steps_per_epoch
+        total = self._first_steps[-1]
         top = self._train.optimizer.lr if cycle.max_lr is None else cycle.max_lr
         start = top / cycle.div_factor
         end = start / cycle.final_div_factor

@@ -19,7 +19,16 @@ from kilonet.engine.native import NativeEngine
 from kilonet.errors import DataError, SpecError
 from kilonet.randomness import MAX_SEED, Purpose, random_uniform
 from kilonet.spec import Net, Run
-from kilonet.spec.data import Affine, Augmentation, ColorJitter, Crop, Data, Erasing, Rotation
+from kilonet.spec.data import (
+    Affine,
+    Augmentation,
+    ColorJitter,
+    Crop,
+    Data,
+    Elastic,
+    Erasing,
+    Rotation,
+)
 
 native = pytest.importorskip("kilonet.engine._native", reason="no compiler when installed")
 ISAS = native.instruction_sets()
@@ -101,6 +110,13 @@ TRANSFORMS: dict[str, st.SearchStrategy[Augmentation]] = {
         ratio=ranges(0.3, 3.3) | ranges(0.01, 100),
         value=PIXELS,
     ),
+    "elastic": st.builds(
+        Elastic,
+        alpha=st.floats(0, 100) | st.floats(0, 10_000),
+        sigma=st.floats(0.5, 6) | st.floats(1e-6, 60),
+        resample=RESAMPLE,
+        fill=PIXELS,
+    ),
 }
 LISTS = st.lists(st.one_of(*TRANSFORMS.values()), min_size=2, max_size=4)
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40))
@@ -122,7 +138,8 @@ def check(data: st.DataObject, transforms: st.SearchStrategy[list[Augmentation]]
     """The reference's images, and its normalized input."""
     shape, seed = data.draw(SHAPES), data.draw(st.integers(0, MAX_SEED))
     augmentations, batch = data.draw(transforms), data.draw(batches(shape))
-    engine = engine_of(*augmentations, shape=shape, seed=seed, threads=data.draw(st.integers(1, 3)))
+    threads, isa = data.draw(st.integers(1, 3)), data.draw(st.sampled_from(ISAS))
+    engine = engine_of(*augmentations, shape=shape, seed=seed, threads=threads, isa=isa)
     expected = augment(
         batch.images, batch.index, augmentations=augmentations, seed=seed, epoch=batch.epoch
     )
@@ -136,6 +153,22 @@ def check(data: st.DataObject, transforms: st.SearchStrategy[list[Augmentation]]
 @given(data=st.data())
 def test_a_transform_equals_the_reference(name: str, data: st.DataObject) -> None:
     check(data, TRANSFORMS[name].map(lambda one: [one]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("sigma", [2.0, 30.0])
+@pytest.mark.parametrize("shape", [(1, 70, 131), (3, 131, 65)])
+def test_an_image_wider_than_what_is_computed_at_once(
+    shape: tuple[int, int, int], sigma: float, isa: str
+) -> None:
+    transforms = [
+        Elastic(alpha=60, sigma=sigma, fill=3),
+        Affine(degrees=30, scale=(0.7, 1.3), resample="bilinear"),
+    ]
+    batch = batch_of(random_images(3, 5, shape))
+    expected = augment(batch.images, batch.index, augmentations=transforms, seed=11, epoch=2)
+    engine = engine_of(*transforms, shape=shape, isa=isa)
+    np.testing.assert_array_equal(engine.augmented(batch), expected)
 
 
 @settings(max_examples=30, deadline=None)

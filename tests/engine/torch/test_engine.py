@@ -33,7 +33,7 @@ def test_dropout_depends_on_seed_and_step_and_layer() -> None:
     assert loss(base, 3) == loss(engine_of(run_of()), 3)
     assert loss(base, 3) != loss(base, 4)
     assert loss(base, 3) != loss(engine_of(run_of(seed=2)), 3)
-    first, second = base._dropouts
+    first, second = base._dropouts.values()
     assert first.seed != second.seed
 
 

@@ -126,3 +126,22 @@ def test_logits_are_flat_whatever_the_last_layer() -> None:
 
 def test_module_can_be_copied(case: Any) -> None:
     copy.deepcopy(build_module(case.run.net))
+
+
+def test_norms_without_scale_or_shift_save_and_count_neither() -> None:
+    layers = ["conv 4", "batchnorm noaffine", "gap", "pointwise 3 bare"]
+    net = Net(input=(1, 5, 6), block=["conv", "batchnorm noscale", "relu"], layers=layers)
+    module = build_module(net)
+    state = module.state_dict()
+    assert {n: tuple(t.shape) for n, t in state.items()} == {**net.parameters, **net.buffers}
+    assert [n for n in state if n.startswith(("batchnorm1", "convblock1.1"))] == [
+        f"{name}.{part}"
+        for name, parts in (("convblock1.1", ["bias"]), ("batchnorm1", []))
+        for part in [*parts, "running_mean", "running_var", "num_batches_tracked"]
+    ]
+    assert sum(p.numel() for p in module.parameters()) == net.num_parameters == 4 * 9 + 4 + 3 * 4
+    x = torch.randn(6, 4, 3, 4)
+    torch.testing.assert_close(
+        module.train().convblock1[1](x),
+        torch.nn.functional.batch_norm(x, None, None, training=True),
+    )

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from color_images import color_dataset
 from kilonet.report.content import Content
 from kilonet.report.html import write_html
 from kilonet.report.rebuild import analyze_records
+from kilonet.report.search_report import report_search
 from kilonet.study import StudyResult
+from search_results import made_search
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 MISSING = [
@@ -61,8 +64,13 @@ def axe() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 
 
-@pytest.fixture(scope="module", params=["digits", pytest.param("colors", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["digits", "search", pytest.param("colors", marks=pytest.mark.slow)],
+)
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "search":
+        return report_search(replace(made_search(), path=tmp_path_factory.mktemp("search")))[1]
     result: StudyResult = request.getfixturevalue(request.param)
     path = tmp_path_factory.mktemp(request.param) / "report.html"
     load = {"load": color_dataset} if request.param == "colors" else {}

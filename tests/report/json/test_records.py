@@ -75,13 +75,19 @@ def test_the_statistics_of_a_study() -> None:
     for effect in (data["stages"][1]["effect"], data["stages"][3]["effect_on_first"]):
         found = effect["final"]
         assert found["comparisons"] == 5
-        assert found["p"] <= found["p_adjusted"] <= min(1.0, 5 * found["p"]) + 1e-9
+        p = found["p_moderated"]
+        assert p <= found["p_adjusted"] <= min(1.0, 5 * p) + 1e-9
+        # The last stage ends at another learning rate.
+        last = effect is not data["stages"][1]["effect"]
+        assert effect["decided_by"] == ("final" if last else "last_five")
+        assert effect["deciding"]["p_moderated"] == effect[effect["decided_by"]]["p_moderated"]
+        # Five of its own seeds' degrees of freedom, four of the other stages'.
+        assert found["freedom"] == 9
         assert found["p_sign_flip"] >= 2 / 64
         assert 0.95 <= found["confidence"] <= 0.99
         shown = found["interval"][0] > 0 or found["interval"][1] < 0
         assert shown == (found["verdict"] in {"better", "worse"})
-        # Wider than alone, or as wide.
-        assert found["interval"][0] <= found["ci95"][0] + 1e-9
+        assert found["ci95"][0] < found["mean"] < found["ci95"][1]
     assert data["sensitivity"]["level"] == pytest.approx(0.01)
 
 

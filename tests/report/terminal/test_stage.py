@@ -139,7 +139,7 @@ def test_effects_are_listed_where_there_is_no_room(terminal: bool) -> None:
         assert all(heading in flat for heading in headings)
         for stage in CONTENT.analysis.stages[2:]:
             assert stage.effect_on_first is not None
-            ends = "[{:+.2f}, {:+.2f}]".format(*(stage.effect_on_first.final.interval or (0, 0)))
+            ends = "[{:+.2f}, {:+.2f}]".format(*(stage.effect_on_first.deciding.interval or (0, 0)))
             assert f"{ends} better" in flat
 
 

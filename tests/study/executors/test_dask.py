@@ -322,11 +322,15 @@ def test_steps_come_once_and_only_of_the_epoch_that_is_next(small_run: Run) -> N
     assert isinstance(step, StepDone)
     # A piece of two epochs is saved as one: the second one's steps would come before its first end.
     assert _live_events(job, message(12)) == []
-    steps = [StepDone(step=n, batch=9, loss=1.0, accuracy=10.0, lr=0.1) for n in (9, 19)]
+    # An epoch of ten steps, and, as with a batch schedule, one of five.
+    steps = [
+        StepDone(step=n, batch=batch, loss=1.0, accuracy=10.0, lr=0.1)
+        for n, batch in ((9, 9), (14, 4))
+    ]
     ends = [EpochDone(row=row(number), correct=1, count=2) for number in (0, 1)]
     epochs = tuple(zip(steps, ends, strict=True))
-    piece = Piece(worker="w", end=None, engine="e", num_steps=10, epochs=epochs)
-    assert _events(job, piece) == [*epochs[0], EpochBegun(epoch=1, num_steps=10), *epochs[1]]
+    piece = Piece(worker="w", end=None, engine="e", epochs=epochs)
+    assert _events(job, piece) == [*epochs[0], EpochBegun(epoch=1, num_steps=5), *epochs[1]]
     assert _live_events(job, message(15)) == []
     first, second = _live_events(job, message(20))
     assert first == EpochBegun(epoch=2, num_steps=10)

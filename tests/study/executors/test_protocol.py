@@ -113,6 +113,24 @@ def test_events_come_in_order_and_the_results_are_in_the_folder(
     assert "lower train.optimizer.lr" in failed.reason
 
 
+def test_a_trial_that_does_not_use_the_test_set(make: Make, small_run: Run, tmp_path: Path) -> None:
+    run = small_run.replace({"data.validation": 100, "data.test": False, "data.subset": 200})
+    trial = trial_of(run, tmp_path / "trial")
+    with make() as executor:
+        *_, last, done = run_to_the_end(executor, [trial])[trial.folder]
+    assert done == Done()
+    expected = train(run, folder=tmp_path / "here")
+    record = RunFolder(trial.folder).record()
+    for row, same in zip(record.rows, expected.rows, strict=True):
+        assert row.test_accuracy is None
+        assert row.validation_loss == same.validation_loss
+    assert isinstance(last, EpochDone)
+    assert last.count == 100
+    assert 100 * last.correct / last.count == record.final_validation_accuracy
+    logits = [RunFolder(folder).validation_logits() for folder in (trial.folder, expected.path)]
+    assert logits[0].tobytes() == logits[1].tobytes()
+
+
 class _StopError(BaseException):
     """As KeyboardInterrupt, which pytest would take for its own."""
 

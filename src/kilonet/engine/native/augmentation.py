@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from kilonet.data.elastic import smoothing_matrix
 from kilonet.errors import SpecError
-from kilonet.spec.data import Affine, ColorJitter, Crop, Erasing, Rotation
+from kilonet.spec.data import Affine, ColorJitter, Crop, Elastic, Erasing, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,14 @@ def append_augmentations(
                 low, high = erasing.ratio
                 log_ratio = math.log(low), math.log(high)
                 network.erasing(erasing.p, erasing.scale, log_ratio, erasing.value)
+            case Elastic() as elastic:
+                network.elastic(
+                    elastic.alpha,
+                    smoothing_matrix(height, sigma=elastic.sigma),
+                    smoothing_matrix(width, sigma=elastic.sigma),
+                    elastic.resample == "bilinear",
+                    elastic.fill,
+                )
 
 
 def _adjustments(jitter: ColorJitter, *, gray: bool) -> list[tuple[int, tuple[float, float]]]:

@@ -11,9 +11,10 @@ import numpy as np
 from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import EvalResult, StepResult
-from kilonet.engine.init import initial_weights
+from kilonet.engine.init import starting_weights
 from kilonet.engine.native.augmentation import append_augmentations
-from kilonet.engine.native.flat import Average, Flat, zeros_like
+from kilonet.engine.native.averaging import Average
+from kilonet.engine.native.flat import Flat, zeros_like
 from kilonet.engine.native.layer_times import ProfileRow, profile_network
 from kilonet.engine.native.machine import (
     check_device,
@@ -22,18 +23,23 @@ from kilonet.engine.native.machine import (
     instruction_set,
 )
 from kilonet.engine.native.network import compile_network, pixel_table
+from kilonet.engine.teachers import TeacherNetwork, read_teachers, soft_targets
 from kilonet.errors import DataError, DivergenceError, EngineError
 from kilonet.spec import SGD, AdamW, graph
 from kilonet.storage.environment import package_version, usable_processors
 from kilonet.storage.provenance import EngineInfo, Normalization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from kilonet.engine.base import Arrays
     from kilonet.spec import Run
+
+_NO_TARGETS = np.empty(0, np.float32)
+_AUGMENTED = np.empty(0, np.int64)
+"""In place of the images' index: they are augmented already."""
 
 
 class NativeEngine:
@@ -52,6 +58,8 @@ class NativeEngine:
     Raises:
         EngineError: if the extension module was not built, or if the device is not the CPU.
         UsageError: for an unknown device, or an unknown instruction set in ``KILONET_ISA``.
+        StorageError: if a run that this run builds on cannot be read, or its weights do not fit.
+        DataError: if a teacher does not fit the network.
     """
 
     name = "native"
@@ -72,7 +80,7 @@ class NativeEngine:
         self.threads = usable_processors() if threads is None else threads
         self.normalization = Normalization(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
         self._table = pixel_table(run.net.input[0], mean=mean, std=std)
-        weights = initial_weights(run.net, seed=run.train.seed)
+        weights = starting_weights(run)
         self._parameters = Flat(weights, names=list(run.net.parameters))
         if not self._parameters.arrays:
             raise EngineError("the network has no parameter to train")
@@ -88,6 +96,9 @@ class NativeEngine:
         self._network = extension().Network(self.isa, self.threads, *run.net.input)
         append_augmentations(run.data.augment, self._network, shape=run.net.input)
         compile_network(run.net, self._network, parameters=self._parameters, buffers=self._buffers)
+        if run.train.optimizer.decay == "weights":
+            self._network.undecayed(self._parameters.ranges(lambda array: array.ndim <= 1))
+        self._teachers = [self._teacher(teacher) for teacher in read_teachers(run)]
         self._reset()
 
     @property
@@ -131,13 +142,18 @@ class NativeEngine:
             count += 1
         self._update(lr, momentum)
         if self._average is not None:
-            self._average_weights(self._average)
+            self._average.end_step(batch.epoch)
         if not math.isfinite(loss):
             raise DivergenceError(
                 f"epoch {batch.epoch}, step {batch.step}: the training diverged, its loss is "
                 f"{loss}; lower train.optimizer.lr (this step's was {lr:g})"
             )
         return StepResult(loss=loss, correct=correct)
+
+    def end_epoch(self, epoch: int, batches: Iterable[Batch]) -> None:
+        """Average the weights; see :meth:`kilonet.engine.base.Engine.end_epoch`."""
+        if self._average is not None:
+            self._average.end_epoch(epoch, batches, self._update_statistics)
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """Gradients of a training step; see :meth:`kilonet.engine.base.Engine.gradients`."""
@@ -167,13 +183,23 @@ class NativeEngine:
         """See :meth:`kilonet.engine.base.Engine.logits`."""
         images = self._checked_images(images)
         parameters, buffers = self._parameters, self._buffers
-        if self._average is not None:
+        if self._average is not None and self._average.begun:
             parameters, buffers = self._average.parameters, self._average.buffers
         out = np.empty((len(images), self.run.net.num_classes), dtype=np.float32)
         if len(images):
             with self._explained("evaluation"):
                 self._network.logits(images, self._table, parameters.flat, buffers.flat, out)
         return out
+
+    def soft_targets(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See :meth:`kilonet.engine.base.Engine.soft_targets`.
+
+        An image's bits depend on that image alone.
+        """
+        teacher = self.run.train.teacher
+        assert teacher is not None
+        logits = [each.logits(images) for each in self._teachers]
+        return soft_targets(logits, temperature=teacher.temperature)
 
     def augmented(self, batch: Batch) -> NDArray[np.uint8]:
         """The augmented images of a training step, for inspection.
@@ -238,6 +264,14 @@ class NativeEngine:
         images, index = self._checked_images(batch.images), _checked_index(batch)
         self._check_labels(batch.labels, len(images))
         self._check_batch_size(len(images), where)
+        teacher, targets = train.teacher, _NO_TARGETS
+        if teacher is not None:
+            if batch.targets is not None:
+                targets = self._checked_targets(batch.targets, len(images))
+            else:
+                # The teachers see what the student sees, which is then augmented once.
+                images, index = self.augmented(batch), _AUGMENTED
+                targets = self.soft_targets(images)
         with self._explained(where):
             loss, correct = self._network.gradients(
                 images,
@@ -252,8 +286,26 @@ class NativeEngine:
                 batch.step,
                 train.label_smoothing,
                 update_buffers,
+                targets,
+                0.0 if teacher is None else teacher.weight,
+                1.0 if teacher is None else teacher.temperature,
             )
         return loss, correct
+
+    def _teacher(self, network: TeacherNetwork) -> NativeEngine:
+        """An engine for a teacher's logits, on as many threads."""
+        used = network.normalization
+        engine = NativeEngine(
+            network.run, mean=used.mean, std=used.std, threads=self.threads, isa=self.isa
+        )
+        engine.load_weights(network.weights)
+        return engine
+
+    def _checked_targets(self, targets: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        shape = (count, self.run.net.num_classes)
+        if targets.shape != shape:
+            raise DataError(f"targets are of shape {targets.shape}; expected {shape}")
+        return np.ascontiguousarray(targets, dtype=np.float32)
 
     @contextmanager
     def _explained(self, where: str) -> Iterator[None]:
@@ -306,20 +358,25 @@ class NativeEngine:
             1 - lr * spec.weight_decay if decoupled else 1.0,
         )
 
-    def _average_weights(self, average: Average) -> None:
-        """As ``torch.optim.swa_utils.AveragedModel.update_parameters`` with buffers."""
-        spec = self.run.train.average
-        assert spec is not None
-        keep = 0.0 if not average.count else spec.decay
-        self._network.lerp(average.parameters.flat, self._parameters.flat, 1 - keep)
-        self._network.lerp(average.buffers.flat, self._buffers.flat, 1 - keep)
-        for name, count in self._batches_tracked.items():
-            # PyTorch averages counts in float32 and drops the fraction.
-            kept = np.float32(average.batches_tracked[name]) * np.float32(keep)
-            average.batches_tracked[name][...] = np.int64(
-                kept + np.float32(count) * np.float32(1 - keep)
+    def _update_statistics(
+        self, batch: Batch, parameters: Flat, buffers: Flat, momentum: float
+    ) -> None:
+        """The running statistics of a training step with these parameters and this momentum."""
+        where = f"epoch {batch.epoch}, step {batch.step}"
+        images, index = self._checked_images(batch.images), _checked_index(batch)
+        self._check_batch_size(len(images), where)
+        with self._explained(where):
+            self._network.statistics(
+                images,
+                self._table,
+                parameters.flat,
+                buffers.flat,
+                index,
+                self.run.train.seed,
+                batch.epoch,
+                batch.step,
+                momentum,
             )
-        average.count += 1
 
     def _reset(self) -> None:
         """A new optimizer, and a new average that starts from the weights as they are."""
@@ -331,16 +388,26 @@ class NativeEngine:
         )
         self._average: Average | None = None
         if self.run.train.average is not None:
-            self._average = Average(self._parameters, self._buffers, self._batches_tracked)
+            self._average = Average(
+                self.run.train,
+                self._network,
+                parameters=self._parameters,
+                buffers=self._buffers,
+                batches_tracked=self._batches_tracked,
+            )
 
     def _live_weights(self) -> dict[str, NDArray[np.generic]]:
         every = {**self._parameters.arrays, **self._buffers.arrays, **self._batches_tracked}
         return {name: every[name] for name in self._names}
 
     def _evaluated(self) -> dict[str, NDArray[np.generic]]:
-        if self._average is None:
-            return self._live_weights()
-        every = self._average.arrays()
+        average = self._average
+        return (
+            self._live_weights() if average is None or not average.begun else self._named(average)
+        )
+
+    def _named(self, average: Average) -> dict[str, NDArray[np.generic]]:
+        every = average.arrays()
         return {name: every[name] for name in self._names}
 
     def _live_state(self) -> dict[str, NDArray[np.generic]]:
@@ -353,7 +420,9 @@ class NativeEngine:
                 live[f"optimizer/{name}/{part}"] = moment.arrays[name]
         if self._average is not None:
             live["average/n_averaged"] = self._average.count
-            live |= {f"average/module.{n}": array for n, array in self._evaluated().items()}
+            live |= {
+                f"average/module.{n}": array for n, array in self._named(self._average).items()
+            }
         return live
 
     def _checked_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -35,20 +35,17 @@ class Flat:
             self.arrays[name] = self.flat[begin:end].reshape(arrays[name].shape)
             self.arrays[name][...] = arrays[name]
 
-
-class Average:
-    """Averaged weights, and the number of updates."""
-
-    def __init__(
-        self, parameters: Flat, buffers: Flat, batches_tracked: dict[str, NDArray[Any]]
-    ) -> None:
-        self.parameters, self.buffers = Flat(parameters.arrays), Flat(buffers.arrays)
-        self.batches_tracked = {name: count.copy() for name, count in batches_tracked.items()}
-        self.count = np.zeros((), dtype=np.int64)
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Name → the averaged array."""
-        return {**self.parameters.arrays, **self.buffers.arrays, **self.batches_tracked}
+    def ranges(self, chosen: Callable[[Floats], bool]) -> list[tuple[int, int]]:
+        """(first, end) in ``flat`` of the arrays that are chosen, neighbors as one."""
+        found: list[tuple[int, int]] = []
+        for name, array in self.arrays.items():
+            first = self.offsets[name]
+            if not chosen(array) or not array.size:
+                continue
+            if found and found[-1][1] == first:
+                first = found.pop()[0]
+            found.append((first, self.offsets[name] + array.size))
+        return found
 
 
 def zeros_like(like: Flat) -> Flat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kilonet.engine.native.network import appended_nodes
@@ -48,13 +48,19 @@ def profile_network(network: Any, net: Net, work: Callable[[], object]) -> list[
         work()
     finally:
         network.profile(False)
-    return [
-        ProfileRow(
-            layer="" if layer < 0 else nodes[layer].name,
+    rows: dict[tuple[str, str], ProfileRow] = {}
+    for layer, phase, nanoseconds, calls in network.profiled():
+        name = "" if layer < 0 else nodes[layer].name
+        row = ProfileRow(
+            layer=name,
             operation="" if layer < 0 else type(nodes[layer].op).__name__,
             phase=phase,
             seconds=nanoseconds * 1e-9,
             calls=calls,
         )
-        for layer, phase, nanoseconds, calls in network.profiled()
-    ]
+        # Several native operations may belong to one of the network.
+        before = rows.get((name, phase))
+        if before is not None:
+            row = replace(row, seconds=before.seconds + row.seconds, calls=before.calls + row.calls)
+        rows[name, phase] = row
+    return list(rows.values())

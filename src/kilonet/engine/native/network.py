@@ -27,13 +27,16 @@ COVERED: tuple[type, ...] = (
     graph.Conv2d,
     graph.Dropout,
     graph.Flatten,
+    graph.GroupNorm,
     graph.Hardswish,
+    graph.InstanceNorm,
     graph.LeakyReLU,
     graph.Linear,
     graph.MaxPool2d,
     graph.ReLU,
     graph.Residual,
     graph.SiLU,
+    graph.SqueezeExcitation,
 )
 """Operations that the native engine has kernels for."""
 
@@ -68,8 +71,8 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
         return tensor
 
     def append(node: graph.Node, tensor: int) -> int:
-        weight = parameters.offsets.get(f"{node.name}.weight", -1)
-        bias = parameters.offsets.get(f"{node.name}.bias", -1)
+        weight = parameters.offsets.get(f"{node.owner}.weight", -1)
+        bias = parameters.offsets.get(f"{node.owner}.bias", -1)
         result: int
         match node.op:
             case graph.Conv2d() as op:
@@ -79,17 +82,35 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
                     op.kernel,
                     op.stride,
                     op.padding,
+                    op.extra_padding,
+                    op.dilation,
                     op.groups,
                     weight,
                     bias,
                 )
             case graph.Linear() as op:
                 one, none = (1, 1), (0, 0)
-                result = network.conv(tensor, op.out_features, one, one, none, 1, weight, bias)
+                result = network.conv(
+                    tensor, op.out_features, one, one, none, none, one, 1, weight, bias
+                )
             case graph.BatchNorm() as op:
                 mean = buffers.offsets[f"{node.name}.running_mean"]
                 var = buffers.offsets[f"{node.name}.running_var"]
                 result = network.norm(tensor, op.eps, op.momentum, weight, bias, mean, var)
+            case graph.GroupNorm() as op:
+                result = network.group_norm(tensor, op.groups, op.eps, weight, bias)
+            case graph.InstanceNorm() as op:
+                result = network.group_norm(tensor, op.features, op.eps, weight, bias)
+            case graph.SqueezeExcitation() as op:
+                one, none = (1, 1), (0, 0)
+                size = node.input_shape[1:]
+                gates = network.pool(tensor, True, size, size, none)
+                for part, out in (("fc1", op.hidden), ("fc2", op.channels)):
+                    weight = parameters.offsets[f"{node.owner}.{part}.weight"]
+                    bias = parameters.offsets[f"{node.owner}.{part}.bias"]
+                    gates = network.conv(gates, out, one, one, none, none, one, 1, weight, bias)
+                    gates = network.activation(gates, "relu", 0.0) if part == "fc1" else gates
+                result = network.gate(tensor, gates)
             case graph.ReLU():
                 result = network.activation(tensor, "relu", 0.0)
             case graph.LeakyReLU(slope=slope):
@@ -107,8 +128,8 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
                 result = network.pool(tensor, True, op.kernel, op.stride, op.padding)
             case graph.Flatten():
                 result = network.flatten(tensor)
-            case graph.Residual(body=body):
-                result = network.add(run(body, tensor), tensor)
+            case graph.Residual(body=body, shortcut=shortcut):
+                result = network.add(run(body, tensor), run(shortcut, tensor))
             case _:
                 raise EngineError(f"{node.where}: has no native kernel; use engine torch")
         return result
@@ -118,9 +139,15 @@ def compile_network(net: Net, network: Any, *, parameters: Flat, buffers: Flat) 
 
 
 def appended_nodes(net: Net) -> list[graph.Node]:
-    """The nodes that :func:`compile_network` appends, in order."""
-    return [
-        node
-        for node in graph.walk(net.nodes)
-        if not (isinstance(node.op, graph.Dropout) and not node.op.p)
-    ]
+    """The node of each operation that :func:`compile_network` appends, in order."""
+    nodes: list[graph.Node] = []
+    for node in graph.walk(net.nodes):
+        match node.op:
+            case graph.Dropout(p=0):
+                count = 0
+            case graph.SqueezeExcitation():
+                count = 5  # the mean, two convolutions with a ReLU between them, the gate
+            case _:
+                count = 1
+        nodes += [node] * count
+    return nodes

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kilonet.data.augment import augment, normalize
 from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import EvalResult, StepResult
-from kilonet.engine.init import initial_weights
+from kilonet.engine.init import starting_weights, with_init
+from kilonet.engine.teachers import TeacherNetwork, read_teachers
+from kilonet.engine.torch.averaging import Average
 from kilonet.engine.torch.module import SeededDropout, build_module
 from kilonet.engine.torch.optimizer import build_optimizer
 from kilonet.engine.torch.own_module import with_identity
@@ -28,13 +29,14 @@ from kilonet.storage.environment import usable_processors
 from kilonet.storage.provenance import EngineInfo, Normalization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from kilonet.engine.base import Arrays
     from kilonet.spec import Net, Run
+    from kilonet.spec.lineage import Teacher
 
 
 # 27 µs an image of the bundled network on two cores, against 52 in chunks of 500 or 1,000, whose
@@ -61,6 +63,9 @@ class TorchEngine:
         StorageError: if the run states the identity of another module.
         EngineError: if the device is not available, or the module cannot be trained.
         UsageError: for an unknown device.
+        StorageError: also if a run that this run builds on cannot be read, or its weights do not
+            fit.
+        DataError: if a teacher does not fit the network.
     """
 
     name = "torch"
@@ -91,8 +96,10 @@ class TorchEngine:
         self._users_own = module is not None
         if module is None:
             module = build_module(run.net)
-            arrays = initial_weights(run.net, seed=run.train.seed)
-            _copy(arrays, module.state_dict(), where="initial weights")
+            _copy(starting_weights(run), module.state_dict(), where="initial weights")
+        elif run.train.init is not None:
+            own = {name: _array(tensor) for name, tensor in module.state_dict().items()}
+            _copy(with_init(own, run), module.state_dict(), where="initial weights")
         # Channels first. Channels last is a tenth faster on the CPU, but with it PyTorch sums batch
         # norm's statistics in float32: for digits, whose background is constant, variances are
         # wrong by 7e-5 instead of 4e-8. That moves values across a ReLU's zero, and changes the
@@ -100,9 +107,8 @@ class TorchEngine:
         self._module = module.to(self.device)
         self._trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self._check_module()
-        dropouts = {n: m for n, m in module.named_modules() if isinstance(m, SeededDropout)}
-        self._dropouts = list(dropouts.values())
-        self._dropout_codes = [zlib.crc32(name.encode()) for name in dropouts]
+        self._dropouts = _dropouts(module)
+        self._teachers = [self._teacher(teacher) for teacher in read_teachers(run)]
         self._reset()
 
     @property
@@ -148,7 +154,7 @@ class TorchEngine:
             loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         if self._average is not None:
-            self._average.update_parameters(self._module)
+            self._average.end_step(batch.epoch)
         correct = (logits.argmax(dim=1) == labels).sum()
         # One transfer for both, and as late as possible: the CPU waits for the GPU.
         loss_value, correct_value = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
@@ -158,6 +164,13 @@ class TorchEngine:
                 f"{loss_value}; lower train.optimizer.lr (this step's was {lr:g})"
             )
         return StepResult(loss=loss_value, correct=int(correct_value))
+
+    def end_epoch(self, epoch: int, batches: Iterable[Batch]) -> None:
+        """Average the weights; see :meth:`kilonet.engine.base.Engine.end_epoch`."""
+        if self._average is not None:
+            where = f"epoch {epoch}, statistics of the averaged weights: "
+            with _explained(where, net=None if self._users_own else self.run.net):
+                self._average.end_epoch(epoch, self._inputs(self._average.model.module, batches))
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """Gradients of a training step; see :meth:`kilonet.engine.base.Engine.gradients`."""
@@ -213,6 +226,15 @@ class TorchEngine:
                 out[i] = own[0].cpu().numpy()
         return out
 
+    def soft_targets(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See :meth:`kilonet.engine.base.Engine.soft_targets`."""
+        targets = np.empty((len(images), self.run.net.num_classes), np.float32)
+        with _explained("teachers: "), self._exact():
+            for start in range(0, len(images), _EVAL_CHUNK):
+                chunk = slice(start, start + _EVAL_CHUNK)
+                targets[chunk] = self._taught(images[chunk]).cpu().numpy()
+        return targets
+
     def weights(self) -> dict[str, NDArray[np.generic]]:
         """Weights and buffers; see :meth:`kilonet.engine.base.Engine.weights`."""
         return {name: _array(tensor) for name, tensor in self._evaluated.state_dict().items()}
@@ -236,7 +258,15 @@ class TorchEngine:
 
     @property
     def _evaluated(self) -> nn.Module:
-        return self._module if self._average is None else self._average.module
+        average = self._average
+        return self._module if average is None or not average.begun else average.model.module
+
+    def _inputs(self, module: nn.Module, batches: Iterable[Batch]) -> Iterator[Tensor]:
+        """The inputs of training steps of a module, each in the context of its step."""
+        dropouts = _dropouts(module)
+        for batch in batches:
+            with self._training(batch, dropouts=dropouts):
+                yield self._input(self._augmented(batch))
 
     def _live_state(self) -> dict[str, Tensor]:
         """Every tensor that training changes, not copied: writing to it changes the engine."""
@@ -245,25 +275,23 @@ class TorchEngine:
             for part, tensor in self._optimizer.state[parameter].items():
                 live[f"optimizer/{name}/{part}"] = tensor
         if self._average is not None:
-            live |= {f"average/{name}": t for name, t in self._average.state_dict().items()}
+            live |= {f"average/{name}": t for name, t in self._average.model.state_dict().items()}
         return live
 
     def _reset(self) -> None:
         """Set a new optimizer, and a new average that starts from the current weights."""
         self._optimizer = build_optimizer(self.run.train.optimizer, list(self._trained.values()))
-        self._average: AveragedModel | None = None
-        if self.run.train.average is not None:
-            rule = get_ema_multi_avg_fn(self.run.train.average.decay)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(self._module, multi_avg_fn=rule, use_buffers=True)
+        average = self.run.train.average
+        self._average = None if average is None else Average(self.run.train, self._module)
 
     def _set_rates(self, lr: float, momentum: float | None) -> None:
         spec = self.run.train.optimizer
-        [group] = self._optimizer.param_groups
-        group["lr"] = lr
-        if isinstance(spec, SGD):
-            group["momentum"] = spec.momentum if momentum is None else momentum
-        else:
-            group["betas"] = (spec.betas[0] if momentum is None else momentum, spec.betas[1])
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+            if isinstance(spec, SGD):
+                group["momentum"] = spec.momentum if momentum is None else momentum
+            else:
+                group["betas"] = (spec.betas[0] if momentum is None else momentum, spec.betas[1])
 
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
         """(n, h, w[, c]) uint8 → (n, c, h, w) float32 on the device."""
@@ -275,33 +303,71 @@ class TorchEngine:
             )
         return torch.from_numpy(array).to(self.device).contiguous()
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, classes) logits, (n,) labels on the device, mean loss."""
-        train = self.run.train
-        images = augment(
+    def _augmented(self, batch: Batch) -> NDArray[np.uint8]:
+        """The images of a training step, which a teacher sees too."""
+        return augment(
             batch.images,
             batch.index,
             augmentations=self.run.data.augment,
-            seed=train.seed,
+            seed=self.run.train.seed,
             epoch=batch.epoch,
         )
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, classes) logits, (n,) labels on the device, mean loss."""
+        train = self.run.train
         self._module.train()
+        images = self._augmented(batch)
         logits = _checked_logits(self._module(self._input(images)), batch.labels)
         labels = torch.tensor(batch.labels, dtype=torch.int64, device=self.device)
-        return (
-            logits,
-            labels,
-            F.cross_entropy(logits, labels, label_smoothing=train.label_smoothing),
+        loss = F.cross_entropy(logits, labels, label_smoothing=train.label_smoothing)
+        if train.teacher is not None:
+            if batch.targets is None:
+                targets = self._taught(images)
+            else:
+                targets = torch.tensor(batch.targets, dtype=torch.float32, device=self.device)
+            loss = _distilled(loss, logits, targets, teacher=train.teacher)
+        return logits, labels, loss
+
+    def _taught(self, images: NDArray[np.uint8]) -> Tensor:
+        """(n, classes) float32 on the device: the mean of the teachers' softened probabilities."""
+        teacher = self.run.train.teacher
+        assert teacher is not None
+        with torch.no_grad():
+            probabilities = [
+                F.softmax(each._module(each._input(images)) / teacher.temperature, dim=1)  # noqa: SLF001
+                for each in self._teachers
+            ]
+            return torch.stack(probabilities).mean(dim=0)
+
+    def _teacher(self, network: TeacherNetwork) -> TorchEngine:
+        """An engine for a teacher's logits, on the same device."""
+        used = network.normalization
+        engine = TorchEngine(
+            network.run,
+            mean=used.mean,
+            std=used.std,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
         )
+        engine.load_weights(network.weights)
+        engine._module.eval()
+        return engine
 
     @contextmanager
-    def _training(self, batch: Batch) -> Iterator[None]:
-        """The context of a training pass: seeds its draws, and turns errors into one line."""
-        codes = [0, *self._dropout_codes]
+    def _training(
+        self, batch: Batch, *, dropouts: Mapping[str, SeededDropout] | None = None
+    ) -> Iterator[None]:
+        """The context of a training pass: seeds its draws, and turns errors into one line.
+
+        ``dropouts``: of the module that is used, by name; those of the one that is trained.
+        """
+        dropouts = self._dropouts if dropouts is None else dropouts
+        codes = [0, *(zlib.crc32(name.encode()) for name in dropouts)]
         counter = np.array([(0, batch.step, code, Purpose.DROPOUT) for code in codes], np.uint32)
         words = philox4x32(counter, seed=self.run.train.seed)
         own, *seeds = [int(low) | (int(high) & 0x7FFFFFFF) << 32 for low, high, *_ in words]
-        for dropout, seed in zip(self._dropouts, seeds, strict=True):
+        for dropout, seed in zip(dropouts.values(), seeds, strict=True):
             dropout.seed = seed
         where = f"epoch {batch.epoch}, step {batch.step}: "
         draws = _global_draws(own, device=self.device) if self._users_own else nullcontext()
@@ -328,6 +394,10 @@ class TorchEngine:
                     f"the module's {name!r} is {value.dtype}; kilonet trains in float32, "
                     "so call module.float() first"
                 )
+
+
+def _dropouts(module: nn.Module) -> dict[str, SeededDropout]:
+    return {n: m for n, m in module.named_modules() if isinstance(m, SeededDropout)}
 
 
 def _num_threads(threads: int | None) -> int:
@@ -409,6 +479,13 @@ def _checked_logits(logits: Any, labels: NDArray[np.int64]) -> Tensor:
             "change its last layer"
         )
     return logits
+
+
+def _distilled(loss: Tensor, logits: Tensor, targets: Tensor, *, teacher: Teacher) -> Tensor:
+    """The loss with the teachers' part; see :class:`kilonet.spec.lineage.Teacher`."""
+    student = F.log_softmax(logits / teacher.temperature, dim=1)
+    divergence = F.kl_div(student, targets, reduction="batchmean")
+    return (1 - teacher.weight) * loss + teacher.weight * teacher.temperature**2 * divergence
 
 
 def _array(tensor: Tensor) -> NDArray[np.generic]:

@@ -26,7 +26,7 @@ def build_module(net: Net) -> nn.Module:
     (n, channels, height, width), output (n, classes) logits.
     """
     with torch.random.fork_rng(devices=[]):
-        children = _children(net.nodes, scope="")
+        children = _children(net.nodes, scope="", built={})
     if len(net.nodes[-1].output_shape) > 1:
         children["logits"] = nn.Flatten()
     return nn.Sequential(children)
@@ -71,42 +71,137 @@ class SeededDropout(nn.Dropout):
         return input * mask
 
 
-class Residual(nn.Sequential):
-    """The layers' output plus their input."""
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with more padding at the bottom and right than at the top and left.
+
+    What ``nn.Conv2d(padding="same")`` computes with an even kernel, without PyTorch's warning.
+
+    Attributes:
+        extra_padding: rows and columns beyond ``padding``.
+    """
+
+    extra_padding: tuple[int, int] = (0, 0)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """The sum; the layers must keep the input's shape."""
-        output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
-        return input + output
+        """(n, out_channels, height, width)."""
+        bottom, right = self.extra_padding
+        return super().forward(nn.functional.pad(input, (0, right, 0, bottom)))
 
 
-def _children(nodes: Sequence[graph.Node], *, scope: str) -> OrderedDict[str, nn.Module]:
-    """Name → module of the nodes in ``scope``; ``convblock1.0`` is member 0 of a sequence."""
-    children: OrderedDict[str, nn.Module] = OrderedDict()
+class Residual(nn.Sequential):
+    """The layers' output plus their input, or plus the output of the module ``shortcut``."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """The sum, whose terms have one shape."""
+        output = identity = input
+        for name, module in self.named_children():
+            if name == "shortcut":
+                identity = module(input)
+            else:
+                output = module(output)
+        return identity + output
+
+
+class Shared(nn.Module):
+    """Another layer, applied again: its parameters, which have their one name in that layer.
+
+    In a later application of a repeat. The layer is no submodule, so that a ``state_dict`` holds
+    its arrays once.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        # In a tuple, as nn.Module registers a module that is an attribute.
+        self._layer = (layer,)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """The other layer's output, for this input."""
+        output: Tensor = self._layer[0].forward(input)
+        return output
+
+    def extra_repr(self) -> str:
+        """The other layer."""
+        return repr(self._layer[0])
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's group norm, for any layout of the input."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """The input normalized; (n, channels, …)."""
+        if self.training and not input.requires_grad:
+            # PyTorch 2.13 ends the process in the backward pass if no gradient of the input is
+            # needed and its strides are those of channels last, which images of one channel have.
+            input = input.clone(memory_format=torch.contiguous_format)  # noqa: A001
+        return super().forward(input)
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel times a factor from 0 to 1, computed from the means of all channels.
+
+    The state's names are those of ``torchvision.ops.SqueezeExcitation``.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(n, channels, height, width) → the same shape."""
+        means = input.mean(dim=(2, 3), keepdim=True)
+        return input * torch.sigmoid(self.fc2(torch.relu(self.fc1(means))))
+
+
+def _children(
+    nodes: Sequence[graph.Node], *, scope: str, built: dict[str, nn.Module]
+) -> OrderedDict[str, nn.Module]:
+    """Name → module of the nodes in ``scope``; ``convblock1.0`` is member 0 of a sequence.
+
+    ``built`` has the modules so far, by their nodes' names, for those that are shared.
+    """
+    root = nn.Sequential()
     for node in nodes:
-        name, _, member = node.name.removeprefix(scope).partition(".")
-        if member:
-            children.setdefault(name, nn.Sequential()).add_module(member, _module(node))
-        else:
-            children[name] = _module(node)
-    return children
+        *outer, last = node.name.removeprefix(scope).split(".")
+        place: nn.Module = root
+        for name in outer:
+            if name not in dict(place.named_children()):
+                place.add_module(name, nn.Sequential())
+            place = place.get_submodule(name)
+        module = Shared(built[node.shared_with]) if node.shared_with else _module(node, built)
+        built[node.name] = module
+        place.add_module(last, module)
+    return OrderedDict(root.named_children())
 
 
-def _module(node: graph.Node) -> nn.Module:
+def _module(node: graph.Node, built: dict[str, nn.Module]) -> nn.Module:
     match node.op:
         case graph.Conv2d() as op:
-            return nn.Conv2d(
+            convolution = PaddedConv2d if any(op.extra_padding) else nn.Conv2d
+            module = convolution(
                 op.in_channels,
                 op.out_channels,
                 op.kernel,
                 stride=op.stride,
                 padding=op.padding,
+                dilation=op.dilation,
                 groups=op.groups,
                 bias=op.bias,
             )
+            if isinstance(module, PaddedConv2d):
+                module.extra_padding = op.extra_padding
+            return module
         case graph.BatchNorm() as op:
             kind = nn.BatchNorm2d if len(node.input_shape) == 3 else nn.BatchNorm1d
-            return kind(op.features, eps=op.eps, momentum=op.momentum)
+            batch_norm = kind(op.features, eps=op.eps, momentum=op.momentum, affine=op.shift)
+            return _with_parts(batch_norm, op)
+        case graph.GroupNorm() as op:
+            group_norm = GroupNorm(op.groups, op.features, eps=op.eps, affine=op.shift)
+            return _with_parts(group_norm, op)
+        case graph.InstanceNorm() as op:
+            return nn.InstanceNorm2d(op.features, eps=op.eps, affine=op.shift)
+        case graph.SqueezeExcitation() as op:
+            return SqueezeExcitation(op.channels, op.hidden)
         case graph.ReLU():
             return nn.ReLU()
         case graph.LeakyReLU(slope=slope):
@@ -125,9 +220,19 @@ def _module(node: graph.Node) -> nn.Module:
             return nn.Flatten()
         case graph.Linear() as op:
             return nn.Linear(op.in_features, op.out_features, bias=op.bias)
-        case graph.Residual(body=body):
-            return Residual(_children(body, scope=f"{node.name}."))
+        case graph.Residual(body=body, shortcut=shortcut):
+            return Residual(_children((*body, *shortcut), scope=f"{node.name}.", built=built))
     raise AssertionError(f"an operation without a module: {node.op!r}")
+
+
+def _with_parts(norm: nn.Module, op: graph.Norm) -> nn.Module:
+    """PyTorch's normalization, its scale fixed at one and not saved if the operation has none."""
+    if op.shift and not op.scale:
+        # PyTorch's layers have both or neither, and a group norm's backward needs both.
+        ones = torch.ones(op.features)
+        del norm.weight
+        norm.register_buffer("weight", ones, persistent=False)
+    return norm
 
 
 def _dropped(count: int, *, p: float, generator: torch.Generator) -> Tensor:

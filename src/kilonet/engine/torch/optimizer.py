@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -11,18 +11,24 @@ from kilonet.spec import SGD, AdamW
 if TYPE_CHECKING:
     from torch import nn
 
-    from kilonet.spec.train import Optimizer
+    from kilonet.spec.optimizers import Optimizer
 
 TorchOptimizer: TypeAlias = torch.optim.SGD | torch.optim.Adam | torch.optim.AdamW
 
 
-def build_optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> TorchOptimizer:
+def build_optimizer(spec: Optimizer, trained: list[nn.Parameter]) -> TorchOptimizer:
     """The optimizer, with its state set before the first step.
 
     The state is zeros, where PyTorch creates it in the first step with the same result; so all
     states of a run have the same arrays. ``foreach`` gives the same bits as PyTorch's plain loop in
     two thirds of the time; ``fused`` is faster, but gives other bits for Adam.
     """
+    parameters: list[dict[str, Any]] = [{"params": trained}]
+    if spec.decay == "weights":
+        weights = [parameter for parameter in trained if parameter.ndim > 1]
+        others = [parameter for parameter in trained if parameter.ndim <= 1]
+        parameters = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+        parameters = [group for group in parameters if group["params"]]
     zeros: tuple[str, ...]
     optimizer: TorchOptimizer
     if isinstance(spec, SGD):
@@ -46,7 +52,7 @@ def build_optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> TorchOpt
             weight_decay=spec.weight_decay,
             foreach=True,
         )
-    for parameter in parameters:
+    for parameter in trained:
         state = optimizer.state[parameter]
         if not isinstance(spec, SGD):
             state["step"] = torch.tensor(0.0)

@@ -60,9 +60,9 @@ class _Line(NamedTuple):
 
 _TRAIN = _Line("train", lambda row: row.train_accuracy, "train")
 _VALIDATION = _Line("validation", lambda row: row.validation_accuracy or 0.0, "validation")
-_TEST = _Line("test", lambda row: row.test_accuracy, "test")
+_TEST = _Line("test", lambda row: row.test_accuracy or 0.0, "test")
 _TRAIN_LOSS = _Line("train", lambda row: row.train_loss, "train")
-_TEST_LOSS = _Line("test", lambda row: row.test_loss, "test")
+_TEST_LOSS = _Line("test", lambda row: row.test_loss or 0.0, "test")
 _GAP = _Line("train − test", lambda row: row.gap, "gap")
 _LR = _Line("learning rate", lambda row: row.lr, "rate")
 
@@ -117,7 +117,7 @@ def _accuracy_axis(runs: _Runs, *, target: float | None) -> tuple[float, float, 
     first = math.floor(SETTLING_SHARE * len(values))
     shown = [value for of_epoch in list(values.values())[first:] for value in of_epoch]
     shown.append(
-        max(max(row.test_accuracy for row in rows) for rows in runs) if target is None else target
+        max(max(_TEST.of(row) for row in rows) for rows in runs) if target is None else target
     )
     low, high = min(shown), max(shown)
     margin = max(0.05 * (high - low), 0.02)

@@ -25,7 +25,7 @@ from kilonet.report.charts.svg import box, drawing, element, label
 from kilonet.report.content import Content, StageContent
 from kilonet.report.tables import reached_by, spread
 
-_MARGIN, _GUTTER = 16, 28
+MARGIN, GUTTER = 16, 28
 _NAME, _STRIP, _SCORE = 190, 400, 128
 """Widths of the ladder's columns: the name, the strip, the mean."""
 _ROW, _AXIS, _KEY = 76, 36, 22
@@ -47,20 +47,20 @@ def curves_file(stage: StageContent, *, target: float) -> str:
         element(
             "svg",
             chart,
-            x=_MARGIN + i % 2 * (WIDTH + _GUTTER),
-            y=_MARGIN + i // 2 * (HEIGHT + _MARGIN),
+            x=MARGIN + i % 2 * (WIDTH + GUTTER),
+            y=MARGIN + i // 2 * (HEIGHT + MARGIN),
             width=WIDTH,
             height=HEIGHT,
         )
         for i, chart in enumerate(charts)
     ]
-    return _file(
+    return chart_file(
         *placed,
         name="curves",
         title=f"Learning curves of stage {which}: {name}",
         text="Accuracy, gap, loss and learning rate by epoch.",
-        width=2 * (_MARGIN + WIDTH) + _GUTTER,
-        height=3 * _MARGIN + 2 * HEIGHT,
+        width=2 * (MARGIN + WIDTH) + GUTTER,
+        height=3 * MARGIN + 2 * HEIGHT,
     )
 
 
@@ -68,27 +68,27 @@ def ladder_file(content: Content) -> str:
     """The ladder at a glance, with its key."""
     analysis = content.analysis
     axis, error = ladder_axis(analysis), band_half_width(analysis)
-    left = _MARGIN + _NAME + _GUTTER
+    left = MARGIN + _NAME + GUTTER
     marks: list[Markup] = []
     for i, stage in enumerate(content.stages):
-        top = _MARGIN + i * _ROW
+        top = MARGIN + i * _ROW
         place = {"x": left, "y": top, "width": _STRIP, "height": _ROW - 4}
         marks.append(ladder_strip(stage.analysis, axis=axis, error=error, **place))
         marks += _row_text(stage, top=top)
-    bottom = _MARGIN + len(content.stages) * _ROW
+    bottom = MARGIN + len(content.stages) * _ROW
     marks.append(ladder_scale(analysis, axis=axis, x=left, y=bottom, width=_STRIP, height=_AXIS))
     key = ladder_key(analysis)
     for i, (sample, text) in enumerate(key):
         y = bottom + _AXIS + _KEY * (i + 1)
         marks.append(element("svg", sample, x=left, y=y - 12, width=16, height=16))
         marks.append(label(text, x=left + 26, y=y, anchor="start"))
-    return _file(
+    return chart_file(
         *marks,
         name="ladder",
         title=f"{content.result.study.name}: final test accuracy of each stage",
         text=" ".join(analysis.conclusions[:2]),
-        width=left + _STRIP + _SCORE + _MARGIN,
-        height=bottom + _AXIS + _KEY * len(key) + _MARGIN,
+        width=left + _STRIP + _SCORE + MARGIN,
+        height=bottom + _AXIS + _KEY * len(key) + MARGIN,
     )
 
 
@@ -100,10 +100,10 @@ def _row_text(stage: StageContent, *, top: float) -> list[Markup]:
     lines = [(line, "row-name") for line in name] + [(fact, "tick") for fact in facts]
     first = top + _ROW / 2 - 8 * (len(lines) - 1) + 2
     marks = [
-        label(text, x=_MARGIN, y=first + 16 * i, anchor="start", style=style)
+        label(text, x=MARGIN, y=first + 16 * i, anchor="start", style=style)
         for i, (text, style) in enumerate(lines)
     ]
-    final, right = analysis.final, _MARGIN + _NAME + _GUTTER + _STRIP + _SCORE
+    final, right = analysis.final, MARGIN + _NAME + GUTTER + _STRIP + _SCORE
     mean = label(percent(final.mean), x=right, y=top + _ROW / 2, anchor="end", style="row-mean")
     return [*marks, mean, label(spread(final), x=right, y=top + _ROW / 2 + 16, anchor="end")]
 
@@ -120,7 +120,10 @@ def _wrapped(name: str) -> list[str]:
     return shown
 
 
-def _file(*children: Markup, name: str, title: str, text: str, width: float, height: float) -> str:
+def chart_file(
+    *children: Markup, name: str, title: str, text: str, width: float, height: float
+) -> str:
+    """A chart as a file: the marks on paper, with the style sheet inside."""
     return drawing(
         element("style", chart_style()),
         element("rect", width=width, height=height, rx=6, class_="paper"),

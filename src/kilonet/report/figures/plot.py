@@ -1,4 +1,4 @@
-"""Plots for a notebook: learning curves, the ladder, a confusion matrix.
+"""Plots for a notebook: learning curves, the ladder, a confusion matrix, and those of a search.
 
 Each takes ``ax``, the Matplotlib axes to draw on, and returns the axes. Without ``ax`` pyplot makes
 a figure, which a notebook shows.
@@ -15,21 +15,23 @@ import numpy as np
 from kilonet.analysis import describe
 from kilonet.errors import UsageError
 from kilonet.formatting import percent
-from kilonet.report.figures.library import import_matplotlib
+from kilonet.report.figures.axes import (
+    COLORS,
+    STYLES,
+    axes_of,
+    plain_legend,
+    set_axes_title,
+)
+from kilonet.report.figures.search import front, importances, search
 from kilonet.report.figures.text import plain
 from kilonet.storage.record import RunRecord, Split, choosing_split
 from kilonet.study import StudyResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.legend import Legend
     from numpy.typing import ArrayLike, NDArray
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colors, but yellow, which is too light for a line on white."""
-
-STYLES = ("-", "--", "-.", ":")
-"""Line styles: a second round of colors has the next one."""
+__all__ = ["confusion", "front", "importances", "ladder", "learning_curves", "search"]
 
 MAX_NUMBERED_CLASSES = 20
 """With more classes the cells of a confusion matrix have no room for numbers."""
@@ -79,7 +81,7 @@ def learning_curves(
         groups, title, target = [("mean", records)], f"{len(records)} runs", None
     if not all(record.rows for _, records in groups for record in records) or not groups:
         raise UsageError("no epoch is finished, so there are no learning curves")
-    axes = _axes(ax)
+    axes = axes_of(ax)
     if isinstance(result, RunRecord):
         _draw_run(axes, result)
     else:
@@ -92,8 +94,8 @@ def learning_curves(
         axes.axhline(target, color="#333333", linewidth=1, linestyle=(0, (4, 3)), label=label)
     axes.set_xlabel("epoch")
     _whole_ticks(axes)
-    _set_title(axes, title)
-    _plain_legend(axes.legend(frameon=False))
+    set_axes_title(axes, title)
+    plain_legend(axes.legend(frameon=False))
     return axes
 
 
@@ -112,10 +114,10 @@ def ladder(result: StudyResult, *, ax: Axes | None = None) -> Axes:
     if not result.stages:
         raise UsageError("no stage is finished, so there is no ladder")
     split = choosing_split([record for stage in result.stages for record in stage.records])
-    axes = _axes(ax)
+    axes = axes_of(ax)
     names = []
     for y, stage in enumerate(result.stages):
-        finals = [split.accuracies(record)[-1] for record in stage.records]
+        finals = [split.final(record) for record in stage.records]
         found = describe(finals, limits=(0.0, 100.0))
         first = y == 0
         if len(finals) > 1:
@@ -134,8 +136,8 @@ def ladder(result: StudyResult, *, ax: Axes | None = None) -> Axes:
     axes.set_yticks(range(len(names)), shown, **style)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(f"final {split} accuracy, %")
-    _set_title(axes, result.study.name)
-    _plain_legend(axes.legend(frameon=False))
+    set_axes_title(axes, result.study.name)
+    plain_legend(axes.legend(frameon=False))
     return axes
 
 
@@ -176,7 +178,7 @@ def confusion(
         names = [str(i) for i in range(len(counts))] if classes is None else list(classes)
     if len(names) != len(counts):
         raise UsageError(f"{len(names)} class names for {len(counts)} classes")
-    axes = _axes(ax)
+    axes = axes_of(ax)
     totals = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -194,17 +196,7 @@ def confusion(
     axes.set_ylabel("true class")
     total = counts.sum()
     right = f", {percent(100 * np.trace(counts) / total)} correct" if total else ""
-    _set_title(axes, f"{total:,.0f} images{right}")
-    return axes
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    import_matplotlib(keep_settings=True)
-    import matplotlib.pyplot as plt
-
-    axes: Axes = plt.subplots(layout="constrained")[1]
+    set_axes_title(axes, f"{total:,.0f} images{right}")
     return axes
 
 
@@ -212,7 +204,8 @@ def _draw_run(axes: Axes, record: RunRecord) -> None:
     """The training, test and, with a split, validation accuracy of a run."""
     epochs = [row.epoch for row in record.rows]
     lines = {"train": [row.train_accuracy for row in record.rows]}
-    for split in dict.fromkeys((choosing_split([record]), Split.TEST)):
+    splits = (choosing_split([record]), *([Split.TEST] if record.tested else []))
+    for split in dict.fromkeys(splits):
         lines[split.value] = split.accuracies(record)
     # Test is blue and whole, as in the reports; train vermilion and dashed.
     looks = {"train": (COLORS[1], "--"), "test": (COLORS[0], "-"), "validation": (COLORS[2], "-.")}
@@ -245,17 +238,6 @@ def _whole_ticks(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _set_title(axes: Axes, title: str) -> None:
-    (shown,), style = plain(title)
-    axes.set_title(shown, **style)
-
-
-def _plain_legend(legend: Legend) -> None:
-    for text in legend.get_texts():
-        (shown,), style = plain(text.get_text(), most=2 * MAX_TICK_LETTERS)
-        text.set(text=shown, **style)
 
 
 def _matrix(counts: object) -> NDArray[np.float64]:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from kilonet.analysis import Statistics
 from kilonet.data import Dataset
 from kilonet.data.in_memory import load_to_report
-from kilonet.formatting import interval, percent, visible
+from kilonet.formatting import interval, percent
 from kilonet.report import tables
 from kilonet.report.charts.calibration import calibration_curve
 from kilonet.report.charts.curves import below_axis, curves
-from kilonet.report.charts.files import chart_style
 from kilonet.report.charts.ladder import (
     band_half_width,
     ladder_axis,
@@ -31,6 +26,7 @@ from kilonet.report.content import Content, StageContent
 from kilonet.report.html import misclassified
 from kilonet.report.html.artifacts import ArtifactLoader, Missing, StageErrors
 from kilonet.report.html.pictures import augmented_samples, kernels, receptive_fields
+from kilonet.report.html.templates import load_template
 from kilonet.report.provenance import environment_lines
 from kilonet.report.reproduction import SAME_NUMBERS, commands
 from kilonet.spec import Module, Net, to_toml
@@ -67,7 +63,7 @@ def render_html(
 ) -> str:
     """The page's text; as :func:`write_html`, with paths relative to ``folder``."""
     page = _Page(content, folder=folder, artifacts=ArtifactLoader(load))
-    return _environment().get_template("page.html.j2").render(page.context())
+    return load_template("page.html.j2").render(page.context())
 
 
 class _Page:
@@ -224,23 +220,3 @@ def _with_unbroken_intervals(table: Table) -> Table:
     """The table with cells that have no line breaks within an interval."""
     rows = tuple(tuple(cell.replace(", ", ",\u00a0") for cell in row) for row in table.rows)
     return replace(table, rows=rows)
-
-
-def _shown(value: object) -> object:
-    """Text without control characters; other values as they are."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kilonet.report.html", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = (files("kilonet.report.html") / "page.css").read_text("utf-8")
-    # kilonet's own files, without a "</style>" in them: nothing to escape.
-    environment.globals["style"] = chart_style() + Markup(page)  # noqa: S704
-    return environment

@@ -111,7 +111,7 @@ def _filters(net: Net, weights: dict[str, NDArray[np.generic]]) -> NDArray[np.fl
     for node in walk(net.nodes):
         if not isinstance(node.op, Conv2d | Linear):
             continue
-        weight = np.asarray(weights[f"{node.name}.weight"], dtype=np.float64)
+        weight = np.asarray(weights[f"{node.owner}.weight"], dtype=np.float64)
         if isinstance(node.op, Linear):
             if weight.shape[1] != math.prod(net.input):
                 return None

@@ -14,10 +14,10 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
     Keys: ``folders``; ``compared_on`` (``test`` or ``validation``, which the differences are of);
     ``rows``, each a list of entries (each: ``folder``, ``stage`` (null of a run), ``parameters``,
-    ``seeds``; ``mean``, ``sd`` and ``ci95`` [low, high] of the final test accuracy; ``validation``,
-    null or the same of the final validation accuracy; ``difference`` (null, or as in
-    ``study --json``) and ``note``); ``settings``, for each row dotted path → a value an entry, null
-    without one: of the spec and of environment.json.
+    ``seeds``; ``mean``, ``sd`` and ``ci95`` [low, high] of the final test accuracy, null where a
+    run does not use the test set; ``validation``, null or the same of the final validation
+    accuracy; ``difference`` (null, or as in ``study --json``) and ``note``); ``settings``, for each
+    row dotted path → a value an entry, null without one: of the spec and of environment.json.
     """
     return rounded(
         {
@@ -38,7 +38,11 @@ def _entry_json(entry: Entry, *, folder: str) -> dict[str, Any]:
         "stage": entry.stage or None,
         "parameters": entry.result.parameters,
         "seeds": list(entry.finals),
-        **values_of(entry.final, "mean", "sd", "ci95"),
+        **(
+            {"mean": None, "sd": None, "ci95": [None, None]}
+            if entry.final is None
+            else values_of(entry.final, "mean", "sd", "ci95")
+        ),
         "validation": None
         if entry.final_validation is None
         else values_of(entry.final_validation, "mean", "sd", "ci95"),

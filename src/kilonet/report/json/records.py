@@ -54,7 +54,9 @@ def run_json(record: RunRecord) -> dict[str, Any]:
     ``train_accuracy``, ``train_loss``, ``test_accuracy``, ``test_loss``, ``lr``, ``seconds``; with
     a validation split ``validation_accuracy`` and ``validation_loss`` too). Further keys: ``seed``
     and, after the first epoch, ``final_validation_accuracy`` (with a split),
-    ``final_test_accuracy`` and ``best_test_accuracy``.
+    ``final_test_accuracy`` and ``best_test_accuracy``; with early stopping ``final_epoch``, whose
+    weights are final, ``stopped_early`` and ``ending``, a sentence. A run that does not use the
+    test set has no key of a test accuracy or loss.
     """
     data: dict[str, Any] = {
         "run": str(record.path),
@@ -69,6 +71,8 @@ def run_json(record: RunRecord) -> dict[str, Any]:
     }
     if record.rows:
         data |= _accuracies(record)
+    if record.ending:
+        data |= _ending(record)
     return rounded(data)
 
 
@@ -122,13 +126,18 @@ def _seed(record: RunRecord, *, target: float | None) -> dict[str, Any]:
         "best_train_accuracy": record.best_train_accuracy,
         "reached": target is not None and record.reached(target),
         "seconds": sum(row.seconds for row in record.rows),
+        **(_ending(record) if record.ending else {}),
     }
 
 
+def _ending(record: RunRecord) -> dict[str, Any]:
+    return {"final_epoch": record.final.epoch, **values_of(record, "stopped_early", "ending")}
+
+
 def _accuracies(record: RunRecord) -> dict[str, Any]:
-    names = ("final_test_accuracy", "best_test_accuracy")
+    names = ["final_test_accuracy", "best_test_accuracy"] if record.tested else []
     if record.final_validation_accuracy is not None:
-        return values_of(record, "final_validation_accuracy", *names)
+        names.insert(0, "final_validation_accuracy")
     return values_of(record, *names)
 
 
@@ -139,13 +148,17 @@ def _effect(effect: Effect | None) -> dict[str, Any] | None:
         "against": effect.against,
         "final": difference_json(effect.final),
         "last_five": difference_json(effect.last_five),
+        "decided_by": effect.decided_by,
+        "deciding": difference_json(effect.deciding),
     }
 
 
 def difference_json(difference: Difference) -> dict[str, Any]:
     """A difference, as under ``effect`` in ``study --json``."""
-    names = ("mean", "sd", "ci95", "p", "p_sign_flip", "comparisons", "p_adjusted", "confidence")
-    return {"pairs": difference.n, **values_of(difference, *names, "interval", "verdict")}
+    own = ("mean", "sd", "ci95", "p", "p_sign_flip")
+    moderated = ("sd_moderated", "freedom", "p_moderated")
+    corrected = ("comparisons", "p_adjusted", "confidence", "interval", "verdict")
+    return {"pairs": difference.n, **values_of(difference, *own, *moderated, *corrected)}
 
 
 def values_of(source: object, *names: str) -> dict[str, Any]:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
-from kilonet.formatting import markdown_text, one_line, visible
+from kilonet.formatting import markdown_text
 from kilonet.report import tables
 from kilonet.report.charts.curves import below_axis
 from kilonet.report.charts.files import curves_file, ladder_file
 from kilonet.report.content import Content, StageContent
+from kilonet.report.markdown.templates import FIGURES, render_template
 from kilonet.report.provenance import environment_lines
 from kilonet.report.reproduction import SAME_NUMBERS, commands, has_one_engine
 from kilonet.report.tables import relative
 from kilonet.storage.atomic import write_atomically
-from kilonet.storage.reports import MARKDOWN_MARK
-from kilonet.table import Table
-
-FIGURES = "figures"
-"""The folder next to the report that has its charts."""
 
 
 def write_markdown(content: Content, path: Path) -> None:
@@ -42,40 +35,18 @@ def write_markdown(content: Content, path: Path) -> None:
 
 def render_markdown(content: Content, *, folder: Path) -> str:
     """The report's text; its links are relative to ``folder``, so a study's folder can be moved."""
-    text = _template().render(
-        content=content,
-        figures=FIGURES,
-        tables=tables,
-        seeds=_seeds,
-        folder=folder,
-        below_axis=below_axis,
-        environment=environment_lines(content.result),
-        commands=commands(content, folder=folder),
-        one_engine=has_one_engine(content.result),
-        same_numbers=SAME_NUMBERS,
-        mark=MARKDOWN_MARK,
-    )
-    # The template's conditions leave blank lines; one is enough.
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kilonet.report.markdown", "."),
-        undefined=jinja2.StrictUndefined,
-        # By the file's name: HTML would be escaped, Markdown is by `prose`.
-        autoescape=jinja2.select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "prose": markdown_text,
-        "table": Table.to_markdown,
-        "code": _code,
-        "block": _block,
+    values = {
+        "content": content,
+        "tables": tables,
+        "seeds": _seeds,
+        "folder": folder,
+        "below_axis": below_axis,
+        "environment": environment_lines(content.result),
+        "commands": commands(content, folder=folder),
+        "one_engine": has_one_engine(content.result),
+        "same_numbers": SAME_NUMBERS,
     }
-    return environment.get_template("report.md.j2")
+    return render_template("report.md.j2", values)
 
 
 def _seeds(stage: StageContent, folder: Path) -> str:
@@ -89,21 +60,3 @@ def _seeds(stage: StageContent, folder: Path) -> str:
         link = f"[{shown}]({quote(relative(record.path, folder))})"
         rows[i] = rows[i].removesuffix(f"{name} |") + f"{link} |"
     return "\n".join([head, rule, *rows])
-
-
-def _code(text: str) -> str:
-    """Text as code in a line, between more backticks than it has in a row."""
-    marks = _longer_than_any("`", text, least=1)
-    space = " " if "`" in text else ""
-    return f"{marks}{space}{one_line(text)}{space}{marks}"
-
-
-def _block(text: str, language: str) -> str:
-    """Text as a block of code."""
-    marks = _longer_than_any("`", text, least=3)
-    return f"{marks}{language}\n{visible(text)}\n{marks}"
-
-
-def _longer_than_any(mark: str, text: str, *, least: int) -> str:
-    runs = re.findall(f"{mark}+", text)
-    return mark * max([least, *(len(run) + 1 for run in runs)])

@@ -199,9 +199,12 @@ class TrialBar(Observer):
         self._move(self._epoch + (batch + 1) / self._num_steps, state)
 
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:  # noqa: ARG002
-        """Show the test accuracy until the next step."""
-        test = f", test {row.test_accuracy:.2f}%" if self._width >= _NARROW else ""
-        self._move(row.epoch + 1, f"epoch {row.epoch} done{test}")
+        """Show the test accuracy, or else the validation accuracy, until the next step."""
+        split, accuracy = "test", row.test_accuracy
+        if accuracy is None:
+            split, accuracy = "validation", row.validation_accuracy
+        found = f", {split} {accuracy:.2f}%" if self._width >= _NARROW else ""
+        self._move(row.epoch + 1, f"epoch {row.epoch} done{found}")
 
     def end(self) -> None:
         """Remove the bar."""

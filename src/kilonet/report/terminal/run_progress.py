@@ -92,11 +92,15 @@ class RunProgress(Observer):
         """Print the notebook's test line."""
         self._end_bar()
         trained = f"train {row.train_accuracy:.2f}%"
-        if row.validation_accuracy is not None:
+        split, loss, accuracy = "Test set", row.test_loss, row.test_accuracy
+        if accuracy is None:
+            split, loss = "Validation split", row.validation_loss
+            accuracy = row.validation_accuracy
+        elif row.validation_accuracy is not None:
             trained += f", validation {row.validation_accuracy:.2f}%"
         self._print(
-            f"Epoch {row.epoch}: {trained}. Test set: Average loss: "
-            f"{row.test_loss:.4f}, Accuracy: {correct}/{count} ({row.test_accuracy:.2f}%)"
+            f"Epoch {row.epoch}: {trained}. {split}: Average loss: "
+            f"{loss or 0:.4f}, Accuracy: {correct}/{count} ({accuracy or 0:.2f}%)"
         )
 
     def _end_bar(self) -> None:

@@ -21,7 +21,7 @@ def seeds_text(found: SeedRuns, *, begun: Collection[Path]) -> str:
     """
     lines = [
         f"Seed {record.run.train.seed}{'' if record.path in begun else ', trained before'}: "
-        f"{finals_text(record)}, {record.path}"
+        f"{finals_text(record)}{_epoch(record)}, {record.path}"
         for record in found.records
     ]
     if found.records and not found.failures:
@@ -33,12 +33,18 @@ def finals(record: RunRecord) -> dict[str, float]:
     """Name → a run's final accuracy, that of held-out images first where there are any."""
     held_out = record.final_validation_accuracy
     validation = {} if held_out is None else {"final validation accuracy": held_out}
-    return {**validation, "final test accuracy": record.final_test_accuracy}
+    test = {"final test accuracy": record.final_test_accuracy} if record.tested else {}
+    return {**validation, **test}
 
 
 def finals_text(record: RunRecord) -> str:
     """:func:`finals` in words: ``final validation accuracy 98.10%, final test accuracy 98.20%``."""
     return ", ".join(f"{name} {percent(value)}" for name, value in finals(record).items())
+
+
+def _epoch(record: RunRecord) -> str:
+    """Where early stopping is used: whose weights are final, and how many epochs there were."""
+    return f" (epoch {record.final.epoch} of {len(record.rows)})" if record.ending else ""
 
 
 def _means(records: Sequence[RunRecord]) -> list[str]:

@@ -15,7 +15,7 @@ from kilonet.report.content import StageContent
 from kilonet.report.tables import (
     OPTIMISTIC,
     UNCHANGED,
-    difference_cell,
+    effect_cell,
     majority_lines,
     mean_with_interval,
     reached_by,
@@ -97,7 +97,7 @@ def stage_panel(stage: StageContent, *, width: int, terminal: bool) -> Renderabl
     effects = [e for e in (judged.effect, judged.effect_on_first) if e is not None]
     if effects:
         of = " in validation accuracy" if judged is not analysis else ""
-        cells = (f"{difference_cell(e.final)}{of}, against stage {e.against}" for e in effects)
+        cells = (f"{effect_cell(e)}{of}, against stage {e.against}" for e in effects)
         grid.add_row("Effect", Text("\n".join(cells)))
     sentences = [finding.sentence for finding in most_important(analysis)]
     # What only some stages have takes its lines from the findings: one of each effect that names

@@ -11,9 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-from kilonet.errors import KilonetError
+from kilonet.errors import KilonetError, UsageError
 from kilonet.formatting import count
 from kilonet.report.content import Content, missing_stages
 from kilonet.report.json.records import study_json
@@ -22,7 +22,7 @@ from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.live_display import LiveDisplay, TrialBar
 from kilonet.report.terminal.seeds import finals_text
 from kilonet.report.terminal.stage import stage_panel
-from kilonet.report.terminal.text import DisplayConsole, line_of, print_text
+from kilonet.report.terminal.text import DisplayConsole, line_of, print_text, show
 from kilonet.spec import Net, ResolvedStage, Study
 from kilonet.storage.record import RunRecord
 from kilonet.storage.reports import HTML_REPORT
@@ -57,6 +57,13 @@ class StudyProgress(StudyObserver):
         self.study = study
         self.console = console or DisplayConsole(highlight=False)
         self._quiet = quiet
+        untested = [stage for stage in study.stages if not stage.run.data.test]
+        if untested:
+            raise UsageError(
+                f"stage {untested[0].number} '{untested[0].name}' does not use the test set "
+                "(data.test = false), which a study reports; remove it, or train the runs with "
+                "'kilonet train' and compare them with 'kilonet compare'"
+            )
         self._display = LiveDisplay(study, self.console, quiet=quiet)
         self._bars: dict[_Page, TrialBar] = {}
         self._net: Net | None = None
@@ -133,7 +140,8 @@ class StudyProgress(StudyObserver):
         content = self._report(so_far)
         if content is not None and not self._quiet:
             width, terminal = self.console.width, self._display.terminal
-            self._show(stage_panel(content.stages[-1], width=width, terminal=terminal))
+            panel = stage_panel(content.stages[-1], width=width, terminal=terminal)
+            show(self.console, panel, terminal=terminal)
         if self.report_error is not None:
             if self.report_error != told:
                 self._print(f"No report yet: {self.report_error}")
@@ -159,7 +167,8 @@ class StudyProgress(StudyObserver):
         if content is None:
             return {"study": self.study.name, "target": self.study.target, "stages": []}
         width, terminal = self.console.width, self._display.terminal
-        self._show(ladder_table(content, width=width, terminal=terminal, brief=self._quiet))
+        ladder = ladder_table(content, width=width, terminal=terminal, brief=self._quiet)
+        show(self.console, ladder, terminal=terminal)
         if self.report_error is None:
             print_text(self.console, f"Report: {result.path / HTML_REPORT}")
         return study_json(result, content.analysis)
@@ -168,15 +177,6 @@ class StudyProgress(StudyObserver):
         """Print text as it is: no markup, no wrapping."""
         if not self._quiet:
             print_text(self.console, text)
-
-    def _show(self, renderable: RenderableType) -> None:
-        """Print what depends on the console's width; in a file without trailing spaces."""
-        if self._display.terminal:
-            self.console.print(renderable)
-            return
-        with self.console.capture() as capture:
-            self.console.print(renderable)
-        print_text(self.console, "\n".join(line.rstrip() for line in capture.get().splitlines()))
 
     def _end(self, trial: Trial, record: RunRecord | None) -> None:
         page = (trial.stage.number, trial.seed)

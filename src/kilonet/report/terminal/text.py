@@ -7,7 +7,7 @@ from contextlib import suppress
 from textwrap import wrap
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from kilonet.formatting import one_line, visible
@@ -32,6 +32,16 @@ def print_text(console: Console, text: str, *, wrapped: bool = False) -> None:
     """Print lines as they are; ``wrapped``: broken at the console's width."""
     # Of a str rich would read ":smile:" as an emoji, also without markup.
     console.print(Text(visible(text)), soft_wrap=not wrapped)
+
+
+def show(console: Console, renderable: RenderableType, *, terminal: bool) -> None:
+    """Print what depends on the console's width; without a terminal, without trailing spaces."""
+    if terminal:
+        console.print(renderable)
+        return
+    with console.capture() as capture:
+        console.print(renderable)
+    print_text(console, "\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def line_of(text: str, style: str = "") -> Text:

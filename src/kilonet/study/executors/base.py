@@ -13,7 +13,7 @@ from kilonet.data.in_memory import DatasetLoader
 from kilonet.errors import KilonetError, is_out_of_memory
 from kilonet.spec import Run
 from kilonet.storage.record import EpochRow
-from kilonet.study.trial import Trial
+from kilonet.study.trial import AnyTrial
 from kilonet.training.loop import train
 from kilonet.training.observer import Observer
 
@@ -97,13 +97,13 @@ class Crash:
 
 Event = Begun | EpochBegun | StepDone | EpochDone | Done | Failed
 
-Receive = Callable[[Trial, Event], None]
+Receive = Callable[[AnyTrial, Event], None]
 
 
 class Executor(Protocol):
     """Trains trials somewhere: in this process, in others, on a cluster."""
 
-    def submit(self, trial: Trial, resources: Resources) -> bool:
+    def submit(self, trial: AnyTrial, resources: Resources) -> bool:
         """Begin a trial, whose folder no other submitted trial has; False if nothing can run it."""
         ...
 

@@ -47,7 +47,7 @@ from kilonet.study.executors.dask_worker import (
     Version,
     train_piece,
 )
-from kilonet.study.trial import Trial
+from kilonet.study.trial import AnyTrial
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -78,7 +78,7 @@ class _Job:
         future: the result of its piece.
     """
 
-    trial: Trial
+    trial: AnyTrial
     resources: Resources
     order: int
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class DaskExecutor:
         self._version = Version.of_this()
         self._num_submitted = 0
         self._jobs: dict[str, _Job] = {}  # key of the present piece → its job
-        self._failed: list[tuple[Trial, str]] = []  # by the submission itself
+        self._failed: list[tuple[AnyTrial, str]] = []  # by the submission itself
         self._sent: dict[DataKey, Future[Dataset]] = {}
         # Dask's threads put what arrives; poll(), in the study's thread, takes it.
         self._arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
@@ -129,7 +129,7 @@ class DaskExecutor:
         self._closed = False
         self._client.subscribe_topic(self._topic, self._receive_message)
 
-    def submit(self, trial: Trial, resources: Resources) -> bool:
+    def submit(self, trial: AnyTrial, resources: Resources) -> bool:
         """See :class:`kilonet.study.executors.base.Executor`; Dask queues any number of trials."""
         job = _Job(trial=trial, resources=resources, order=self._num_submitted)
         self._num_submitted += 1
@@ -407,6 +407,6 @@ def _events(job: _Job, piece: Piece) -> list[Event]:
     if piece.engine:
         events.append(Begun(engine=piece.engine, epochs_done=job.epochs))
     for step, done in piece.epochs:
-        events += [EpochBegun(epoch=done.row.epoch, num_steps=piece.num_steps), step, done]
+        events += [EpochBegun(epoch=done.row.epoch, num_steps=step.batch + 1), step, done]
         job.epochs = done.row.epoch + 1
     return list(filter(job.is_new, events))

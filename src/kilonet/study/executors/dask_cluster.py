@@ -59,7 +59,7 @@ class Cluster:
     slots: int
     workers: tuple[str, ...]
 
-    def describe(self, planned: Sequence[PlannedTrial], *, device: str) -> str:
+    def describe(self, planned: Sequence[PlannedTrial[Any]], *, device: str) -> str:
         """The engines that train the trials on the workers, each once.
 
         Raises:

@@ -22,6 +22,7 @@ from kilonet.data import Dataset, load_dataset
 from kilonet.engine import describe_engine
 from kilonet.errors import KilonetError
 from kilonet.spec import Net, Run
+from kilonet.spec.lineage import INIT, TEACHER
 from kilonet.storage.environment import source_revision
 from kilonet.storage.record import EpochRow
 from kilonet.storage.run_folder import RunFolder
@@ -136,7 +137,6 @@ class Piece:
         worker: address of the worker that trained it.
         end: why it ended; None if more epochs are to be trained.
         engine: description of the engine; "" if the training did not begin.
-        num_steps: of an epoch.
         epochs: the last step and the end of each epoch that it trained, in order.
         files: of the run, by name.
     """
@@ -144,7 +144,6 @@ class Piece:
     worker: str
     end: Done | Failed | NeedsData | OtherVersion | Crash | None
     engine: str = ""
-    num_steps: int = 0
     epochs: tuple[tuple[StepDone, EpochDone], ...] = ()
     files: Mapping[str, bytes] | None = None
 
@@ -235,13 +234,14 @@ def _train(
             load=lambda _: dataset,
             observer=observer,
         )
-    if isinstance(end, Failed) and str(scratch) in end.reason:
+    # The folder of a teacher or of initial weights has to be on the worker's disk.
+    places = (str(scratch), TEACHER, INIT)
+    if isinstance(end, Failed) and any(place in end.reason for place in places):
         end = Failed(reason=f"on worker {worker}: {end.reason}")
     return Piece(
         worker=worker,
         end=end,
         engine=observer.engine,
-        num_steps=observer.num_steps,
         epochs=tuple(observer.epochs),
         files=read_files(folder, run=task.run),
     )

@@ -32,7 +32,7 @@ from kilonet.study.executors.base import (
     Resources,
     train_trial,
 )
-from kilonet.study.trial import Trial
+from kilonet.study.trial import AnyTrial
 
 _STEP_SECONDS = 0.2
 """Between two messages about steps: more would not make a progress bar look smoother."""
@@ -69,7 +69,7 @@ class LocalExecutor:
         self._retried: set[Path] = set()
         self._closed = False
 
-    def submit(self, trial: Trial, resources: Resources) -> bool:
+    def submit(self, trial: AnyTrial, resources: Resources) -> bool:
         """Begin a trial; False if the system starts no more processes."""
         try:
             # An idle worker may have died since its last trial.
@@ -169,7 +169,7 @@ class Worker:
             worker_connection.close()
             worker_end.close()
 
-    def submit(self, trial: Trial, resources: Resources) -> None:
+    def submit(self, trial: AnyTrial, resources: Resources) -> None:
         """Begin a trial; only after the last event of the previous one."""
         self.trial, self.resources = trial, resources
         with suppress(OSError):  # if it is dead, events() reports that
@@ -298,9 +298,9 @@ def _watch_parent(parent_pipe: Connection, stopping: threading.Event) -> None:
     os._exit(1)
 
 
-def _next(connection: Connection) -> tuple[Trial, Resources] | None:
+def _next(connection: Connection) -> tuple[AnyTrial, Resources] | None:
     try:
-        message: tuple[Trial, Resources] | None = connection.recv()
+        message: tuple[AnyTrial, Resources] | None = connection.recv()
     except (EOFError, OSError):
         return None
     return message

@@ -6,7 +6,7 @@ from collections import deque
 from functools import partial
 
 from kilonet.study.executors.base import EventObserver, Load, Receive, Resources, train_trial
-from kilonet.study.trial import Trial
+from kilonet.study.trial import AnyTrial
 
 
 class SerialExecutor:
@@ -18,9 +18,9 @@ class SerialExecutor:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._submitted: deque[tuple[Trial, Resources]] = deque()
+        self._submitted: deque[tuple[AnyTrial, Resources]] = deque()
 
-    def submit(self, trial: Trial, resources: Resources) -> bool:
+    def submit(self, trial: AnyTrial, resources: Resources) -> bool:
         """See :class:`kilonet.study.executors.base.Executor`."""
         self._submitted.append((trial, resources))
         return True
