@@ -296,7 +296,7 @@ class Network {
 
   void sgd(Floats p, ReadFloats g, Floats buffer, float lr, float momentum, float weight_decay,
            bool nesterov) {
-    each_range(long(p.size()), [&](long begin, long count, bool decayed) {
+    each_range(0, long(p.size()), [&](long begin, long count, bool decayed) {
       plan_.kernels().sgd({lr, momentum, decayed ? weight_decay : 0.0f, nesterov}, p.data() + begin,
                           g.data() + begin, buffer.data() + begin, count);
     });
@@ -305,13 +305,46 @@ class Network {
   void adam(Floats p, ReadFloats g, Floats m, Floats v, float step_size, float one_minus_beta1,
             float beta2, float one_minus_beta2, float bias_correction2_sqrt, float eps,
             float weight_decay, float decay_factor) {
-    each_range(long(p.size()), [&](long begin, long count, bool decayed) {
+    each_range(0, long(p.size()), [&](long begin, long count, bool decayed) {
       plan_.kernels().adam({step_size, one_minus_beta1, beta2, one_minus_beta2,
                             bias_correction2_sqrt, eps, decayed ? weight_decay : 0.0f,
                             decayed ? decay_factor : 1.0f},
                            p.data() + begin, g.data() + begin, m.data() + begin, v.data() + begin,
                            count);
     });
+  }
+
+  // The parameters that Muon updates as matrices, in order: where each begins, its rows and
+  // columns, and the factor of its learning rate.
+  void matrices(std::vector<std::tuple<long, int, int, double>> matrices) {
+    matrices_ = std::move(matrices);
+    long floats = 0;
+    for (const auto& [begin, rows, columns, factor] : matrices_)
+      floats = std::max(floats, plan_.kernels().muon_scratch(rows, columns));
+    muon_scratch_ = allocate(floats);
+  }
+
+  // Muon for the matrices; for the other parameters SGD at the rate `rest_lr`. The decay of both is
+  // decoupled from the gradient.
+  void muon(Floats p, ReadFloats g, Floats buffer, double lr, double rest_lr, double momentum,
+            double weight_decay, bool nesterov, int steps) {
+    const Sgd sgd = {float(rest_lr), float(momentum), 0.0f, nesterov};
+    const auto update_rest = [&](long begin, long count, bool decayed) {
+      const float kept = float(1.0 - rest_lr * weight_decay);
+      if (decayed)
+        for (long i = begin; i < begin + count; i++) p.data()[i] *= kept;
+      plan_.kernels().sgd(sgd, p.data() + begin, g.data() + begin, buffer.data() + begin, count);
+    };
+    long end = 0;
+    for (const auto& [begin, rows, columns, factor] : matrices_) {
+      each_range(end, begin, update_rest);
+      plan_.kernels().muon({float(lr * factor), float(momentum), float(1.0 - momentum),
+                            float(1.0 - lr * weight_decay), nesterov, steps},
+                           rows, columns, p.data() + begin, g.data() + begin,
+                           buffer.data() + begin, muon_scratch_.get());
+      end = begin + long(rows) * columns;
+    }
+    each_range(end, long(p.size()), update_rest);
   }
 
   void lerp(Floats average, ReadFloats x, float weight) {
@@ -333,16 +366,18 @@ class Network {
     std::atomic<bool>& busy_;
   };
 
-  // Calls update(begin, count, decayed) for every range of parameters with or without weight decay.
+  // Calls update(begin, count, decayed) for every range of the parameters from `begin` to `end` with
+  // or without weight decay.
   template <typename Update>
-  void each_range(long count, Update update) const {
-    long end = 0;
+  void each_range(long begin, long end, Update update) const {
     for (const auto& [first, last] : undecayed_) {
-      if (first > end) update(end, first - end, true);
-      update(first, last - first, false);
-      end = last;
+      const long from = std::max(first, begin), to = std::min(last, end);
+      if (from >= to) continue;
+      if (from > begin) update(begin, from - begin, true);
+      update(from, to - from, false);
+      begin = to;
     }
-    if (count > end) update(end, count - end, true);
+    if (end > begin) update(begin, end - begin, true);
   }
 
   Input& input() { return plan_.input(); }
@@ -382,6 +417,8 @@ class Network {
 
   Plan plan_;
   std::vector<std::pair<long, long>> undecayed_;
+  std::vector<std::tuple<long, int, int, double>> matrices_;
+  AlignedBuffer muon_scratch_;
   const bool avx2_;  // whether the instruction set includes it
   std::atomic<bool> busy_{false};
   std::vector<float> saved_buffers_;  // copy of the buffers, to restore if a step is interrupted
@@ -451,6 +488,8 @@ NB_MODULE(_native, m) {
       .def("normalized", &Network::normalized)
       .def("sgd", &Network::sgd)
       .def("adam", &Network::adam)
+      .def("matrices", &Network::matrices)
+      .def("muon", &Network::muon)
       .def("lerp", &Network::lerp);
   nb::class_<PyMachine>(m, "Machine")
       .def(nb::init<const std::string&, int>())

@@ -138,6 +138,13 @@ struct Adam {
   float decay_factor;  // decoupled weight decay: p *= decay_factor
 };
 
+// Muon: p ← decay_factor · p − step_size · O, O the nearly orthogonal direction.
+struct Muon {
+  float step_size, momentum, one_minus_momentum, decay_factor;
+  bool nesterov;
+  int steps;  // Newton–Schulz iterations
+};
+
 struct Kernels {
   const char* name;
   int width;  // floats in a vector
@@ -230,6 +237,10 @@ struct Kernels {
   void (*add_parts)(const float* partial, long stride, int parts, long count, float* gradient);
   void (*sgd)(const Sgd&, float* p, const float* g, float* buffer, long count);
   void (*adam)(const Adam&, float* p, const float* g, float* m, float* v, long count);
+  long (*muon_scratch)(int rows, int columns);  // floats
+  // Of one matrix; `scratch` is aligned to a cache line.
+  void (*muon)(const Muon&, int rows, int columns, float* p, const float* g, float* buffer,
+               float* scratch);
   void (*lerp)(float weight, const float* x, float* average, long count);
 
   // To measure the machine: independent multiply-adds in registers, which returns the FLOP done;

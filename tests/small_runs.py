@@ -20,7 +20,10 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
     "adam": {"name": "adam", "lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)},
     "adamw": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1},
+    "muon": {"name": "muon", "lr": 0.02, "weight_decay": 0.1},
 }
+TORCH_OPTIM = [name for name in OPTIMIZERS if name != "muon"]
+"""Those that are PyTorch's own classes."""
 
 
 def run_of(**train: Any) -> Run:

@@ -43,6 +43,8 @@ double distillation(const float*, int, long, const float*, int, float, float, fl
 void add_parts(const float*, long, int, long, float*);
 void sgd(const Sgd&, float*, const float*, float*, long);
 void adam(const Adam&, float*, const float*, float*, float*, long);
+long muon_scratch(int, int);
+void muon(const Muon&, int, int, float*, const float*, float*, float*);
 void lerp(float, const float*, float*, long);
 long multiply_adds(long);
 long scale_add(const float*, float*, long);
@@ -95,6 +97,8 @@ const Kernels& KILONET_JOIN(KILONET_ISA, _kernels)() {
       add_parts,
       sgd,
       adam,
+      muon_scratch,
+      muon,
       lerp,
       multiply_adds,
       scale_add,

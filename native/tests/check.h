@@ -218,6 +218,7 @@ std::vector<Test> pooling_tests();
 std::vector<Test> norm_pool_tests();
 std::vector<Test> loss_tests();
 std::vector<Test> update_tests();
+std::vector<Test> muon_tests();
 std::vector<Test> ceiling_tests();
 
 }  // namespace kilonet::tests

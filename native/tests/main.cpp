@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
   for (const auto& topic :
        {convolution_tests(), pointwise_tests(), dropout_tests(), normalization_tests(),
         group_norm_tests(), pooling_tests(), norm_pool_tests(), loss_tests(), update_tests(),
-        ceiling_tests()})
+        muon_tests(), ceiling_tests()})
     tests.insert(tests.end(), topic.begin(), topic.end());
 
   bool passed = true, any = false;

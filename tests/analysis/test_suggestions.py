@@ -42,6 +42,7 @@ RUNS = {
         "train.average": {"name": "ema"},
         "train.label_smoothing": 0.1,
     },
+    "muon": {"train.optimizer": {"name": "muon"}, "train.epochs": 3},
     "plain sgd": {"train.optimizer": {"name": "sgd", "lr": 0.05}, "train.epochs": 3},
     "no convolutions": {"net.layers": ["flatten", "linear 9", "relu", "linear 10"]},
     "residual": {

@@ -11,7 +11,7 @@ import pytest
 
 from kilonet.engine import Engine, create_engine
 from kilonet.spec import Net, Run
-from small_runs import NET, OPTIMIZERS, assert_same, batch, run_of
+from small_runs import NET, OPTIMIZERS, TORCH_OPTIM, assert_same, batch, run_of
 
 torch = pytest.importorskip("torch")
 
@@ -180,7 +180,7 @@ def test_statistics_do_not_depend_on_threads() -> None:
     assert_same(*weights)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", TORCH_OPTIM)
 def test_parameters_without_weight_decay(engine_of: Make, name: str) -> None:
     """Two parameter groups of PyTorch: those of one dimension have no decay."""
     spec = {**OPTIMIZERS[name], "weight_decay": 0.3}

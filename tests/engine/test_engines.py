@@ -12,7 +12,7 @@ import pytest
 from kilonet.engine import Engine, create_engine
 from kilonet.errors import DataError, EngineError, StorageError
 from kilonet.spec import Net, Run
-from small_runs import NET, OPTIMIZERS, assert_same, batch, run_of
+from small_runs import NET, OPTIMIZERS, TORCH_OPTIM, assert_same, batch, run_of
 
 torch = pytest.importorskip("torch")
 
@@ -62,7 +62,7 @@ def twin_of(weights: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "cycle"),
-    [(name, False) for name in OPTIMIZERS] + [(name, True) for name in OPTIMIZERS if name != "sgd"],
+    [(n, False) for n in TORCH_OPTIM] + [(n, True) for n in TORCH_OPTIM if n != "sgd"],
 )
 def test_twenty_steps_are_torch_optims(engine_of: Make, name: str, cycle: bool) -> None:
     """Equal gradients, the engine's, into PyTorch's own optimizer and average set up by hand.

@@ -26,7 +26,7 @@ SGDS = st.fixed_dictionaries(
     },
 )
 ADAMS = st.fixed_dictionaries(
-    {"name": st.sampled_from(["adam", "adamw"])},
+    {"name": st.sampled_from(["adam", "adamw", "muon"])},
     optional={"lr": RATES, "weight_decay": st.sampled_from([0, 0.01])},
 )
 SCHEDULES = st.sampled_from(
@@ -99,8 +99,8 @@ def test_kinds_with_equal_values_differ():
     def of(optimizer: object) -> Spec:
         return INTERIM.replace({"train.optimizer": optimizer})
 
-    hashes = {of({"name": name, "lr": 0.02}).content_hash for name in ("sgd", "adam", "adamw")}
-    assert len(hashes) == 3
+    names = ("sgd", "adam", "adamw", "muon")
+    assert len({of({"name": name, "lr": 0.02}).content_hash for name in names}) == 4
     assert of("adam").content_hash != of("adamw").content_hash
 
 

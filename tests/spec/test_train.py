@@ -13,6 +13,7 @@ from kilonet.spec import (
     Constant,
     Cosine,
     InvalidSpecError,
+    Muon,
     OneCycle,
     Plateau,
     Train,
@@ -37,6 +38,14 @@ def test_optimizers_defaults_are_pytorchs():
     [group] = torch.optim.SGD([parameter], lr=0.1).param_groups
     for name in ("momentum", "nesterov", "weight_decay"):
         assert getattr(SGD(), name) == group[name]
+
+
+def test_muons_defaults_are_pytorchs_but_for_rate_and_decay():
+    torch = pytest.importorskip("torch", minversion="2.9")
+    [group] = torch.optim.Muon([torch.nn.Parameter(torch.zeros(2, 2))]).param_groups
+    for name in ("momentum", "nesterov", "ns_steps"):
+        assert getattr(Muon(), name) == group[name]
+    assert group["adjust_lr_fn"] in (None, Muon().adjust_lr)
 
 
 def test_schedules_defaults_are_pytorchs():
@@ -64,6 +73,7 @@ def test_schedules_defaults_are_pytorchs():
     ("short", "spec"),
     [
         ({"optimizer": "adamw"}, {"optimizer": AdamW()}),
+        ({"optimizer": "muon"}, {"optimizer": Muon(lr=0.02, momentum=0.95, rest_ratio=3)}),
         ({"schedule": "cosine"}, {"schedule": Cosine()}),
         ({"average": "ema"}, {"average": EMA(decay=0.99)}),
         ({"optimizer": SGD(lr=1)}, {"optimizer": {"name": "sgd", "lr": 1.0}}),
@@ -85,7 +95,7 @@ def test_a_bare_name_takes_the_defaults(short, spec):
         ({"seed": 2**63}, "seed: 9223372036854775808 should be less than or equal to"),
         ({"label_smoothing": 1}, "label_smoothing: 1 should be less than 1"),
         ({"optimizer": "sdg"}, "optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
-        ({"optimizer": "lion"}, "optimizer: unknown name 'lion'; known: adam, adamw, sgd"),
+        ({"optimizer": "lion"}, "optimizer: unknown name 'lion'; known: adam, adamw, muon, sgd"),
         ({"optimizer": {"lr": 1}}, "optimizer: needs a name, as in { name = … }"),
         ({"optimizer": 3}, "optimizer: 3 should be a table"),
         ({"optimizer": {"name": "sgd", "lr": 0}}, "optimizer.lr: 0 should be greater than 0"),
@@ -96,6 +106,19 @@ def test_a_bare_name_takes_the_defaults(short, spec):
             "optimizer.betas: unknown key of sgd; known: ",
         ),
         ({"optimizer": {"name": "sgd", "momentum": 1}}, "optimizer.momentum: 1 should be less"),
+        (
+            {"optimizer": {"name": "muon", "ns_steps": 100}},
+            "optimizer.ns_steps: 100 should be less than or equal to 99",
+        ),
+        (
+            {"optimizer": {"name": "muon", "adjust_lr": "rms"}},
+            "optimizer.adjust_lr: 'rms' should be 'original' or 'match_rms_adamw'",
+        ),
+        (
+            {"optimizer": {"name": "muon", "output": "adamw"}},
+            "optimizer.output: 'adamw' should be 'muon' or 'sgd'",
+        ),
+        ({"optimizer": {"name": "muon", "rest_ratio": 0}}, "optimizer.rest_ratio: 0 should be gr"),
         ({"optimizer": {"name": "sgd", "nesterov": True}}, "optimizer: nesterov needs a momentum"),
         ({"optimizer": {"name": "adam", "betas": [0.9]}}, "optimizer.betas: [0.9] has too few"),
         ({"schedule": "step"}, "schedule.step_size: is missing"),

@@ -223,7 +223,7 @@ def test_batch_norm_takes_the_limit_away(quick: Run, block: list[str], limited: 
         assert found.lr <= found.best_validation
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_other_optimizers(quick: Run, optimizer: str) -> None:
     found = find_lr(quick.replace({"train.optimizer": optimizer}))
     assert found.suggestion is not None

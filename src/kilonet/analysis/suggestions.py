@@ -39,6 +39,9 @@ ONE_CYCLE_PEAK = 0.3
 """… but no more than this, unless :data:`RATE_FACTOR` times the rate is:
 the highest good rate of the bundled network, docs/analysis.md."""
 
+DECAYS = {"sgd": 0.0005, "adam": 0.0005, "adamw": 0.01, "muon": 0.01}
+"""A little weight decay: as an L2 penalty, and decoupled, where AdamW's default is little."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
@@ -268,7 +271,7 @@ def _regularize(diagnosis: Diagnosis) -> Iterator[Suggestion]:
         yield Suggestion(
             title="A little weight decay",
             reason=f"{reason}, and there is no weight decay",
-            change={"train.optimizer.weight_decay": 0.0005},
+            change={"train.optimizer.weight_decay": DECAYS[run.train.optimizer.name]},
         )
 
 

@@ -30,7 +30,7 @@ from kilonet.spec.files import (
 from kilonet.spec.lineage import Init, Teacher
 from kilonet.spec.module import Module
 from kilonet.spec.net import Net
-from kilonet.spec.optimizers import SGD, Adam, AdamW
+from kilonet.spec.optimizers import SGD, Adam, AdamW, Muon
 from kilonet.spec.schedules import Constant, Cosine, MultiStep, OneCycle, Plateau, Step
 from kilonet.spec.settings import with_options
 from kilonet.spec.show import bundled_specs, spec_data, spec_toml
@@ -61,6 +61,7 @@ __all__ = [
     "InvalidSpecError",
     "Module",
     "MultiStep",
+    "Muon",
     "Net",
     "OneCycle",
     "Plateau",

@@ -25,7 +25,7 @@ from kilonet.engine.native.machine import (
 from kilonet.engine.native.network import compile_network, pixel_table
 from kilonet.engine.teachers import TeacherNetwork, read_teachers, soft_targets
 from kilonet.errors import DataError, DivergenceError, EngineError
-from kilonet.spec import SGD, AdamW, graph
+from kilonet.spec import SGD, AdamW, Muon, graph
 from kilonet.storage.environment import package_version, usable_processors
 from kilonet.storage.provenance import EngineInfo, Normalization
 
@@ -98,6 +98,8 @@ class NativeEngine:
         compile_network(run.net, self._network, parameters=self._parameters, buffers=self._buffers)
         if run.train.optimizer.decay == "weights":
             self._network.undecayed(self._parameters.ranges(lambda array: array.ndim <= 1))
+        if isinstance(run.train.optimizer, Muon):
+            self._network.matrices(self._matrices(run.train.optimizer))
         self._teachers = [self._teacher(teacher) for teacher in read_teachers(run)]
         self._reset()
 
@@ -336,6 +338,20 @@ class NativeEngine:
                 spec.nesterov,
             )
             return
+        if isinstance(spec, Muon):
+            [buffer] = self._moments.values()
+            self._network.muon(
+                parameters,
+                gradients,
+                buffer.flat,
+                lr,
+                lr * spec.rest_ratio,
+                spec.momentum if momentum is None else momentum,
+                spec.weight_decay,
+                spec.nesterov,
+                spec.ns_steps,
+            )
+            return
         for count in self._steps.values():
             count += 1
         steps = int(next(iter(self._steps.values())))
@@ -357,6 +373,14 @@ class NativeEngine:
             0.0 if decoupled else spec.weight_decay,
             1 - lr * spec.weight_decay if decoupled else 1.0,
         )
+
+    def _matrices(self, spec: Muon) -> list[tuple[int, int, int, float]]:
+        """(first index, rows, columns, factor of the rate) of what Muon updates as matrices."""
+        found = spec.matrices(self.run.net.parameters)
+        return [
+            (self._parameters.offsets[name], *shape, spec.rate_factor(*shape))
+            for name, shape in found.items()
+        ]
 
     def _update_statistics(
         self, batch: Batch, parameters: Flat, buffers: Flat, momentum: float
@@ -380,12 +404,11 @@ class NativeEngine:
 
     def _reset(self) -> None:
         """A new optimizer, and a new average that starts from the weights as they are."""
-        sgd = isinstance(self.run.train.optimizer, SGD)
-        parts = ("momentum_buffer",) if sgd else ("exp_avg", "exp_avg_sq")
+        one_buffer = isinstance(self.run.train.optimizer, SGD | Muon)
+        parts = ("momentum_buffer",) if one_buffer else ("exp_avg", "exp_avg_sq")
         self._moments = {part: zeros_like(self._parameters) for part in parts}
-        self._steps = (
-            {} if sgd else {name: np.zeros((), np.float32) for name in self._parameters.arrays}
-        )
+        adaptive = () if one_buffer else self._parameters.arrays
+        self._steps = {name: np.zeros((), np.float32) for name in adaptive}
         self._average: Average | None = None
         if self.run.train.average is not None:
             self._average = Average(

@@ -24,7 +24,7 @@ from kilonet.engine.torch.optimizer import build_optimizer
 from kilonet.engine.torch.own_module import with_identity
 from kilonet.errors import DataError, DivergenceError, EngineError, UsageError, did_you_mean
 from kilonet.randomness import Purpose, philox4x32
-from kilonet.spec import SGD, graph
+from kilonet.spec import SGD, Muon, graph
 from kilonet.storage.environment import usable_processors
 from kilonet.storage.provenance import EngineInfo, Normalization
 
@@ -280,7 +280,7 @@ class TorchEngine:
 
     def _reset(self) -> None:
         """Set a new optimizer, and a new average that starts from the current weights."""
-        self._optimizer = build_optimizer(self.run.train.optimizer, list(self._trained.values()))
+        self._optimizer = build_optimizer(self.run.train.optimizer, self._trained)
         average = self.run.train.average
         self._average = None if average is None else Average(self.run.train, self._module)
 
@@ -288,7 +288,7 @@ class TorchEngine:
         spec = self.run.train.optimizer
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-            if isinstance(spec, SGD):
+            if isinstance(spec, SGD | Muon):
                 group["momentum"] = spec.momentum if momentum is None else momentum
             else:
                 group["betas"] = (spec.betas[0] if momentum is None else momentum, spec.betas[1])
