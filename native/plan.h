@@ -103,6 +103,21 @@ struct Node {
   std::uint32_t code = 0;
 };
 
+// What a node does for those around it.
+struct Fusion {
+  Activation activation = Activation::none;  // a convolution's, or that of a norm's input
+  float slope = 0;
+  bool activated_backward = false;  // the norm after it applies the activation's derivative
+  bool masked = false;              // a norm with dropout after it
+  int pool_h = 0, pool_w = 0;       // and with a max pool after that
+  double p = 0;
+  std::uint32_t code = 0;
+  bool add = false, add_other = false;  // whether to add to the input's gradient or overwrite it
+  bool add_weights = false;  // a later node with the same weights has set their gradient
+  long mask = -1;
+  long statistics = -1;  // a group norm's
+};
+
 class Plan {
  public:
   Plan(const Kernels& kernels, int threads, int channels, int height, int width);
@@ -159,8 +174,13 @@ class Plan {
     int layer = -1;
   };
 
-  void build();
+  // compile.cpp
+  void fuse();
+  void assign_memory();
+  void make_operations();
   void schedule();
+  bool has_single_consumer(int tensor) const { return tensors_[tensor].consumers == 1; }
+  // plan.cpp
   void reserve(int chunks);
   void prepare();
   void train(int thread);
@@ -179,6 +199,7 @@ class Plan {
   Input input_;
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
+  std::vector<Fusion> fusions_;  // of each node
   std::vector<std::unique_ptr<Operation>> operations_;
   std::vector<bool> folded_;  // into the operation before it, in evaluation
   std::vector<Phase> phases_;
@@ -203,25 +224,23 @@ class Plan {
 };
 
 // operations.cpp
-struct Fusion {
-  Activation activation = Activation::none;  // a convolution's, or that of a norm's input
-  float slope = 0;
-  bool activated_backward = false;  // the norm after it applies the activation's derivative
-  bool masked = false;              // a norm with dropout after it
-  int pool_h = 0, pool_w = 0;       // and with a max pool after that
-  double p = 0;
-  std::uint32_t code = 0;
-  bool add = false, add_other = false;  // whether to add to the input's gradient or overwrite it
-  bool add_weights = false;  // a later node with the same weights has set their gradient
-  long mask = -1;
-  long statistics = -1;  // a group norm's
-};
 // Whether every input of a pool is in exactly one window.
 bool windows_tile(const Node& pool, const Tensor& in, const Tensor& out);
-std::unique_ptr<Operation> make_convolution(const Kernels&, const Node&, const Fusion&,
-                                            const Tensor& in, const Tensor& out);
+// Draws a chunk's dropout masks: one word per element of the tensor, channels slowest.
+void draw_masks(const Kernels&, const Step&, const Chunk&, double p, std::uint32_t code,
+                const Tensor&, std::uint32_t* bits);
 std::unique_ptr<Operation> make_operation(const Kernels&, const Node&, const Fusion&,
                                           const Tensor& in, const Tensor* other,
                                           const Tensor& out);
+
+// convolution.cpp
+std::unique_ptr<Operation> make_convolution(const Kernels&, const Node&, const Fusion&,
+                                            const Tensor& in, const Tensor& out);
+
+// normalization.cpp
+std::unique_ptr<Operation> make_norm(const Kernels&, const Node&, const Fusion&, const Tensor& in,
+                                     const Tensor& out);
+std::unique_ptr<Operation> make_group_norm(const Kernels&, const Node&, const Fusion&,
+                                           const Tensor& in, const Tensor& out);
 
 }  // namespace kilonet

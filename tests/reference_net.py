@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 from torch import nn
 
-from kilonet.spec import Net
+from kilonet.spec import Net, notation
 from kilonet.spec import layers as spec
 
 
@@ -125,12 +125,12 @@ def _sequence(layers, block, x):
                     part = _module(member, x)
                     module.append(part.eval())
                     x = part(x)
-            case spec.Residual():
+            case notation.Residual():
                 beside = layer.shortcut and _sequence(layer.shortcut, block, x)[0]
                 body = _sequence(layer.layers, block, x)[0]
                 group, module = "residual", Residual(body, beside)
                 x = module.eval()(x)
-            case spec.Repeat():
+            case notation.Repeat():
                 group, module = "repeat", nn.Sequential()
                 for _ in range(layer.times):
                     again = nn.Sequential(_sequence(layer.layers, block, x)[0]).eval()

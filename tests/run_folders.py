@@ -14,7 +14,8 @@ import pytest
 from kilonet.spec import load_run
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow
-from kilonet.storage.run_folder import Checkpoint, RunFolder, StepLog
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import Checkpoint, StepLog
 
 RUN = load_run("interim", settings=["train.epochs=3"])
 ENVIRONMENT = {"engine": {"name": "torch", "threads": 2}, "data": {"sha256": "0"}, "python": "3"}

@@ -34,6 +34,7 @@ from small_studies import contents, study_of
 
 ROOT = Path(__file__).parent.parent
 SPECS = (ROOT / "docs" / "specs.md").read_text("utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text("utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -103,9 +104,9 @@ def test_every_layer_and_its_keys_are_documented() -> None:
 def test_every_choice_and_its_keys_are_documented(union: object) -> None:
     for kind in kinds(union):
         name = kind.model_fields["name"].default
-        assert f"`{name}`" in SPECS
+        assert f"`{name}`" in SPECS + RECIPES
         for key in kind.model_fields:
-            assert f"`{key}`" in SPECS, f"{name} {key}"
+            assert f"`{key}`" in SPECS + RECIPES, f"{name} {key}"
 
 
 @pytest.mark.parametrize("spec", [Data, Train])

@@ -20,7 +20,8 @@ from kilonet.report.json.comparison import comparison_json
 from kilonet.spec import Study, load_study, to_toml
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow
-from kilonet.storage.run_folder import Checkpoint, RunFolder, StepLog
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import Checkpoint, StepLog
 from kilonet.study import read_study
 from ladders import ENVIRONMENT, made_rows, plain
 

@@ -85,11 +85,6 @@ def test_a_search_without_a_trial_at_full_length() -> None:
     assert [label for label, *_ in content.facts] == ["Trials trained", "Training time"]
 
 
-def test_the_front_by_parameters_is_the_results() -> None:
-    found = CONTENT.front(lambda each: each.parameters)
-    assert [each.trial.number for each in found] == [each.trial.number for each in SEARCH.front]
-
-
 @pytest.mark.parametrize("unit", ["parameters", "multiply-adds"])
 def test_nothing_on_a_front_is_beaten_by_a_smaller_confirmed_network(unit: str) -> None:
     marks = CONTENT.marks(unit)
@@ -158,7 +153,7 @@ def test_the_networks_to_take_and_their_commands() -> None:
         f"Trial {number}" for number in numbers
     ]
     assert found[0].commands[0] == ("Train it", "kilonet train networks/best-1.toml")
-    # A trial holds images out and reads no test images; the run that is handed on does neither.
+    # A trial holds images out and reads no test images; the run for kilonet train does neither.
     assert "validation = 0" in found[0].toml
     assert str(FOLDER) not in found[0].toml
     assert found[-1].commands == []  # no file was written for it

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kilonet as kn
+from killed_commands import run_and_kill
 from kilonet.search.folder import space_to_toml
 from kilonet.search.result import SearchResult, State
 from kilonet.search.space import Space
@@ -28,25 +27,6 @@ def command(spec: Path, folder: Path, jobs: int) -> list[str]:
     start = [sys.executable, "-m", "kilonet", "search", str(spec), "--out", str(folder)]
     options = {"trials": TRIALS, "confirm": 2, "seeds": 2, "jobs": jobs}
     return [*start, *(part for key, value in options.items() for part in (f"--{key}", str(value)))]
-
-
-def run_and_kill(spec: Path, folder: Path, jobs: int, *, after: float | None) -> bool:
-    """Begin or continue the search and kill it; False if it ended before."""
-    process = subprocess.Popen(
-        command(spec, folder, jobs),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, err = process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    assert process.returncode == 0, err
-    return False
 
 
 def finished_runs(folder: Path) -> dict[str, int]:
@@ -72,21 +52,21 @@ def test_many_kills(space: Space, tmp_path: Path, jobs: int) -> None:
     spec = tmp_path / "space.toml"
     spec.write_text(space_to_toml(space, folder=tmp_path))
     began = time.perf_counter()
-    assert not run_and_kill(spec, tmp_path / "whole", jobs, after=None)
+    assert not run_and_kill(command(spec, tmp_path / "whole", jobs), after=None)
     seconds = time.perf_counter() - began
     whole = kn.read_search(tmp_path / "whole")
     draws, folder = random.Random(0), tmp_path / "killed"
     kills = in_training = 0
     finished: dict[str, int] = {}
     for _ in range(KILLS):
-        if not run_and_kill(spec, folder, jobs, after=draws.uniform(0.15, 0.6) * seconds):
+        if not run_and_kill(command(spec, folder, jobs), after=draws.uniform(0.15, 0.6) * seconds):
             break
         kills += 1
         now = finished_runs(folder)
         assert now.items() >= finished.items(), "a finished run stays as it is"
         in_training += len(now) > len(finished)
         finished = now
-    assert not run_and_kill(spec, folder, jobs, after=None)
+    assert not run_and_kill(command(spec, folder, jobs), after=None)
     now = finished_runs(folder)
     assert now.items() >= finished.items()
     result = kn.read_search(folder)

@@ -204,7 +204,7 @@ def test_duplicates_are_not_trained_twice(
     small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a space with three networks, asked for five: the search ends with three."""
-    monkeypatch.setattr("kilonet.search.trials._GIVE_UP_AFTER", 25)
+    monkeypatch.setattr("kilonet.search.candidates.GIVE_UP_AFTER", 25)
     choose = {"width": [4, 6, 8], "down": ["maxpool 2"]}
     space = small_space(small_mnist, choose=choose, rungs=[], budget={"parameters": 5000})
     log = Log()

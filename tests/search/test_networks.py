@@ -1,4 +1,4 @@
-"""The front of a search, what is confirmed, and what is handed on."""
+"""The front of a search, what is confirmed, and the networks that get a file."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from kilonet.errors import BudgetError, SpecError
-from kilonet.search import sample, trials
+from kilonet.search import candidates, sample, trials
 from kilonet.search.files import bundled_spaces, load_space, space_text
-from kilonet.search.space import SEARCH_SEED, ShortRun, Space, shortened
+from kilonet.search.space import SEARCH_SEED, Space
 from kilonet.spec import SWA, load_run
+from kilonet.spec.lengths import with_epochs
 from small_spaces import small_space
 
 
@@ -157,7 +158,7 @@ def test_rungs_of_a_run() -> None:
 )
 def test_a_schedule_keeps_its_shape(schedule: Any, key: str, expected: Any) -> None:
     run = load_run("interim").replace({"train.schedule": schedule, "data.validation": 1000})
-    short = shortened(run, ShortRun(epochs=5, images=0.5))
+    short = with_epochs(run, 5, images=0.5)
     assert getattr(short.train.schedule, key) == expected
     assert (short.train.epochs, short.data.subset) == (5, 0.5)
 
@@ -168,7 +169,7 @@ def test_batches_and_averages_keep_their_place() -> None:
         "train.batch_schedule": {"milestones": [6, 12]},
         "train.average": {"name": "swa", "start": 9},
     }
-    train = shortened(load_run("interim").replace(changes), ShortRun(epochs=5)).train
+    train = with_epochs(load_run("interim").replace(changes), 5).train
     assert train.batch_schedule is not None
     assert train.batch_schedule.milestones == (2, 4)
     assert isinstance(train.average, SWA)
@@ -177,7 +178,7 @@ def test_batches_and_averages_keep_their_place() -> None:
 
 def test_a_count_of_images_is_shortened_as_a_count() -> None:
     run = load_run("interim").replace({"data.validation": 1000, "data.subset": 300})
-    assert shortened(run, ShortRun(epochs=1, images=0.5)).data.subset == 150
+    assert with_epochs(run, 1, images=0.5).data.subset == 150
 
 
 def test_the_hash_is_of_the_space_alone() -> None:
@@ -211,7 +212,7 @@ def test_the_page_holds() -> None:
     assert all("first" in each.values for each in drawn)
     words = " ".join(text.split())
     assert f"The first {sample._STARTUP_TRIALS} are random" in words
-    assert f"After {trials._GIVE_UP_AFTER} of them in a row" in words
+    assert f"After {candidates.GIVE_UP_AFTER} of them in a row" in words
     assert f"for {trials._DEAD_SECONDS / 60:.0f} minutes loses its trials" in words
     assert f"Trials have the seed {SEARCH_SEED}, confirmations {SEARCH_SEED + 1}" in words
     assert "a ninth and a third of the epochs" in words

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilonet.spec import InvalidSpecError, Net
+from kilonet.spec import InvalidSpecError, Net, notation
 from kilonet.spec import layers as spec
-from kilonet.spec.layers import LAYERS, parse_layer
+from kilonet.spec.layers import LAYERS
+from kilonet.spec.notation import parse_layer
 
 sizes = st.integers(1, 4096)
 pairs = st.tuples(sizes, sizes) | sizes.map(lambda size: (size, size))
@@ -69,8 +70,8 @@ bodies = lambda inner: st.lists(inner, min_size=1, max_size=3)  # noqa: E731
 TABLES = st.recursive(
     LINES,
     lambda inner: (
-        st.builds(spec.Residual, layers=bodies(inner), shortcut=st.none() | bodies(inner))
-        | st.builds(spec.Repeat, layers=bodies(inner), times=st.integers(1, 100))
+        st.builds(notation.Residual, layers=bodies(inner), shortcut=st.none() | bodies(inner))
+        | st.builds(notation.Repeat, layers=bodies(inner), times=st.integers(1, 100))
     ),
     max_leaves=6,
 )

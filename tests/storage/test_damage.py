@@ -15,7 +15,8 @@ from kilonet.spec import parse_run
 from kilonet.storage.atomic import write_atomically
 from kilonet.storage.checksums import json_from_bytes, json_to_bytes
 from kilonet.storage.provenance import Provenance
-from kilonet.storage.run_folder import RunFolder, RunState
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 from run_folders import ENVIRONMENT, RUN, begun, checkpoint, finished, plain
 
 

@@ -18,7 +18,8 @@ from kilonet.errors import StorageError
 from kilonet.storage.checksums import json_from_bytes, json_to_bytes
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow, RunRecord
-from kilonet.storage.run_folder import RunFolder, RunState
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 from run_folders import ENVIRONMENT, RUN, begun, checkpoint, finished, plain, reads, row
 
 FILES_OF_AN_EPOCH = ["checkpoint.safetensors", "epochs.jsonl", "steps.npz"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from killed_commands import run_and_kill
 from kilonet.errors import StorageError
 from kilonet.spec import load_study, to_toml
 from kilonet.storage.run_folder import RunFolder
@@ -37,25 +37,6 @@ def run_whole(spec: Path, folder: Path, on: str) -> float:
     done = subprocess.run(command(spec, folder, on), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return time.perf_counter() - began
-
-
-def run_and_kill(spec: Path, folder: Path, on: str, *, after: float) -> bool:
-    """Begin or continue the study and kill it; False if it ended before."""
-    process = subprocess.Popen(
-        command(spec, folder, on),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, err = process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    assert process.returncode == 0, err
-    return False
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -135,7 +116,7 @@ def test_many_kills(small_mnist: Path, tmp_path: Path, on: str) -> None:
             after = draws.uniform(0.5 * start, start + reach)
             if kills == KILLS:
                 after = 600.0
-            if not run_and_kill(spec, folder, on, after=after):
+            if not run_and_kill(command(spec, folder, on), after=after):
                 break
             kills += 1
             found = assert_records_are_complete(folder)

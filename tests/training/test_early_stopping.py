@@ -18,6 +18,7 @@ from kilonet.study import read_study, run_study
 from kilonet.training.loop import train
 from kilonet.training.model import load
 from kilonet.training.observer import Observer
+from stopped_runs import StopAt
 
 EPOCHS = 12
 
@@ -126,16 +127,6 @@ def test_an_epoch_that_is_missing_is_still_damage(stopped: Path, tmp_path: Path)
     (folder / "epochs.jsonl").write_bytes(b"".join(rows[:-1]))
     with pytest.raises(StorageError, match=r"epochs.jsonl: has \d of 12 epochs"):
         RunFolder(folder).read()
-
-
-class StopAt(Observer):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 def test_it_resumes_to_the_same_bits(stopped: Path, stopping_run: Run, tmp_path: Path) -> None:

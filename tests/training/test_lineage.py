@@ -17,8 +17,8 @@ from kilonet.storage.trained import with_digests
 from kilonet.study import read_study, run_study
 from kilonet.training.loop import folder_name, train
 from kilonet.training.model import load
-from kilonet.training.observer import Observer
 from kilonet.training.range_test import find_lr
+from stopped_runs import StopAt
 
 LARGE = Net(
     input=(1, 28, 28), layers=["conv 12 stride=2", "conv 12 stride=2", "gap", "pointwise 10 bare"]
@@ -30,18 +30,6 @@ SMALL = Net(
 )
 BITS = ("weights.safetensors", "predictions.npz", "steps.npz", "checkpoint.safetensors")
 ROTATION = {"name": "rotation", "degrees": 7, "fill": 1}
-
-
-class Stop(Observer):
-    """Ctrl-C after some steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -60,7 +48,7 @@ def teacher(base: Run) -> str:
 
 def stopped(run: Run, folder: str, *, after: int = 15, **arguments: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(run, folder=folder, observer=Stop(after), **arguments)
+        train(run, folder=folder, observer=StopAt(after), **arguments)
 
 
 def assert_same_bits(a: Path | str, b: Path | str) -> None:

@@ -18,10 +18,12 @@ from kilonet.errors import DataError, EngineError, KilonetError, StorageError
 from kilonet.spec import Run, load_run, to_toml
 from kilonet.storage.provenance import Normalization
 from kilonet.storage.record import EpochRow
-from kilonet.storage.run_folder import RunFolder, RunState
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 from kilonet.training.loop import default_folder, folder_name, train
 from kilonet.training.observer import Observer
 from run_folders import reads
+from stopped_runs import StopAt
 
 
 def state(folder: Path) -> RunState:
@@ -155,16 +157,6 @@ def test_the_same_run_gives_the_same_bits(
     assert bits(tmp_path / "again") == bits(uninterrupted)
     train(small_run.replace({"train.seed": 2}), folder=tmp_path / "other")
     assert bits(tmp_path / "other") != bits(uninterrupted)
-
-
-class StopAt(Observer):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("steps", [5, 15, 30])
@@ -397,14 +389,20 @@ def test_diverging_in_the_last_step_of_an_epoch(small_run: Run, tmp_path: Path) 
     assert RunFolder(tmp_path).record().rows == ()
 
 
+def few_operations(run: Run) -> Run:
+    """PyTorch's threads wait for each other in every operation: long where processors are busy."""
+    few = {"net.layers": ["conv 4", "gap", "pointwise 10 bare"], "train.epochs": 2}
+    return run.replace({**few, "data.test": False, "data.validation": 20})
+
+
 def test_resuming_uses_as_many_threads_as_before(small_run: Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
+    run, before = few_operations(small_run), torch.get_num_threads()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(small_run, folder=tmp_path, engine="torch", threads=2, observer=StopAt(12))
+            train(run, folder=tmp_path, engine="torch", threads=2, observer=StopAt(12))
         torch.set_num_threads(1)
-        record = train(small_run, folder=tmp_path, resume=True)
+        record = train(run, folder=tmp_path, resume=True)
     finally:
         torch.set_num_threads(before)
     assert record.provenance.engine.threads == 2
@@ -413,11 +411,11 @@ def test_resuming_uses_as_many_threads_as_before(small_run: Run, tmp_path: Path)
 
 def test_resuming_with_other_threads_is_recorded(small_run: Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
+    run, before = few_operations(small_run), torch.get_num_threads()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(small_run, folder=tmp_path, engine="torch", threads=1, observer=StopAt(12))
-        record = train(small_run, folder=tmp_path, threads=2, resume=True)
+            train(run, folder=tmp_path, engine="torch", threads=1, observer=StopAt(12))
+        record = train(run, folder=tmp_path, threads=2, resume=True)
     finally:
         torch.set_num_threads(before)
     [resumed] = record.provenance.resumed

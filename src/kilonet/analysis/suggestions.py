@@ -19,8 +19,8 @@ from kilonet.analysis.misclassified import Errors
 from kilonet.errors import SpecError
 from kilonet.formatting import count, listed, percent, points
 from kilonet.spec import OneCycle, ResolvedStage, Run, Study, graph
-from kilonet.spec.averages import LEFT_OUT
 from kilonet.spec.inline_toml import inline
+from kilonet.spec.invalid import LEFT_OUT
 from kilonet.spec.layers import Conv, Linear, Pointwise
 
 WIDENING = (2.0, 1.5, 1.25)

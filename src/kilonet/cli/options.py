@@ -37,6 +37,36 @@ Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Threads of the engine. Default: all.")
 ]
 
+On = Annotated[
+    str,
+    typer.Option(
+        metavar="PLACE",
+        help="Where runs train: local, dask (Dask workers started here) or dask://HOST:PORT.",
+    ),
+]
+
+AllThreads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Threads of all runs together; default: all. With Dask: of each run; default: 1.",
+    ),
+]
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Most runs at a time; default: one per thread. With dask: the workers.",
+    ),
+]
+
+Wait = Annotated[
+    bool, typer.Option("--wait", help="If another process uses the folder, wait for it.")
+]
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result and where it is.")
 ]

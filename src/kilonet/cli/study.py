@@ -9,13 +9,17 @@ import typer
 
 from kilonet.cli.app import app
 from kilonet.cli.options import (
+    AllThreads,
     AsJson,
     DataName,
     Device,
     EngineName,
     Epochs,
+    Jobs,
+    On,
     Quiet,
     Settings,
+    Wait,
 )
 from kilonet.cli.output import console_for, print_json
 from kilonet.errors import StudyError
@@ -48,34 +52,12 @@ def study(
             help="Folder for the results. Default: kilonet-studies/NAME.",
         ),
     ] = None,
-    on: Annotated[
-        str,
-        typer.Option(
-            metavar="PLACE",
-            help="Where runs train: local, dask (Dask workers started here) or dask://HOST:PORT.",
-        ),
-    ] = "local",
+    on: On = "local",
     engine: EngineName = "auto",
     device: Device = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Threads of all runs together; default: all. With Dask: of each run; default: 1.",
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Most runs at a time; default: one per thread. With dask: the workers.",
-        ),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="If another process uses the folder, wait for it.")
-    ] = False,
+    threads: AllThreads = None,
+    jobs: Jobs = None,
+    wait: Wait = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

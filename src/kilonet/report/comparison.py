@@ -16,8 +16,8 @@ from kilonet.errors import StorageError, UsageError
 from kilonet.paths import expand
 from kilonet.report.compared import Comparison, Entry
 from kilonet.report.rebuild import as_study, read_run
+from kilonet.storage.files import is_file
 from kilonet.storage.record import RunRecord, Split, choosing_split
-from kilonet.storage.run_folder import is_file
 from kilonet.study import StudyResult, read_study
 
 OTHER_IMAGES = "measured on other images: not compared"

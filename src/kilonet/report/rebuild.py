@@ -21,9 +21,10 @@ from kilonet.report.search_report import report_search
 from kilonet.search.files import is_search
 from kilonet.search.folder import read_search
 from kilonet.spec import Study
+from kilonet.storage.files import is_file
 from kilonet.storage.record import RunRecord
 from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
-from kilonet.storage.run_folder import RunFolder, is_file
+from kilonet.storage.run_folder import RunFolder
 from kilonet.study import StageResult, StudyResult, read_study
 from kilonet.table import Table
 

@@ -24,6 +24,11 @@ FRONT_NOTE = (
     "chose them, which is optimistic."
 )
 
+STATES_NOTE = (
+    "Complete trials were trained at full length, pruned ones stopped at a rung. Duplicates equal "
+    "an earlier trial; they, and what is over the budget or invalid, cost no training."
+)
+
 CONFIRMED_NOTE = (
     "Own run: the trial's single run, which chose it. "
     "Differences are paired by seed, against the best, corrected by Holm for all of the table. The "
@@ -171,19 +176,8 @@ def values_text(trial: SearchTrial) -> str:
     return ", ".join(parts)
 
 
-STATES_NOTE = (
-    "Complete trials were trained at full length, pruned ones stopped at a rung. Duplicates equal "
-    "an earlier trial; they, and what is over the budget or invalid, cost no training."
-)
-
-
 def _short(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def rung_text(epochs: int, images: int) -> str:
-    """``5 epochs of 50,000 images``."""
-    return f"{epochs} epoch{'s'[: epochs != 1]} of {images:,} images"
 
 
 def _candidates(found: tuple[Candidate, ...]) -> Table:

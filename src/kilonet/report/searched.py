@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 from kilonet.errors import KilonetError, UsageError
@@ -12,7 +12,7 @@ from kilonet.report.charts.choices import Chosen
 from kilonet.report.charts.course import Step
 from kilonet.report.charts.front import Candidate as Mark
 from kilonet.search.importance import Importance, importances, parameter, ranked_trials
-from kilonet.search.networks import handed_on
+from kilonet.search.networks import best_networks
 from kilonet.search.result import Candidate, Confirmed, SearchResult, SearchTrial, State
 from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder
@@ -125,32 +125,7 @@ class SearchContent:
     @cached_property
     def shown(self) -> tuple[Candidate, ...]:
         """The networks to take from the search: confirmed ones, best first, then the front's."""
-        tomls = self.result.tomls
-        return tuple(
-            replace(each, toml=tomls.get(each.trial.number)) for each in handed_on(self.result)
-        )
-
-    def front(self, size: Callable[[Candidate], int]) -> tuple[Candidate, ...]:
-        """The networks that no other one equals with a smaller ``size``, smallest first.
-
-        By parameters it is the result's front; single runs join by the same rule.
-        """
-        confirmed = [each for each in self.shown if each.confirmed is not None]
-        front = _front(confirmed, size)
-        complete = [
-            Candidate(trial=trial, confirmed=None, toml=self.result.tomls.get(trial.number))
-            for trial in self.result.trials
-            if trial.state is State.COMPLETE
-        ]
-        if front:
-            smallest = front[0]
-            complete = [
-                each
-                for each in complete
-                if size(each) < size(smallest)
-                and each.validation_accuracy < smallest.validation_accuracy
-            ]
-        return (*_front(complete, size), *front)
+        return tuple(best_networks(self.result))
 
     def marks(self, unit: str) -> list[Mark]:
         """The chart's networks, their sizes in ``unit``: ``parameters`` or ``multiply-adds``."""
@@ -158,7 +133,7 @@ class SearchContent:
         def size(of: Candidate) -> int:
             return of.parameters if unit == "parameters" else of.macs
 
-        front = {candidate.trial.number for candidate in self.front(size)}
+        front = {candidate.trial.number for candidate in self.result.front_by(size)}
         confirmed = {each.trial.number: each for each in self.result.confirmed}
         marks = []
         for trial in self.ranked:
@@ -352,12 +327,3 @@ def _rejected_sentence(result: SearchResult) -> str:
     if not found:
         return ""
     return f"{count(sum(numbers.values()), 'more candidate')} cost no training: {listed(found)}."
-
-
-def _front(candidates: Sequence[Candidate], size: Callable[[Candidate], int]) -> list[Candidate]:
-    ordered = sorted(candidates, key=lambda each: (size(each), -each.validation_accuracy))
-    front: list[Candidate] = []
-    for each in ordered:
-        if not front or each.validation_accuracy > front[-1].validation_accuracy:
-            front.append(each)
-    return front

@@ -28,6 +28,7 @@ from kilonet.search.storage import Stored
 from kilonet.spec import InvalidSpecError
 from kilonet.spec.changes import flattened
 from kilonet.storage.atomic import is_temporary, write_atomically
+from kilonet.storage.files import names_in
 from kilonet.storage.lock import LOCK
 from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
 
@@ -291,15 +292,7 @@ def _confirmed(trial: SearchTrial, runs: Sequence[Mapping[str, Any]], *, path: P
 
 
 def _refuse_other_files(path: Path) -> None:
-    try:
-        names = sorted(entry.name for entry in path.iterdir())
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise StorageError(f"{path}: is not a folder; name another") from None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
-    for name in names:
+    for name in names_in(path):
         known = name in _FILES or name.startswith(_BESIDE_DATABASE) or is_temporary(name)
         if not known:
             raise StorageError(

@@ -1,4 +1,4 @@
-"""The networks that a search hands on: as runs for ``kilonet train``, and as one study."""
+"""The best networks of a search: as runs for ``kilonet train``, and as one study."""
 
 from __future__ import annotations
 
@@ -24,15 +24,12 @@ def to_confirm(result: SearchResult, *, number: int) -> list[SearchTrial]:
     They are trials that were trained at full length; where those are fewer, the best that were
     stopped at the longest rung follow.
     """
-    ranked = sorted(
-        (trial for trial in result.trials if trial.state is State.COMPLETE),
-        key=lambda trial: (-(trial.accuracy or 0.0), trial.parameters or 0, trial.number),
-    )
+    ranked = result.complete
     stopped = sorted(
         (trial for trial in result.trials if trial.state is State.PRUNED and trial.rungs),
         key=lambda trial: (-trial.rungs[-1].epochs, -(trial.accuracy or 0.0), trial.number),
     )
-    chosen = ranked[: math.ceil(number / 2)]
+    chosen = list(ranked[: math.ceil(number / 2)])
     front: list[SearchTrial] = []
     for trial in ranked:  # most accurate first: on the front if smaller than all before it
         if all((trial.parameters or 0) < (other.parameters or 0) for other in front):
@@ -43,12 +40,11 @@ def to_confirm(result: SearchResult, *, number: int) -> list[SearchTrial]:
     return chosen
 
 
-def handed_on(result: SearchResult) -> list[Candidate]:
+def best_networks(result: SearchResult) -> list[Candidate]:
     """The networks that get a file: confirmed ones, best first, then the rest of the front."""
-    front = {each.trial.number: each for each in result.front}
-    confirmed = [Candidate(trial=each.trial, confirmed=each) for each in result.confirmed]
+    confirmed = [result.candidate(each.trial) for each in result.confirmed]
     numbers = {each.trial.number for each in confirmed}
-    rest = [each for each in front.values() if each.trial.number not in numbers]
+    rest = [each for each in result.front if each.trial.number not in numbers]
     if not confirmed and result.best is not None:
         best = result.best
         rest = [best, *(each for each in rest if each.trial.number != best.trial.number)]
@@ -81,7 +77,7 @@ def write_networks(result: SearchResult, *, seeds: int) -> dict[int, Path]:
         StorageError: they cannot be written.
     """
     folder = result.path / NETWORKS
-    candidates = handed_on(result)
+    candidates = best_networks(result)
     files: dict[int, Path] = {}
     for i, candidate in enumerate(candidates):
         file = folder / f"best-{i + 1}.toml"
@@ -168,7 +164,7 @@ def _basis(confirmed: Confirmed | None) -> str:
 
 
 def _remove_others(folder: Path, *, keep: set[str]) -> None:
-    """Remove the files of networks that an earlier part of the search had handed on."""
+    """Remove the files of networks that were among the best earlier in the search."""
     try:
         for file in folder.glob("best-*.toml"):
             if file.name not in keep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -243,6 +243,12 @@ class SearchResult:
         """Number of trials that count toward ``num_trials``."""
         return sum(trial.state in TRAINED for trial in self.trials)
 
+    @cached_property
+    def complete(self) -> tuple[SearchTrial, ...]:
+        """The trials trained at full length, best first; of equal ones the smaller, the earlier."""
+        found = [trial for trial in self.trials if trial.state is State.COMPLETE]
+        return tuple(sorted(found, key=_rank, reverse=True))
+
     @property
     def finished(self) -> bool:
         """Whether no trial runs, and as many have ended as were asked for or the best confirmed.
@@ -259,30 +265,36 @@ class SearchResult:
         None if no trial was trained at full length.
         """
         if self.confirmed:
-            return self._candidate(self.confirmed[0].trial)
-        complete = self._complete()
-        return self._candidate(max(complete, key=_rank)) if complete else None
+            return self.candidate(self.confirmed[0].trial)
+        return self.candidate(self.complete[0]) if self.complete else None
 
     @cached_property
     def front(self) -> tuple[Candidate, ...]:
-        """The networks that no other one equals with fewer parameters, smallest first.
+        """The Pareto front of accuracy against parameters; see :meth:`front_by`."""
+        return self.front_by(lambda candidate: candidate.parameters)
+
+    def front_by(self, size: Callable[[Candidate], int]) -> tuple[Candidate, ...]:
+        """The networks that no other one equals with a smaller ``size``, smallest first.
 
         Confirmed networks compete by their means. A network of a single run joins only below the
         smallest confirmed one, and only if it is less accurate: a lucky run must not push out a
         confirmed one.
+
+        Args:
+            size: a network's, as its parameters or its multiply-adds.
         """
-        confirmed = [self._candidate(each.trial) for each in self.confirmed]
-        front = _front(confirmed)
-        single = [self._candidate(trial) for trial in self._complete()]
+        confirmed = [self.candidate(each.trial) for each in self.confirmed]
+        front = _front(confirmed, size)
+        single = [self.candidate(trial) for trial in self.complete]
         if front:
             smallest = front[0]
             single = [
                 each
                 for each in single
-                if each.parameters < smallest.parameters
+                if size(each) < size(smallest)
                 and each.validation_accuracy < smallest.validation_accuracy
             ]
-        return (*_front(single), *front)
+        return (*_front(single, size), *front)
 
     @cached_property
     def course(self) -> tuple[CoursePoint, ...]:
@@ -358,10 +370,8 @@ class SearchResult:
 
         return networks_of(self).to_html()
 
-    def _complete(self) -> list[SearchTrial]:
-        return [trial for trial in self.trials if trial.state is State.COMPLETE]
-
-    def _candidate(self, trial: SearchTrial) -> Candidate:
+    def candidate(self, trial: SearchTrial) -> Candidate:
+        """A trial that was trained, with its confirmation and its file, if it has them."""
         confirmed = {each.trial.number: each for each in self.confirmed}
         return Candidate(
             trial=trial,
@@ -377,9 +387,9 @@ def _rank(trial: SearchTrial) -> tuple[float, int, int]:
     return trial.accuracy, -trial.parameters, -trial.number
 
 
-def _front(candidates: list[Candidate]) -> list[Candidate]:
+def _front(candidates: list[Candidate], size: Callable[[Candidate], int]) -> list[Candidate]:
     """Those more accurate than every smaller one, smallest first."""
-    ordered = sorted(candidates, key=lambda each: (each.parameters, -each.validation_accuracy))
+    ordered = sorted(candidates, key=lambda each: (size(each), -each.validation_accuracy))
     front: list[Candidate] = []
     for each in ordered:
         if not front or each.validation_accuracy > front[-1].validation_accuracy:

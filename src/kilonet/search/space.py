@@ -39,6 +39,7 @@ from kilonet.search.choices import Choice, OneOf, parse_choice
 from kilonet.search.template import NAME, fill, names_in
 from kilonet.spec import Budget, Run
 from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.lengths import with_epochs
 
 SEARCH_SEED = 1000
 """The seed of every trial. A confirmation trains the next ones, and studies the seeds from 1: what
@@ -200,7 +201,11 @@ class Space(Spec):
     def rung_runs(self, run: Run) -> list[Run]:
         """The trainings of a candidate: the short ones, then itself."""
         shorts = _default_rungs(run.train.epochs) if self.rungs is None else self.rungs
-        runs = [shortened(run, short) for short in shorts if short.epochs < run.train.epochs]
+        runs = [
+            with_epochs(run, short.epochs, images=short.images)
+            for short in shorts
+            if short.epochs < run.train.epochs
+        ]
         return [*runs, run]
 
     def _run(self, base: dict[str, Any], changes: Mapping[str, Any]) -> Run:
@@ -209,33 +214,6 @@ class Space(Spec):
             raise InvalidSpecError("is missing", path=("data", "validation"))
         # The test set never chooses, so a search's runs do not have it.
         return run.replace({"data.test": False, "train.seed": SEARCH_SEED})
-
-
-def shortened(run: Run, short: ShortRun) -> Run:
-    """A run of fewer epochs and images, whose schedule keeps its shape over them.
-
-    The epochs that it states (``step_size``, ``milestones``, ``t_max`` and ``warmup`` of a
-    schedule, those of a batch schedule, an average's ``start``) shrink in proportion: a step after
-    two thirds of the training stays there.
-    """
-    share = short.epochs / run.train.epochs
-    changes: dict[str, Any] = {"train.epochs": short.epochs}
-    if short.images < 1:
-        subset = run.data.subset
-        rest = subset * short.images
-        changes["data.subset"] = rest if isinstance(subset, float) else max(2, round(rest))
-    schedule = run.train.schedule
-    for key in ("step_size", "t_max"):
-        if (epochs := getattr(schedule, key, None)) is not None:
-            changes[f"train.schedule.{key}"] = max(1, round(epochs * share))
-    if warmup := getattr(schedule, "warmup", 0.0):
-        changes["train.schedule.warmup"] = warmup * share
-    for key, part in (("schedule", schedule), ("batch_schedule", run.train.batch_schedule)):
-        if (milestones := getattr(part, "milestones", None)) is not None:
-            changes[f"train.{key}.milestones"] = [max(1, round(m * share)) for m in milestones]
-    if (start := getattr(run.train.average, "start", None)) is not None:
-        changes["train.average.start"] = round(start * share)
-    return run.replace(changes)
 
 
 def _default_rungs(epochs: int) -> tuple[ShortRun, ...]:

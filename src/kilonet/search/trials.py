@@ -13,12 +13,12 @@ from typing import Any
 from kilonet.data import Dataset, RunData
 from kilonet.errors import KilonetError, StorageError, StudyError
 from kilonet.formatting import count
+from kilonet.search.candidates import draw, exhausted
 from kilonet.search.folder import RUNS, Snapshots, owner_of, seconds_before, write_snapshot
 from kilonet.search.networks import to_confirm, write_networks
 from kilonet.search.observer import GuardedSearchObserver, SearchRun
 from kilonet.search.result import TRAINED, SearchResult, State
 from kilonet.search.rungs import goes_on
-from kilonet.search.sample import ask
 from kilonet.search.space import SEARCH_SEED, Space
 from kilonet.search.storage import Entry, Stored, StoredRung, TrialStore, with_rung
 from kilonet.spec import Run
@@ -26,16 +26,8 @@ from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study.places import Place
 from kilonet.study.scheduler import PlannedTrial
-from kilonet.summary import summarize
 from kilonet.training.observer import GuardedObserver
 from kilonet.training.resume import check_same_data, check_same_run, folder_name
-
-_UNIFORM_AFTER = 20
-"""Candidates in a row that train nothing, after which every second one is drawn without a model: a
-model that has converged proposes what is known."""
-
-_GIVE_UP_AFTER = 200
-"""Candidates in a row that train nothing, after which the space counts as searched."""
 
 _ALIVE_SECONDS = 60.0
 """Between two signs of life of the trials of this process, in a storage that others share."""
@@ -80,6 +72,10 @@ class Trials:
         self._next_sign = 0.0
         self._place: Place | None = None
         self._confirmed = store.confirmed()
+        self._num_seeds = 0
+        """Of each confirmation."""
+        self._results: dict[int, list[dict[str, Any]]] = {}
+        """Number of a trial → the runs of its confirmation so far."""
         self._read()
 
     # Trials
@@ -228,65 +224,34 @@ class Trials:
     def _draw(self) -> bool:
         """Draw a candidate; whether it is a new trial, whose first training is then ready."""
         before = list(self._entries.values())
-        misses = _misses(before)
-        if misses >= _GIVE_UP_AFTER:
+        if reason := exhausted(before):
             self._exhausted = True
             self._observer.note(
-                f"{_GIVE_UP_AFTER} candidates in a row were over the budget, invalid or known: the "
-                f"search ends after {self._num_counted()} of {self._num_trials} trials"
+                f"{reason}: the search ends after {self._num_counted()} of {self._num_trials} "
+                "trials"
             )
             return False
         # Processes that share a storage may see the same trials: their draws must differ.
         seed = f"{self._seed} {len(before)}{f' {self._owner}' if self._shared else ''}"
-        drawn, trial = ask(
-            [entry.frozen for entry in before],
-            self._space,
-            seed=seed,
-            uniform=misses >= _UNIFORM_AFTER and misses % 2 == 0,
-        )
-        now = self._seconds()
-        stored = Stored(
-            state=State.RUNNING.value,
-            values=drawn.values,
-            parameters=drawn.parameters,
-            began=now,
-            owner=self._owner,
-            seen=time.time(),
-        )
-        if drawn.run is None or drawn.problem:
-            state = State.INVALID if drawn.run is None else State.OVER_BUDGET
-            self._reject(trial, replace(stored, state=state.value, reason=drawn.problem, ended=now))
+        drawn = draw(before, self._space, seed=seed, owner=self._owner, seconds=self._seconds)
+        entry = self._store.add(drawn.trial, drawn.stored)
+        if not entry.is_running:
+            self._entries[entry.number] = entry
             return False
-        stored = replace(
-            stored, run_hash=drawn.run.content_hash, macs=summarize(drawn.run.net).macs
-        )
-        equal = next((e for e in before if e.stored.run_hash == stored.run_hash), None)
-        if equal is not None:
-            known = replace(
-                stored,
-                state=State.DUPLICATE.value,
-                rungs=equal.stored.rungs,
-                duplicate_of=equal.number,
-                ended=now,
-            )
-            self._reject(trial, known)
-            return False
-        entry = self._store.add(trial, stored)
         self._read()
         if self._num_counted(before=entry.number) >= self._num_trials:
             # Another process took the last place meanwhile.
             surplus = replace(
-                stored, state=State.INVALID.value, reason="the search was complete", ended=now
+                drawn.stored,
+                state=State.INVALID.value,
+                reason="the search was complete",
+                ended=drawn.stored.began,
             )
             self._store.update(entry, surplus)
             return False
         self._mine[entry.number] = entry
         self._ready.append(self._job(entry, drawn.run))
         return True
-
-    def _reject(self, trial: Any, stored: Stored) -> None:
-        entry = self._store.add(trial, stored)
-        self._entries[entry.number] = entry
 
     def _job(self, entry: Entry, run: Run | None = None) -> SearchRun:
         """The next training of a trial."""
@@ -392,8 +357,8 @@ class Trials:
         ]
         if not jobs:
             return
-        self._expected = seeds
-        self._results: dict[int, list[dict[str, Any]]] = {}
+        self._num_seeds = seeds
+        self._results = {}
         self._observer.begin_confirmation(jobs)
         planned = [each for each in map(self._plan, jobs) if each is not None]
         try:
@@ -412,7 +377,7 @@ class Trials:
             }
         )
         # All seeds or none: those that fail are not a random choice, so the rest would be biased.
-        if len(runs) == self._expected:
+        if len(runs) == self._num_seeds:
             self._confirmed[job.number] = sorted(runs, key=lambda run: int(run["seed"]))
             self._store.set_confirmed(self._confirmed)
             self._publish()
@@ -466,9 +431,3 @@ class _Signing(GuardedObserver):
         """Pass it on."""
         self._sign()
         super().step(step=step, batch=batch, loss=loss, accuracy=accuracy, lr=lr)
-
-
-def _misses(entries: list[Entry]) -> int:
-    """Candidates in a row, at the end, that train nothing."""
-    trained = (State(entry.stored.state) in TRAINED for entry in reversed(entries))
-    return next((i for i, is_trained in enumerate(trained) if is_trained), len(entries))

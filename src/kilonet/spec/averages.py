@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from kilonet.spec.base import Spec
-from kilonet.spec.invalid import named
+from kilonet.spec.invalid import LEFT_OUT, named
 
 
 class EMA(Spec):
@@ -54,10 +54,6 @@ class SWA(Spec):
     def first_epoch(self, epochs: int) -> int:
         """The first epoch, from 0, whose weights are averaged in a run of ``epochs``."""
         return epochs * 3 // 4 if self.start is None else self.start
-
-
-LEFT_OUT = "none"
-"""TOML has no null, so ``average = "none"`` turns averaging off."""
 
 
 def _averaging(value: Any) -> Any:

@@ -19,12 +19,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kilonet.spec.invalid import InvalidSpecError, dotted, fixed_name
+from kilonet.spec.invalid import LEFT_OUT, InvalidSpecError, dotted, fixed_name
 
 _Path = tuple[str, ...]
-
-_LEFT_OUT = "none"
-"""Text that leaves out what may be left out."""
 
 
 def apply_changes(spec: type[BaseModel], data: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -110,7 +107,7 @@ def _with_tables(value: Any, annotation: Any) -> Any:
     """
     shorts = (getattr(spec, "shorthand", "") for spec in _specs(annotation))
     short = next(filter(None, shorts), "")
-    if short and isinstance(value, str | list) and value != _LEFT_OUT:
+    if short and isinstance(value, str | list) and value != LEFT_OUT:
         return {short: value}
     if isinstance(value, list):
         return [

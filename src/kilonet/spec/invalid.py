@@ -41,6 +41,15 @@ def fixed_name(spec: type[BaseModel]) -> str | None:
     return str(get_args(field.annotation)[0])
 
 
+LEFT_OUT = "none"
+"""The value that turns off what is optional, as in ``average = "none"``: TOML has no null."""
+
+
+def none_if_left_out(value: Any) -> Any:
+    """None for :data:`LEFT_OUT`; for validators."""
+    return None if value == LEFT_OUT else value
+
+
 def named(value: Any) -> Any:
     """A name alone takes the defaults: ``schedule = "cosine"``."""
     return {"name": value} if isinstance(value, str) else value

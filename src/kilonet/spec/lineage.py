@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from kilonet.spec.averages import LEFT_OUT
 from kilonet.spec.base import Spec
+from kilonet.spec.invalid import LEFT_OUT
 from kilonet.spec.ranges import Rate
 
 TEACHER, INIT = "train.teacher", "train.init"
@@ -16,7 +16,7 @@ TEACHER, INIT = "train.teacher", "train.init"
 
 
 class Source(Spec):
-    """A finished run of kilonet's, known by what was trained, wherever its folder is.
+    """A finished run of kilonet's, identified by what it trained, not by its folder.
 
     Attributes:
         folder: of the run; a relative path starts as every path of a spec.
@@ -65,8 +65,8 @@ class Teacher(Spec):
 
     Attributes:
         runs: the teachers, finished runs on images of the same shape and classes.
-        weight: share of the teachers in the loss; with 1 the labels count for nothing.
-        temperature: T, that softens both sides.
+        weight: share of the teachers in the loss; with 1 the labels are not used.
+        temperature: T, which softens both sides.
     """
 
     shorthand: ClassVar[str] = "runs"

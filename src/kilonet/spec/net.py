@@ -11,15 +11,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from kilonet.errors import NetError
 from kilonet.spec import graph
 from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.expansion import expand
 from kilonet.spec.layers import (
     ACTIVATIONS,
-    AnyLayer,
     Dropout,
     Layer,
     Norm,
     SqueezeExcitation,
-    parse_layer,
 )
+from kilonet.spec.notation import AnyLayer, parse_layer
 
 _Size = Annotated[int, Field(ge=1, le=4096)]
 
@@ -59,7 +59,7 @@ class Net(Spec):
     Attributes:
         input: (channels, height, width) of an image.
         block: what a ``conv`` line expands to, in order; ``conv`` is the convolution itself.
-        layers: lines in the notation of :mod:`kilonet.spec.layers`.
+        layers: lines in the notation of :mod:`kilonet.spec.notation`.
 
     Raises:
         InvalidSpecError: for a line that cannot be parsed.
@@ -84,7 +84,7 @@ class Net(Spec):
     @cached_property
     def nodes(self) -> tuple[graph.Node, ...]:
         """The operations in order, with names and shapes; see :mod:`kilonet.spec.graph`."""
-        return graph.expand(self.layers, block=self.block, input_shape=self.input)
+        return expand(self.layers, block=self.block, input_shape=self.input)
 
     @property
     def num_classes(self) -> int:

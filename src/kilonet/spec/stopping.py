@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from kilonet.spec.averages import LEFT_OUT
 from kilonet.spec.base import Spec
+from kilonet.spec.invalid import none_if_left_out
 from kilonet.spec.ranges import Count, NonNegative
 
 
@@ -67,8 +67,4 @@ class EarlyStopping(Spec):
         return Stopping(best=best, value=values[best], stopped=False) if values else None
 
 
-def _early_stopping(value: Any) -> Any:
-    return None if value == LEFT_OUT else value
-
-
-MaybeEarlyStopping = Annotated[EarlyStopping | None, BeforeValidator(_early_stopping)]
+MaybeEarlyStopping = Annotated[EarlyStopping | None, BeforeValidator(none_if_left_out)]

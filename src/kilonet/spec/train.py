@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from kilonet.randomness import MAX_SEED
-from kilonet.spec.averages import LEFT_OUT, SWA, Averaging
+from kilonet.spec.averages import SWA, Averaging
 from kilonet.spec.base import InvalidSpecError, Spec
+from kilonet.spec.invalid import none_if_left_out
 from kilonet.spec.lineage import Starting, Teaching
 from kilonet.spec.optimizers import SGD, Optimizer
 from kilonet.spec.ranges import Count, Rate
@@ -30,10 +31,6 @@ class BatchSchedule(Spec):
 
     milestones: tuple[Count, ...] = Field(min_length=1)
     factor: Rate = 2.0
-
-
-def _batch_schedule(value: Any) -> Any:
-    return None if value == LEFT_OUT else value
 
 
 class Train(Spec):
@@ -59,7 +56,7 @@ class Train(Spec):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 128
-    batch_schedule: Annotated[BatchSchedule | None, BeforeValidator(_batch_schedule)] = None
+    batch_schedule: Annotated[BatchSchedule | None, BeforeValidator(none_if_left_out)] = None
     drop_last: bool = False
     optimizer: Optimizer = SGD(lr=0.01, momentum=0.9)
     schedule: Schedule = Constant()

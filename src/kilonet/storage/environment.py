@@ -32,6 +32,7 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 
+@cache  # metadata is parsed anew each time: 5 ms a run, as much as a small run's steps
 def package_version(name: str) -> str | None:
     """The installed version of a distribution, or None if it is not installed."""
     try:

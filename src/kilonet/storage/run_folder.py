@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from kilonet.storage.checksums import (
     tensors_from_bytes,
     tensors_to_bytes,
 )
+from kilonet.storage.files import is_file, names_in, unreadable
 from kilonet.storage.lock import LOCK
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow, RunRecord, Split, stopping
+from kilonet.storage.run_state import Checkpoint, RunState, StepLog
 
 SPEC = "run.toml"
 PROVENANCE = "environment.json"
@@ -54,62 +56,6 @@ FILES = frozenset({LOCK, *WRITTEN})
 
 _UNCOMPARED: dict[str, Any] = {"started": "", "after_epoch": None, "resumed": (), "lineage": ()}
 """The fields of a provenance that say nothing about the environment."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepLog:
-    """The training steps of a run so far.
-
-    Attributes:
-        loss: (steps,) float64, nats, each step's mean.
-        correct: (steps,) int64.
-    """
-
-    loss: NDArray[np.float64]
-    correct: NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """The state of a run after an epoch.
-
-    Attributes:
-        epochs: number of finished epochs.
-        state: the engine's, see :meth:`kilonet.engine.Engine.state`.
-        rows: one per finished epoch.
-        steps: the steps of the finished epochs.
-        best: the weights of the best epoch so far, where early stopping restores them.
-    """
-
-    epochs: int
-    state: Arrays
-    rows: tuple[EpochRow, ...]
-    steps: StepLog
-    best: Arrays = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunState:
-    """The content of a run folder at one moment, each file read once.
-
-    Attributes:
-        record: the spec, its provenance, and the rows of the finished epochs.
-        finished: whether the run is trained to its end and all results are in the folder.
-        checkpoint: where an unfinished run resumes; None before the end of its first epoch.
-        format: of the files.
-        spec_sha256: of ``run.toml``, in hex.
-    """
-
-    record: RunRecord
-    finished: bool
-    checkpoint: Checkpoint | None
-    format: int
-    spec_sha256: str
-
-    @property
-    def empty(self) -> bool:
-        """Whether no epoch is finished: the attempt left nothing to keep."""
-        return not self.finished and self.checkpoint is None
 
 
 class RunFolder:
@@ -410,7 +356,7 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
 
     def _write_provenance(self, provenance: Provenance, *, spec_sha256: str) -> None:
         content = {"format": FORMAT, "run_sha256": spec_sha256, **provenance.to_json()}
@@ -428,14 +374,7 @@ class RunFolder:
 
     def _refuse_other_files(self) -> None:
         """Refuse a folder without a spec that contains more than a killed process leaves."""
-        try:
-            names = sorted(
-                entry.name for entry in self.path.iterdir() if not is_temporary(entry.name)
-            )
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
+        names = [name for name in names_in(self.path) if not is_temporary(name)]
         others = [name for name in names if name not in FILES]
         if others:
             raise StorageError(
@@ -467,23 +406,6 @@ class RunFolder:
             f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}; use the version that wrote it, or "
             "another folder"
         )
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file.
-
-    Raises:
-        StorageError: that is unknown: no access, or a name that is too long.
-    """
-    try:
-        return path.is_file()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> StorageError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return StorageError(f"{path}: cannot be read: {reason}")
 
 
 def _comparable(provenance: Provenance) -> Provenance:

@@ -13,9 +13,11 @@ from kilonet.paths import absolute
 from kilonet.spec import Run, Study
 from kilonet.spec.lineage import Source, sources, with_sources
 from kilonet.storage.checksums import tensors_digest
+from kilonet.storage.files import is_file
 from kilonet.storage.provenance import Ancestor, Normalization
 from kilonet.storage.record import RunRecord
-from kilonet.storage.run_folder import RunFolder, RunState, is_file
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +88,7 @@ def read_trained(folder: Path | str) -> TrainedNetwork:
 
 
 def read_source(kind: str, source: Source) -> TrainedNetwork:
-    """What a run that another builds on trained.
+    """Read the network of a run that another run builds on.
 
     Args:
         kind: dotted path of the source in the other run, for messages.

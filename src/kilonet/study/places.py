@@ -96,7 +96,7 @@ def open_place(
 
     Args:
         on: as for :func:`kilonet.study.run_study`. Without trials no cluster is needed.
-        trials: that are to train; of a feed the most that could run at once, each any of them.
+        trials: that are to train; with a feed examples, as many as could run at once.
         options: what with.
         num_trials: of the study, including finished ones.
         load: name or path → data set, in a process on this machine.

@@ -16,10 +16,11 @@ from kilonet.paths import expand
 from kilonet.spec import Budget, ResolvedStage, Study, is_canonical, load_study, to_toml
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.atomic import is_temporary, write_atomically
+from kilonet.storage.files import is_file, names_in
 from kilonet.storage.lock import LOCK
 from kilonet.storage.record import RunRecord, data_frame
 from kilonet.storage.reports import HTML_REPORT, MARKDOWN_REPORT, check_reports
-from kilonet.storage.run_folder import RunFolder, is_file
+from kilonet.storage.run_folder import RunFolder
 from kilonet.study.trial import Failure, Trial
 from kilonet.training.resume import difference, run_folders
 
@@ -297,14 +298,7 @@ def _has_epochs(folder: Path) -> bool:
 
 def _refuse_other_files(path: Path) -> None:
     """Raise StorageError if a folder without a study contains something else."""
-    try:
-        names = sorted(entry.name for entry in path.iterdir())
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise StorageError(f"{path}: is not a folder; name another") from None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+    names = names_in(path)
     # Charts belong to a report.
     known = _FILES if MARKDOWN_REPORT in names else _FILES - {"figures"}
     others = [name for name in names if name not in known and not is_temporary(name)]

@@ -251,7 +251,7 @@ class Scheduler(Generic[TrialT]):
         free = self._plan.threads - sum(slot.threads for slot in staying)
         need = planned.threads
         if need is None:
-            # Of a feed nobody knows how much it holds: each trial gets its share of the machine.
+            # How many trials a feed holds is unknown: each gets its share of the machine.
             waiting = len(self._waiting) if self._feed is None else self._plan.jobs
             need = self._plan.share(free=free, running=len(staying), waiting=waiting)
         return need if need <= free or not staying else None

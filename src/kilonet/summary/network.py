@@ -320,7 +320,7 @@ def _lines_around(
         if end == len(words):
             text = "residual" if layer.name.startswith("Residual") else layer.text
         elif words[end] == "repeat":
-            # The last of its operations, in the last application, has the last word.
+            # Later operations overwrite it: the last one is in the last application.
             text = f"repeat × {layer.applications[depth]}"
         else:
             text = "residual"

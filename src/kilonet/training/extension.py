@@ -10,13 +10,13 @@ from kilonet.data import Dataset
 from kilonet.errors import StorageError
 from kilonet.formatting import count
 from kilonet.spec import Run
-from kilonet.spec.averages import SWA
-from kilonet.spec.schedules import Cosine
+from kilonet.spec.changes import flattened
+from kilonet.spec.lengths import implied_epochs
 from kilonet.storage.record import RunRecord
 from kilonet.storage.run_folder import RunFolder
 from kilonet.storage.trained import ancestor, read_finished
 from kilonet.training.resume import check_same_data, difference
-from kilonet.training.schedule import Schedule, ValidationResult
+from kilonet.training.schedule import Schedule, validation_results
 
 EXTENDED = "extended"
 """The role, among a run's ancestors, of the one whose last checkpoint it began with."""
@@ -33,7 +33,7 @@ def begin_extended(
     """Write the last checkpoint of a finished run as that of a run with more epochs.
 
     The run then resumes as one that was stopped after as many epochs, to the same bits: no random
-    draw, and no value of the schedules that are let through, depends on the number of epochs.
+    draw, and no rate of a schedule that is accepted, depends on the number of epochs.
 
     Args:
         store: of the new run, empty.
@@ -44,8 +44,8 @@ def begin_extended(
 
     Raises:
         StorageError: there is no finished run in the folder, or one that differs in more than the
-            number of epochs or was trained on other images, or whose finished epochs would have
-            been others in a run of so many.
+            number of epochs or was trained on other images, or whose learning rates depend on the
+            number of epochs.
     """
     extended, state = read_finished(folder)
     check_same_data(state, dataset)
@@ -58,7 +58,7 @@ def begin_extended(
 
 
 def check_extends(record: RunRecord, run: Run, *, num_steps: Sequence[int]) -> None:
-    """Raise StorageError unless a run has the finished epochs of another, and more.
+    """Raise StorageError unless a run begins with the finished epochs of another.
 
     Args:
         record: the finished run.
@@ -70,12 +70,16 @@ def check_extends(record: RunRecord, run: Run, *, num_steps: Sequence[int]) -> N
         raise StorageError(
             f"{where}: has {count(epochs, 'epoch')}; to go on, set train.epochs to more than that"
         )
-    before = _stated(record.run)
-    if (found := difference(_with_epochs(before, run.train.epochs), _stated(run))) != "":
-        hint = _hint(record.run, run)
+    # What follows from the number of epochs is compared by its value.
+    before, implied = implied_epochs(record.run), implied_epochs(run)
+    longer = record.run.replace({**before, "train.epochs": run.train.epochs})
+    if (found := difference(longer, run.replace(implied))) != "":
+        hint, values = "make them equal", flattened(longer.to_dict())
+        if moved := next((p for p, value in implied.items() if values.get(p, value) != value), ""):
+            hint = f"set {moved} = {values[moved]}, as in the finished epochs"
         raise StorageError(
-            f"{where}: is not this run with fewer epochs: it has {found}; "
-            f"{hint or 'make them equal'}, or train from the start"
+            f"{where}: is not this run with fewer epochs: it has {found}; {hint}, or train from "
+            "the start"
         )
     if not _same_rates(record, run, num_steps=num_steps):
         raise StorageError(
@@ -85,40 +89,11 @@ def check_extends(record: RunRecord, run: Run, *, num_steps: Sequence[int]) -> N
         )
 
 
-def _with_epochs(run: Run, epochs: int) -> Run:
-    return run.replace({"train.epochs": epochs})
-
-
-def _stated(run: Run) -> Run:
-    """The run with the values stated that follow from its number of epochs where they are not."""
-    train, changes = run.train, {}
-    if isinstance(train.schedule, Cosine) and train.schedule.t_max is None:
-        changes["train.schedule.t_max"] = train.epochs
-    if isinstance(train.average, SWA) and train.average.start is None:
-        changes["train.average.start"] = train.average.first_epoch(train.epochs)
-    return run.replace(changes) if changes else run
-
-
-def _hint(before: Run, run: Run) -> str:
-    """What to set so that a value that follows from the number of epochs stays as it was."""
-    schedule, average = run.train.schedule, run.train.average
-    kept = _stated(before).train
-    if isinstance(schedule, Cosine) and isinstance(kept.schedule, Cosine) and not schedule.t_max:
-        return f"set train.schedule.t_max = {kept.schedule.t_max}, as in the finished epochs"
-    if isinstance(average, SWA) and isinstance(kept.average, SWA) and average.start is None:
-        return f"set train.average.start = {kept.average.start}, as in the finished epochs"
-    return ""
-
-
 def _same_rates(record: RunRecord, run: Run, *, num_steps: Sequence[int]) -> bool:
     """Whether every finished step has the learning rate and momentum that it has in ``run``."""
     short = Schedule(record.run.train, steps_per_epoch=num_steps[: record.run.train.epochs])
     long = Schedule(run.train, steps_per_epoch=num_steps)
-    history = [
-        ValidationResult(loss=row.validation_loss, accuracy=row.validation_accuracy)
-        for row in record.rows
-        if row.validation_loss is not None and row.validation_accuracy is not None
-    ]
+    history = validation_results(record.rows)
     return all(
         short.at(epoch=epoch, step=step, history=history)
         == long.at(epoch=epoch, step=step, history=history)

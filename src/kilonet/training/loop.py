@@ -1,35 +1,26 @@
-"""The training loop: trains a run with an engine and writes its folder."""
+"""Trains a run in its folder: begins, resumes or extends it, or returns the finished record."""
 
 from __future__ import annotations
 
-import math
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from kilonet.data import Dataset, RunData, warn_of_oddities
 from kilonet.data.in_memory import DatasetLoader, GivenData, is_given, with_data
 from kilonet.data.run_data import for_run
-from kilonet.engine import (
-    Engine,
-    EvalResult,
-    choose_for_run,
-    create_engine,
-    with_module,
-)
+from kilonet.engine import Engine, choose_for_run, create_engine, with_module
 from kilonet.engine.teachers import check_classes
-from kilonet.errors import DivergenceError, StorageError, UsageError
+from kilonet.errors import StorageError, UsageError
 from kilonet.spec import Run, data_path
-from kilonet.storage.checksums import Arrays
 from kilonet.storage.lock import locked, remove_abandoned
 from kilonet.storage.provenance import DataInfo, Provenance
-from kilonet.storage.record import EpochRow, RunRecord, Split, stopping
-from kilonet.storage.run_folder import Checkpoint, RunFolder, RunState, StepLog
+from kilonet.storage.record import RunRecord
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 from kilonet.storage.trained import ancestors, with_digests
+from kilonet.training.epochs import Epochs
 from kilonet.training.extension import begin_extended
 from kilonet.training.observer import GuardedObserver, Observer
 from kilonet.training.resume import (
@@ -41,11 +32,6 @@ from kilonet.training.resume import (
     resuming_normalization,
     resuming_threads,
 )
-from kilonet.training.schedule import Schedule, ValidationResult
-from kilonet.training.teaching import known_targets
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["default_folder", "folder_name", "train"]
 
@@ -214,7 +200,7 @@ def _train(
             folder=store.path,
             epochs_done=0 if checkpoint is None else checkpoint.epochs,
         )
-        rows = _Training(run, images, engine, store, observer).train(checkpoint)
+        rows = Epochs(run, images, engine, store, observer).train(checkpoint)
         return RunRecord(path=store.path, run=run, rows=rows, provenance=provenance)
 
 
@@ -280,125 +266,3 @@ def _provenance(run: Run, engine: Engine, dataset: Dataset) -> Provenance:
         ),
         normalization=engine.normalization,
     )
-
-
-class _Training:
-    """The epochs of one run."""
-
-    def __init__(
-        self, run: Run, data: RunData, engine: Engine, store: RunFolder, observer: Observer
-    ) -> None:
-        self.run = run
-        self.data = data
-        self.engine = engine
-        self.store = store
-        self.observer = observer
-        self.num_steps = [data.steps_per_epoch(run, epoch) for epoch in range(run.train.epochs)]
-        self.schedule = Schedule(run.train, steps_per_epoch=self.num_steps)
-        self.targets = known_targets(run, data, engine)
-
-    def train(self, checkpoint: Checkpoint | None) -> tuple[EpochRow, ...]:
-        """Train the epochs after ``checkpoint``, save each, write the results; all rows."""
-        rows: tuple[EpochRow, ...] = ()
-        steps = StepLog(loss=np.empty(0), correct=np.empty(0, np.int64))
-        best: Arrays = {}
-        if checkpoint is not None:
-            rows, steps, best = checkpoint.rows, checkpoint.steps, checkpoint.best
-        rule = self.run.train.early_stopping
-        for epoch in range(len(rows), self.run.train.epochs):
-            state = stopping(self.run, rows)
-            if state is not None and state.stopped:
-                break
-            row, evaluation, epoch_steps = self.epoch(epoch, rows)
-            rows = (*rows, row)
-            steps = StepLog(
-                loss=np.concatenate([steps.loss, epoch_steps.loss]),
-                correct=np.concatenate([steps.correct, epoch_steps.correct]),
-            )
-            state = stopping(self.run, rows)
-            if state is not None and rule is not None and rule.restore_best and state.best == epoch:
-                best = self.engine.weights()
-            self.store.save(
-                Checkpoint(
-                    epochs=len(rows), state=self.engine.state(), rows=rows, steps=steps, best=best
-                )
-            )
-            self.observer.end_epoch(row, correct=evaluation.correct, count=evaluation.count)
-        if best:
-            self.engine.load_weights(best)
-        split = Split.TEST if self.run.data.test else Split.VALIDATION
-        logits = self.engine.logits(self.images(split)[0])
-        self.store.finish(weights=self.engine.weights(), logits=logits, split=split)
-        return rows
-
-    def epoch(self, epoch: int, rows: tuple[EpochRow, ...]) -> tuple[EpochRow, EvalResult, StepLog]:
-        """Train one epoch, then evaluate the validation split and, if it is used, the test set.
-
-        Returns:
-            The row; the evaluation of the test set, or else of the validation split; the steps.
-        """
-        began = time.perf_counter()
-        history = [
-            ValidationResult(loss=row.validation_loss, accuracy=row.validation_accuracy)
-            for row in rows
-            if row.validation_loss is not None and row.validation_accuracy is not None
-        ]
-        self.observer.begin_epoch(epoch, num_steps=self.num_steps[epoch])
-        losses, corrects, sizes = [], [], []
-        num_correct = num_seen = 0
-        lr = 0.0
-        for number, batch in enumerate(self.data.batches(self.run, epoch)):
-            if self.targets is not None:
-                batch = replace(batch, targets=self.targets[batch.index])
-            lr, momentum = self.schedule.at(epoch=epoch, step=number, history=history)
-            result = self.engine.step(batch, lr, momentum=momentum)
-            losses.append(result.loss)
-            corrects.append(result.correct)
-            sizes.append(len(batch.labels))
-            num_correct += result.correct
-            num_seen += len(batch.labels)
-            accuracy = 100.0 * num_correct / num_seen
-            self.observer.step(
-                step=batch.step,
-                batch=number,
-                loss=result.loss,
-                accuracy=accuracy,
-                lr=lr,
-            )
-        trained = time.perf_counter()
-        if self.run.train.average is not None:
-            self.engine.end_epoch(epoch, self.data.batches(self.run, epoch))
-        validation, test = self.evaluate(Split.VALIDATION), self.evaluate(Split.TEST)
-        split, last = (Split.VALIDATION, validation) if test is None else (Split.TEST, test)
-        assert last is not None, "the spec demands a validation split without test images"
-        # A step's loss is that of the weights before it: the last update shows only here.
-        if not math.isfinite(last.loss):
-            raise DivergenceError(
-                f"epoch {epoch}, after its last step: the training diverged, its {split} loss is "
-                f"{last.loss}; lower train.optimizer.lr (it is {lr:g})"
-            )
-        row = EpochRow(
-            epoch=epoch,
-            train_accuracy=100.0 * num_correct / num_seen,
-            train_loss=float(np.average(losses, weights=sizes)),
-            test_accuracy=test.accuracy if test else None,
-            test_loss=test.loss if test else None,
-            lr=lr,
-            seconds=round(time.perf_counter() - began, 3),
-            validation_accuracy=validation.accuracy if validation else None,
-            validation_loss=validation.loss if validation else None,
-            train_seconds=round(trained - began, 3),
-        )
-        return row, last, StepLog(loss=np.array(losses), correct=np.array(corrects, np.int64))
-
-    def evaluate(self, split: Split) -> EvalResult | None:
-        """Of the weights so far; None if the run has no images of the split."""
-        images, labels = self.images(split)
-        return self.engine.evaluate(images, labels) if len(labels) else None
-
-    def images(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The images and labels of a split."""
-        if split is Split.TEST:
-            return self.data.test_images, self.data.test_labels
-        index = self.data.validation_index
-        return self.data.train_images[index], self.data.train_labels[index]

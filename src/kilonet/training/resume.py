@@ -17,7 +17,8 @@ from kilonet.spec.changes import flattened
 from kilonet.spec.inline_toml import inline
 from kilonet.storage.provenance import Normalization
 from kilonet.storage.record import RunRecord
-from kilonet.storage.run_folder import RunFolder, RunState
+from kilonet.storage.run_folder import RunFolder
+from kilonet.storage.run_state import RunState
 
 
 def default_folder(run: Run) -> Path:

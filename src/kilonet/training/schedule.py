@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kilonet.spec import Train
+    from kilonet.storage.record import EpochRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,15 @@ class ValidationResult:
 
     loss: float
     accuracy: float
+
+
+def validation_results(rows: Sequence[EpochRow]) -> list[ValidationResult]:
+    """The validation results of a run's epochs, in order; none of a run without the split."""
+    return [
+        ValidationResult(loss=row.validation_loss, accuracy=row.validation_accuracy)
+        for row in rows
+        if row.validation_loss is not None and row.validation_accuracy is not None
+    ]
 
 
 class Schedule:

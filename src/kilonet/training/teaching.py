@@ -1,4 +1,4 @@
-"""What a run's teachers say of its training images, where it is known before the training."""
+"""Soft targets that are the same in every epoch: computed once, before the training."""
 
 from __future__ import annotations
 

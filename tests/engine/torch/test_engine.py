@@ -50,27 +50,27 @@ def test_chunks_do_not_show() -> None:
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kilonet.engine.torch.engine import _select_device
+    from kilonet.engine.torch.device import select_device
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _select_device("auto").type == "cpu"
+    assert select_device("auto").type == "cpu"
     with pytest.raises(EngineError, match="device 'cuda': not available; here is cpu"):
-        _select_device("cuda")
+        select_device("cuda")
     with pytest.raises(EngineError, match="device 'mps'"):
-        _select_device("mps")
+        select_device("mps")
     with pytest.raises(UsageError, match="did you mean 'cuda'"):
-        _select_device("cud")
+        select_device("cud")
     with pytest.raises(UsageError, match="device 'cpu:x'"):
-        _select_device("cpu:x")
+        select_device("cpu:x")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert _select_device("auto").type == "cuda"
-    assert _select_device("cuda:1") == torch.device("cuda", 1)
+    assert select_device("auto").type == "cuda"
+    assert select_device("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(EngineError, match="device 'cuda:2': not available; here is cuda and cpu"):
-        _select_device("cuda:2")
+        select_device("cuda:2")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert _select_device("auto").type == "mps"
+    assert select_device("auto").type == "mps"
 
 
 def test_description_and_threads() -> None:

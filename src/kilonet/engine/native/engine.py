@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,17 @@ import numpy as np
 from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import EvalResult, StepResult
+from kilonet.engine.checks import (
+    batch_of_one,
+    check_image_shape,
+    check_label_range,
+    check_loss,
+    out_of_memory,
+)
 from kilonet.engine.init import starting_weights
 from kilonet.engine.native.augmentation import append_augmentations
 from kilonet.engine.native.averaging import Average
-from kilonet.engine.native.flat import Flat, zeros_like
+from kilonet.engine.native.flat import Flat
 from kilonet.engine.native.layer_times import ProfileRow, profile_network
 from kilonet.engine.native.machine import (
     check_device,
@@ -23,9 +29,10 @@ from kilonet.engine.native.machine import (
     instruction_set,
 )
 from kilonet.engine.native.network import compile_network, pixel_table
+from kilonet.engine.native.optimizer import Optimizer
 from kilonet.engine.teachers import TeacherNetwork, read_teachers, soft_targets
-from kilonet.errors import DataError, DivergenceError, EngineError
-from kilonet.spec import SGD, AdamW, Muon, graph
+from kilonet.errors import DataError, EngineError
+from kilonet.spec.graph import single_value_norm
 from kilonet.storage.environment import package_version, usable_processors
 from kilonet.storage.provenance import EngineInfo, Normalization
 
@@ -96,10 +103,6 @@ class NativeEngine:
         self._network = extension().Network(self.isa, self.threads, *run.net.input)
         append_augmentations(run.data.augment, self._network, shape=run.net.input)
         compile_network(run.net, self._network, parameters=self._parameters, buffers=self._buffers)
-        if run.train.optimizer.decay == "weights":
-            self._network.undecayed(self._parameters.ranges(lambda array: array.ndim <= 1))
-        if isinstance(run.train.optimizer, Muon):
-            self._network.matrices(self._matrices(run.train.optimizer))
         self._teachers = [self._teacher(teacher) for teacher in read_teachers(run)]
         self._reset()
 
@@ -142,14 +145,10 @@ class NativeEngine:
         loss, correct = self._pass(batch, update_buffers=True)
         for count in self._batches_tracked.values():
             count += 1
-        self._update(lr, momentum)
+        self._optimizer.step(self._gradients, lr=lr, momentum=momentum)
         if self._average is not None:
             self._average.end_step(batch.epoch)
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                f"epoch {batch.epoch}, step {batch.step}: the training diverged, its loss is "
-                f"{loss}; lower train.optimizer.lr (this step's was {lr:g})"
-            )
+        check_loss(loss, batch=batch, lr=lr)
         return StepResult(loss=loss, correct=correct)
 
     def end_epoch(self, epoch: int, batches: Iterable[Batch]) -> None:
@@ -315,72 +314,10 @@ class NativeEngine:
         try:
             yield
         except MemoryError:
-            raise EngineError(
-                f"{where}: out of memory; a smaller network or train.batch_size needs less"
-            ) from None
+            raise out_of_memory(where) from None
         except RuntimeError as error:
             # Another thread uses the engine, or the system cannot start threads.
             raise EngineError(f"{where}: {error}") from None
-
-    def _update(self, lr: float, momentum: float | None) -> None:
-        spec = self.run.train.optimizer
-        parameters, gradients = self._parameters.flat, self._gradients.flat
-        if isinstance(spec, SGD):
-            momentum = spec.momentum if momentum is None else momentum
-            [buffer] = self._moments.values()
-            self._network.sgd(
-                parameters,
-                gradients,
-                buffer.flat,
-                lr,
-                momentum,
-                spec.weight_decay,
-                spec.nesterov,
-            )
-            return
-        if isinstance(spec, Muon):
-            [buffer] = self._moments.values()
-            self._network.muon(
-                parameters,
-                gradients,
-                buffer.flat,
-                lr,
-                lr * spec.rest_ratio,
-                spec.momentum if momentum is None else momentum,
-                spec.weight_decay,
-                spec.nesterov,
-                spec.ns_steps,
-            )
-            return
-        for count in self._steps.values():
-            count += 1
-        steps = int(next(iter(self._steps.values())))
-        beta1 = spec.betas[0] if momentum is None else momentum
-        beta2 = spec.betas[1]
-        decoupled = isinstance(spec, AdamW)
-        first, second = self._moments.values()
-        self._network.adam(
-            parameters,
-            gradients,
-            first.flat,
-            second.flat,
-            lr / (1 - beta1**steps),
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            math.sqrt(1 - beta2**steps),
-            spec.eps,
-            0.0 if decoupled else spec.weight_decay,
-            1 - lr * spec.weight_decay if decoupled else 1.0,
-        )
-
-    def _matrices(self, spec: Muon) -> list[tuple[int, int, int, float]]:
-        """(first index, rows, columns, factor of the rate) of what Muon updates as matrices."""
-        found = spec.matrices(self.run.net.parameters)
-        return [
-            (self._parameters.offsets[name], *shape, spec.rate_factor(*shape))
-            for name, shape in found.items()
-        ]
 
     def _update_statistics(
         self, batch: Batch, parameters: Flat, buffers: Flat, momentum: float
@@ -404,11 +341,9 @@ class NativeEngine:
 
     def _reset(self) -> None:
         """A new optimizer, and a new average that starts from the weights as they are."""
-        one_buffer = isinstance(self.run.train.optimizer, SGD | Muon)
-        parts = ("momentum_buffer",) if one_buffer else ("exp_avg", "exp_avg_sq")
-        self._moments = {part: zeros_like(self._parameters) for part in parts}
-        adaptive = () if one_buffer else self._parameters.arrays
-        self._steps = {name: np.zeros((), np.float32) for name in adaptive}
+        self._optimizer = Optimizer(
+            self.run.train.optimizer, self._network, parameters=self._parameters
+        )
         self._average: Average | None = None
         if self.run.train.average is not None:
             self._average = Average(
@@ -436,11 +371,7 @@ class NativeEngine:
     def _live_state(self) -> dict[str, NDArray[np.generic]]:
         """Every array that training changes, not copied: writing to it changes the engine."""
         live = {f"weights/{name}": array for name, array in self._live_weights().items()}
-        for name in self._parameters.arrays:
-            if name in self._steps:
-                live[f"optimizer/{name}/step"] = self._steps[name]
-            for part, moment in self._moments.items():
-                live[f"optimizer/{name}/{part}"] = moment.arrays[name]
+        live |= {f"optimizer/{name}": array for name, array in self._optimizer.arrays().items()}
         if self._average is not None:
             live["average/n_averaged"] = self._average.count
             live |= {
@@ -452,11 +383,7 @@ class NativeEngine:
         """(n, h, w[, c]) uint8 in C order; DataError if the shape is not the network's input."""
         channels = images.shape[3] if images.ndim == 4 else 1
         shape = (channels, *images.shape[1:3])
-        if shape != self.run.net.input:
-            raise DataError(
-                f"images are {graph.show(shape)}, but the network's input is "
-                f"{graph.show(self.run.net.input)}; set data.resize or net.input"
-            )
+        check_image_shape(shape, needed=self.run.net.input)
         return np.ascontiguousarray(images, dtype=np.uint8)
 
     def _check_labels(self, labels: NDArray[np.int64], count: int) -> None:
@@ -464,21 +391,12 @@ class NativeEngine:
             raise DataError(
                 f"labels are of shape {labels.shape}; give one for each of {count} images"
             )
-        outside = labels[(labels < 0) | (labels >= self.run.net.num_classes)]
-        if len(outside):
-            raise DataError(
-                f"label {outside[0]} does not fit the network's {self.run.net.num_classes} "
-                "outputs; change its last layer"
-            )
+        check_label_range(labels, num_classes=self.run.net.num_classes)
 
     def _check_batch_size(self, count: int, where: str) -> None:
-        node = graph.single_value_norm(self.run.net.nodes) if count == 1 else None
+        node = single_value_norm(self.run.net.nodes) if count == 1 else None
         if node is not None:
-            raise EngineError(
-                f"{where}: batch norm of {node.where} has one value "
-                "per channel, from a batch of one image; change train.batch_size so that the "
-                "last batch has more than one image"
-            )
+            raise batch_of_one(where, node=node)
 
 
 def _checked_index(batch: Batch) -> NDArray[np.int64]:

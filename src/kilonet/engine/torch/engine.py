@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,21 +15,28 @@ from kilonet.data.augment import augment, normalize
 from kilonet.data.batch import Batch
 from kilonet.engine.arrays import checked_arrays
 from kilonet.engine.base import EvalResult, StepResult
+from kilonet.engine.checks import check_image_shape, check_loss
 from kilonet.engine.init import starting_weights, with_init
 from kilonet.engine.teachers import TeacherNetwork, read_teachers
 from kilonet.engine.torch.averaging import Average
+from kilonet.engine.torch.checks import check_module, checked_logits, explained
+from kilonet.engine.torch.device import (
+    describe_device,
+    exact,
+    global_draws,
+    num_threads,
+    select_device,
+)
 from kilonet.engine.torch.module import SeededDropout, build_module
 from kilonet.engine.torch.optimizer import build_optimizer
 from kilonet.engine.torch.own_module import with_identity
-from kilonet.errors import DataError, DivergenceError, EngineError, UsageError, did_you_mean
+from kilonet.errors import DataError, EngineError
 from kilonet.randomness import Purpose, philox4x32
-from kilonet.spec import SGD, Muon, graph
-from kilonet.storage.environment import usable_processors
+from kilonet.spec import SGD, Muon
 from kilonet.storage.provenance import EngineInfo, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -90,8 +96,8 @@ class TorchEngine:
                 "files; give it: module=…"
             )
         self.run = run
-        self.device = _select_device(device)
-        torch.set_num_threads(_num_threads(threads))
+        self.device = select_device(device)
+        torch.set_num_threads(num_threads(threads))
         self.normalization = Normalization(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
         self._users_own = module is not None
         if module is None:
@@ -106,7 +112,7 @@ class TorchEngine:
         # bundled network's gradients by up to 5e-2.
         self._module = module.to(self.device)
         self._trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self._check_module()
+        check_module(module, trained=self._trained)
         self._dropouts = _dropouts(module)
         self._teachers = [self._teacher(teacher) for teacher in read_teachers(run)]
         self._reset()
@@ -114,7 +120,7 @@ class TorchEngine:
     @property
     def description(self) -> str:
         """Version, device, and threads or the GPU's model: ``torch 2.13.0 on cpu, 2 threads``."""
-        text = _describe(self.device, threads=torch.get_num_threads())
+        text = describe_device(self.device, threads=torch.get_num_threads())
         return f"{text}, module {type(self._module).__name__}" if self._users_own else text
 
     @property
@@ -131,13 +137,13 @@ class TorchEngine:
     @staticmethod
     def device_type(device: str) -> str:
         """``cpu``, ``cuda`` or ``mps``; raises as the constructor does."""
-        return _select_device(device).type
+        return select_device(device).type
 
     @staticmethod
     def describe(*, device: str = "auto", threads: int | None = None) -> str:
         """The description of an engine with these arguments; raises as the constructor does."""
-        here = _select_device(device)
-        return _describe(here, threads=_num_threads(threads))
+        here = select_device(device)
+        return describe_device(here, threads=num_threads(threads))
 
     def step(self, batch: Batch, lr: float, *, momentum: float | None = None) -> StepResult:
         """Forward, backward, update; see :meth:`kilonet.engine.base.Engine.step`.
@@ -158,18 +164,14 @@ class TorchEngine:
         correct = (logits.argmax(dim=1) == labels).sum()
         # One transfer for both, and as late as possible: the CPU waits for the GPU.
         loss_value, correct_value = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
-        if not math.isfinite(loss_value):
-            raise DivergenceError(
-                f"epoch {batch.epoch}, step {batch.step}: the training diverged, its loss is "
-                f"{loss_value}; lower train.optimizer.lr (this step's was {lr:g})"
-            )
+        check_loss(loss_value, batch=batch, lr=lr)
         return StepResult(loss=loss_value, correct=int(correct_value))
 
     def end_epoch(self, epoch: int, batches: Iterable[Batch]) -> None:
         """Average the weights; see :meth:`kilonet.engine.base.Engine.end_epoch`."""
         if self._average is not None:
-            where = f"epoch {epoch}, statistics of the averaged weights: "
-            with _explained(where, net=None if self._users_own else self.run.net):
+            where = f"epoch {epoch}, statistics of the averaged weights"
+            with explained(where, net=self._net):
                 self._average.end_epoch(epoch, self._inputs(self._average.model.module, batches))
 
     def gradients(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
@@ -194,11 +196,11 @@ class TorchEngine:
             raise DataError("no images to evaluate")
         self._evaluated.eval()
         parts = []
-        with torch.inference_mode(), _explained("evaluation: "), self._exact():
+        with torch.inference_mode(), explained("evaluation"), exact(self.device):
             for start in range(0, len(images), _EVAL_CHUNK):
                 chunk = slice(start, start + _EVAL_CHUNK)
                 out = self._evaluated(self._input(images[chunk]))
-                parts.append(_checked_logits(out, labels[chunk]).cpu())
+                parts.append(checked_logits(out, labels[chunk]).cpu())
             every = torch.cat(parts)
             target = torch.from_numpy(np.array(labels, dtype=np.int64))
             # In float64, so that the order of the sum does not matter; on the CPU, as MPS has none.
@@ -215,9 +217,9 @@ class TorchEngine:
         self._evaluated.eval()
         label = np.zeros(1, np.int64)
         out = np.empty((len(images), self.run.net.num_classes), dtype=np.float32)
-        with torch.inference_mode(), _explained("evaluation: "), self._exact():
+        with torch.inference_mode(), explained("evaluation"), exact(self.device):
             for i in range(len(images)):
-                own = _checked_logits(self._evaluated(self._input(images[i : i + 1])), label)
+                own = checked_logits(self._evaluated(self._input(images[i : i + 1])), label)
                 if own.shape[1] != out.shape[1]:
                     raise EngineError(
                         f"the module has {own.shape[1]} outputs for {out.shape[1]} classes; they "
@@ -229,10 +231,10 @@ class TorchEngine:
     def soft_targets(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See :meth:`kilonet.engine.base.Engine.soft_targets`."""
         targets = np.empty((len(images), self.run.net.num_classes), np.float32)
-        with _explained("teachers: "), self._exact():
+        with explained("teachers"), exact(self.device):
             for start in range(0, len(images), _EVAL_CHUNK):
                 chunk = slice(start, start + _EVAL_CHUNK)
-                targets[chunk] = self._taught(images[chunk]).cpu().numpy()
+                targets[chunk] = self._soft_targets(images[chunk]).cpu().numpy()
         return targets
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
@@ -255,6 +257,11 @@ class TorchEngine:
     def load_state(self, state: Arrays) -> None:
         """Resume from :meth:`state`; see :meth:`kilonet.engine.base.Engine.load_state`."""
         _copy(state, self._live_state(), where="state", exact=True)
+
+    @property
+    def _net(self) -> Net | None:
+        """The network of kilonet's layers; None if the module is the user's own."""
+        return None if self._users_own else self.run.net
 
     @property
     def _evaluated(self) -> nn.Module:
@@ -296,11 +303,7 @@ class TorchEngine:
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
         """(n, h, w[, c]) uint8 → (n, c, h, w) float32 on the device."""
         array = normalize(images, mean=self.normalization.mean, std=self.normalization.std)
-        if array.shape[1:] != self.run.net.input:
-            raise DataError(
-                f"images are {graph.show(array.shape[1:])}, but the network's input is "
-                f"{graph.show(self.run.net.input)}; set data.resize or net.input"
-            )
+        check_image_shape(array.shape[1:], needed=self.run.net.input)
         return torch.from_numpy(array).to(self.device).contiguous()
 
     def _augmented(self, batch: Batch) -> NDArray[np.uint8]:
@@ -318,18 +321,18 @@ class TorchEngine:
         train = self.run.train
         self._module.train()
         images = self._augmented(batch)
-        logits = _checked_logits(self._module(self._input(images)), batch.labels)
+        logits = checked_logits(self._module(self._input(images)), batch.labels)
         labels = torch.tensor(batch.labels, dtype=torch.int64, device=self.device)
         loss = F.cross_entropy(logits, labels, label_smoothing=train.label_smoothing)
         if train.teacher is not None:
             if batch.targets is None:
-                targets = self._taught(images)
+                targets = self._soft_targets(images)
             else:
                 targets = torch.tensor(batch.targets, dtype=torch.float32, device=self.device)
             loss = _distilled(loss, logits, targets, teacher=train.teacher)
         return logits, labels, loss
 
-    def _taught(self, images: NDArray[np.uint8]) -> Tensor:
+    def _soft_targets(self, images: NDArray[np.uint8]) -> Tensor:
         """(n, classes) float32 on the device: the mean of the teachers' softened probabilities."""
         teacher = self.run.train.teacher
         assert teacher is not None
@@ -369,116 +372,18 @@ class TorchEngine:
         own, *seeds = [int(low) | (int(high) & 0x7FFFFFFF) << 32 for low, high, *_ in words]
         for dropout, seed in zip(dropouts.values(), seeds, strict=True):
             dropout.seed = seed
-        where = f"epoch {batch.epoch}, step {batch.step}: "
-        draws = _global_draws(own, device=self.device) if self._users_own else nullcontext()
-        with _explained(where, net=None if self._users_own else self.run.net), draws, self._exact():
+        where = f"epoch {batch.epoch}, step {batch.step}"
+        draws = global_draws(own, device=self.device) if self._users_own else nullcontext()
+        with (
+            explained(where, net=self._net),
+            draws,
+            exact(self.device),
+        ):
             yield
-
-    def _exact(self) -> AbstractContextManager[None]:
-        """On CUDA: deterministic convolutions in full float32 (no TF32)."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        return flags
-
-    def _check_module(self) -> None:
-        if not self._trained:
-            raise EngineError("the module has no parameter to train")
-        for name, value in self._module.state_dict().items():
-            if not isinstance(value, Tensor):
-                raise EngineError(f"the module's state {name!r} is not a tensor")
-            if value.is_floating_point() and value.dtype != torch.float32:
-                raise EngineError(
-                    f"the module's {name!r} is {value.dtype}; kilonet trains in float32, "
-                    "so call module.float() first"
-                )
 
 
 def _dropouts(module: nn.Module) -> dict[str, SeededDropout]:
     return {n: m for n, m in module.named_modules() if isinstance(m, SeededDropout)}
-
-
-def _num_threads(threads: int | None) -> int:
-    # PyTorch's own default knows no CPU quota.
-    return min(torch.get_num_threads(), usable_processors()) if threads is None else threads
-
-
-def _describe(device: torch.device, *, threads: int) -> str:
-    text = f"torch {torch.__version__.partition('+')[0]} on {device}"
-    if device.type == "cpu":
-        return f"{text}, {_count(threads, 'thread')}"
-    if device.type == "cuda":
-        return f"{text}, {torch.cuda.get_device_name(device)}"
-    return text
-
-
-def _select_device(device: str) -> torch.device:
-    counts = {
-        "mps": int(torch.backends.mps.is_available()),
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "cpu": 1,
-    }
-    here = [kind for kind, count in counts.items() if count]
-    if device == "auto":
-        return torch.device(here[0])
-    kind, colon, number = device.partition(":")
-    if kind not in counts or (colon and not number.isdecimal()):
-        raise UsageError(f"device {device!r}: unknown; {did_you_mean(kind, ['auto', *counts])}")
-    if int(number or 0) >= counts[kind]:
-        raise EngineError(f"device {device!r}: not available; here is {' and '.join(here)}")
-    return torch.device(device)
-
-
-@contextmanager
-def _global_draws(seed: int, *, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's global generators, for random layers of a user's module; then restore them."""
-    kind = "cuda" if device.type == "cpu" else device.type
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices=devices, device_type=kind):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _explained(where: str, *, net: Net | None = None) -> Iterator[None]:
-    """Turn PyTorch's errors about a batch's size or memory into one line."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        node = graph.single_value_norm(net.nodes if net else ())
-        layer = f" of {node.where}" if node else ""
-        raise EngineError(
-            f"{where}batch norm{layer} has one value per channel, from a batch of one image; "
-            "change train.batch_size so that the last batch has more than one image"
-        ) from None
-    except RuntimeError as error:
-        message = str(error).lower()
-        if "out of memory" not in message and "can't allocate memory" not in message:
-            raise
-        raise EngineError(
-            f"{where}out of memory; a smaller network or train.batch_size needs less"
-        ) from None
-
-
-def _checked_logits(logits: Any, labels: NDArray[np.int64]) -> Tensor:
-    """The (n, classes) logits; EngineError or DataError if they or the labels do not fit."""
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise EngineError(
-            f"the module returned {shape} for {_count(len(labels), 'image')}; "
-            "it should return (images, classes)"
-        )
-    outside = labels[(labels < 0) | (labels >= logits.shape[1])]
-    if len(outside):
-        raise DataError(
-            f"label {outside[0]} does not fit the network's {logits.shape[1]} outputs; "
-            "change its last layer"
-        )
-    return logits
 
 
 def _distilled(loss: Tensor, logits: Tensor, targets: Tensor, *, teacher: Teacher) -> Tensor:
@@ -502,7 +407,3 @@ def _copy(
     with torch.no_grad():
         for name, array in checked.items():
             tensors[name].copy_(torch.from_numpy(array))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

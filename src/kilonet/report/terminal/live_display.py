@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live as RichLive
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-from rich.table import Column
+from rich.progress import Progress
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from kilonet.report.terminal.live import NARROW, RATE_SECONDS, Live, RunBar, last_line
 from kilonet.report.terminal.text import shortened
 from kilonet.spec import Run, Study
 from kilonet.storage.record import EpochRow, RunRecord
 from kilonet.study import Trial
 from kilonet.summary import summarize
-from kilonet.training.observer import Observer
-
-_BAR = 10
-"""The least columns of a bar; the text next to it is shortened."""
 
 _WIDE = 100
 """Columns of a terminal with room for the loss and for usual names."""
 
-_NARROW = 72
-"""Columns of a terminal with room for an accuracy."""
-
 _NUMBERS = 45
 """Columns of the ladder without its names: number, seeds, mean and the space between them."""
 
-_RATE_SECONDS = 5.0
-"""Seconds of training before the time left is estimated."""
 
-_HINT = "Ctrl-C stops; the same command continues"
-
-
-class LiveDisplay:
+class LiveDisplay(Live):
     """Shows a study's progress on a terminal; on other consoles, and ``quiet``, nothing.
 
     A bar for each training over its epochs, the ladder with the seeds that are done, and the time
@@ -51,40 +37,11 @@ class LiveDisplay:
     """
 
     def __init__(self, study: Study, console: Console, *, quiet: bool = False) -> None:
+        super().__init__(console, quiet=quiet)
         self._study = study
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),
-            TaskProgressColumn(),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            console=console,
-            auto_refresh=False,
-            expand=True,
-        )
         self._records: dict[int, list[RunRecord]] = {stage.number: [] for stage in study.stages}
         self._failed: dict[int, int] = {stage.number: 0 for stage in study.stages}
         self._time_left = TimeLeft({})
-        self._live: RichLive | None = None
-        self.terminal = console.is_terminal or console.is_jupyter
-        if self.terminal and not quiet:
-            self._live = RichLive(
-                console=console,
-                get_renderable=self.render,
-                refresh_per_second=5,
-                transient=True,
-                vertical_overflow="crop",
-            )
-
-    def start(self) -> None:
-        """Start showing it."""
-        if self._live is not None:
-            self._live.start()
-
-    def stop(self) -> None:
-        """Remove it."""
-        if self._live is not None:
-            self._live.stop()
 
     def begin_study(self, trials: Sequence[Trial]) -> None:
         """Start estimating the time that these trials take."""
@@ -110,10 +67,7 @@ class LiveDisplay:
         """The ladder, the bars and the time left."""
         parts: list[RenderableType] = [self._progress] if self._progress.tasks else []
         left = self._time_left.seconds()
-        about = "" if left is None else f"about {timedelta(seconds=round(left))} left. "
-        # The last line is short: the terminal prints ^C behind it, and a full line would wrap into
-        # one that is not removed.
-        return Group(self._ladder(), *parts, Text(about + _HINT, style="dim", no_wrap=True))
+        return Group(self._ladder(), *parts, last_line(left))
 
     def _ladder(self) -> RichTable:
         table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -153,22 +107,18 @@ class LiveDisplay:
         return len(self._records[number]) + self._failed[number] == self._study.seeds
 
 
-class TrialBar(Observer):
+class TrialBar(RunBar):
     """Shows one training as a bar over all its epochs; ``engine`` is None until it starts."""
 
     def __init__(
         self, trial: Trial, progress: Progress, *, time_left: TimeLeft, begun: Callable[[], None]
     ) -> None:
-        self.engine: str | None = None
+        super().__init__(progress)
         self.epochs_before = 0
         self._trial = trial
-        self._progress = progress
         self._time_left = time_left
         self._report_start = begun
-        self._bar: TaskID | None = None
         self._epochs = 1
-        self._epoch = 0
-        self._num_steps = 1
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:  # noqa: ARG002
         """Add the bar."""
@@ -185,16 +135,12 @@ class TrialBar(Observer):
             "", total=self._epochs, completed=epochs_done, name=name
         )
 
-    def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
-        """Note the epoch and its steps."""
-        self._epoch, self._num_steps = epoch, num_steps
-
     def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:  # noqa: ARG002
         """Move the bar; the loss and the accuracy are the epoch's so far."""
         state = f"epoch {self._epoch} of {self._epochs}"
         if self._width >= _WIDE:
             state += f", loss {loss:.4f}, accuracy {accuracy:.2f}%"
-        elif self._width >= _NARROW:
+        elif self._width >= NARROW:
             state += f", train {accuracy:.2f}%"
         self._move(self._epoch + (batch + 1) / self._num_steps, state)
 
@@ -203,23 +149,12 @@ class TrialBar(Observer):
         split, accuracy = "test", row.test_accuracy
         if accuracy is None:
             split, accuracy = "validation", row.validation_accuracy
-        found = f", {split} {accuracy:.2f}%" if self._width >= _NARROW else ""
+        found = f", {split} {accuracy:.2f}%" if self._width >= NARROW else ""
         self._move(row.epoch + 1, f"epoch {row.epoch} done{found}")
-
-    def end(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._progress.remove_task(self._bar)
-            self._bar = None
-
-    @property
-    def _width(self) -> int:
-        return self._progress.console.width
 
     def _move(self, epochs: float, state: str) -> None:
         self._time_left.update(self._trial.folder, epochs / self._epochs)
-        if self._bar is not None:
-            self._progress.update(self._bar, completed=epochs, description=state)
+        super()._move(epochs, state)
 
 
 class TimeLeft:
@@ -257,4 +192,4 @@ class TimeLeft:
         passed = time.perf_counter() - self._started
         done = sum(w * (self._done[f] - self._before[f]) for f, w in self._work.items())
         left = sum(w * (1 - self._done[f]) for f, w in self._work.items())
-        return passed * left / done if passed > _RATE_SECONDS and done > 0 and left > 0 else None
+        return passed * left / done if passed > RATE_SECONDS and done > 0 and left > 0 else None

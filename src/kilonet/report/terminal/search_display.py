@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live as RichLive
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-from rich.table import Column
+from rich.progress import Progress
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from kilonet.formatting import count, interval, percent
+from kilonet.report.terminal.live import NARROW, RATE_SECONDS, Live, RunBar, last_line
 from kilonet.report.terminal.text import shortened
 from kilonet.search.observer import SearchRun
 from kilonet.search.result import Candidate, SearchResult, State
 from kilonet.spec import Run
 from kilonet.storage.record import EpochRow
-from kilonet.training.observer import Observer
 
-_BAR = 10
-"""The least columns of a bar; the text next to it is shortened."""
-
-_NARROW = 72
-"""Columns of a terminal with room for an accuracy next to a bar, and for multiply-adds."""
-
-_RATE_SECONDS, _RATE_TRIALS = 5.0, 3
-"""Seconds and trials before the time left is estimated."""
+_RATE_TRIALS = 3
+"""Trials before the time left is estimated."""
 
 _OTHER_LINES = 5
 """Lines of the display that are neither bars nor the front's: counts, a heading, the last one."""
 
-_HINT = "Ctrl-C stops; the same command continues"
-
 _REJECTED = (State.DUPLICATE, State.OVER_BUDGET, State.INVALID)
 
 
-class SearchDisplay:
+class SearchDisplay(Live):
     """Shows a search's progress on a terminal; on other consoles, and ``quiet``, nothing.
 
     Attributes:
@@ -46,40 +35,11 @@ class SearchDisplay:
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),
-            TaskProgressColumn(),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            console=console,
-            auto_refresh=False,
-            expand=True,
-        )
+        super().__init__(console, quiet=quiet)
         self._result: SearchResult | None = None
         self._confirming = False
         self._began = time.perf_counter()
         self._ended_before: int | None = None
-        self._live: RichLive | None = None
-        self.terminal = console.is_terminal or console.is_jupyter
-        if self.terminal and not quiet:
-            self._live = RichLive(
-                console=console,
-                get_renderable=self.render,
-                refresh_per_second=5,
-                transient=True,
-                vertical_overflow="crop",
-            )
-
-    def start(self) -> None:
-        """Start showing it."""
-        if self._live is not None:
-            self._live.start()
-
-    def stop(self) -> None:
-        """Remove it."""
-        if self._live is not None:
-            self._live.stop()
 
     def update(self, so_far: SearchResult) -> None:
         """The counts and the front as of now."""
@@ -93,9 +53,9 @@ class SearchDisplay:
         """The trials have ended; the best are confirmed."""
         self._confirming = True
 
-    def bar(self, run: SearchRun) -> RunBar:
+    def bar(self, run: SearchRun) -> SearchBar:
         """An observer with a bar for one training."""
-        return RunBar(run, self._progress)
+        return SearchBar(run, self._progress)
 
     def render(self) -> RenderableType:
         """The counts, the front, the bars and the time left, on a screen at most."""
@@ -109,10 +69,7 @@ class SearchDisplay:
         if num_bars:
             parts.append(self._progress)
         left = self._seconds_left()
-        about = "" if left is None else f"about {timedelta(seconds=round(left))} left. "
-        # The last line is short: the terminal prints ^C behind it, and a full line would wrap into
-        # one that is not removed.
-        return Group(*parts, Text(about + _HINT, style="dim", no_wrap=True))
+        return Group(*parts, last_line(left))
 
     def _counts(self, result: SearchResult) -> str:
         counts = result.counts
@@ -129,12 +86,12 @@ class SearchDisplay:
 
     def _front(self, result: SearchResult, *, rows: int) -> RichTable:
         """The front; where it has more rows than there is room, its most accurate networks."""
-        table = front_table(wide=self._console.width >= _NARROW)
+        table = front_table(wide=self._console.width >= NARROW)
         shown = result.front[-rows:]
         best = result.best
         for each in shown:
             is_best = best is not None and each.trial.number == best.trial.number
-            wide = self._console.width >= _NARROW
+            wide = self._console.width >= NARROW
             style = "bold" if is_best else ""
             table.add_row(*front_cells(each, wide=wide), style=style)
         return table
@@ -146,20 +103,16 @@ class SearchDisplay:
         ended = _num_ended(self._result)
         done, left = ended - self._ended_before - 1, self._result.num_trials - ended
         passed = time.perf_counter() - self._began
-        enough = passed > _RATE_SECONDS and done >= _RATE_TRIALS
+        enough = passed > RATE_SECONDS and done >= _RATE_TRIALS
         return passed * left / done if enough and left > 0 else None
 
 
-class RunBar(Observer):
+class SearchBar(RunBar):
     """Shows one training of a search as a bar over its epochs; ``engine`` is None until then."""
 
     def __init__(self, run: SearchRun, progress: Progress) -> None:
-        self.engine: str | None = None
+        super().__init__(progress)
         self._run = run
-        self._progress = progress
-        self._bar: TaskID | None = None
-        self._epoch = 0
-        self._num_steps = 1
 
     def begin(self, run: Run, *, engine: str, folder: Path, epochs_done: int) -> None:  # noqa: ARG002
         """Add the bar."""
@@ -168,37 +121,19 @@ class RunBar(Observer):
             epochs, name = run.train.epochs, run_name(self._run)
             self._bar = self._progress.add_task("", total=epochs, completed=epochs_done, name=name)
 
-    def begin_epoch(self, epoch: int, *, num_steps: int) -> None:
-        """Note the epoch and its steps."""
-        self._epoch, self._num_steps = epoch, num_steps
-
     def step(self, *, step: int, batch: int, loss: float, accuracy: float, lr: float) -> None:  # noqa: ARG002
         """Move the bar; the accuracy is the epoch's so far."""
         state = f"epoch {self._epoch} of {self._run.run.train.epochs}"
-        if self._width >= _NARROW:
+        if self._width >= NARROW:
             state += f", train {accuracy:.2f}%"
         self._move(self._epoch + (batch + 1) / self._num_steps, state)
 
     def end_epoch(self, row: EpochRow, *, correct: int, count: int) -> None:  # noqa: ARG002
         """Show the validation accuracy until the next step."""
         state = f"epoch {row.epoch} done"
-        if self._width >= _NARROW and row.validation_accuracy is not None:
+        if self._width >= NARROW and row.validation_accuracy is not None:
             state += f", validation {row.validation_accuracy:.2f}%"
         self._move(row.epoch + 1, state)
-
-    def end(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._progress.remove_task(self._bar)
-            self._bar = None
-
-    @property
-    def _width(self) -> int:
-        return self._progress.console.width
-
-    def _move(self, epochs: float, state: str) -> None:
-        if self._bar is not None:
-            self._progress.update(self._bar, completed=epochs, description=state)
 
 
 def run_name(run: SearchRun) -> str:

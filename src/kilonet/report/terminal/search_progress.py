@@ -12,7 +12,7 @@ from kilonet.formatting import count, percent
 from kilonet.report.json.search import search_json
 from kilonet.report.rebuild import fault
 from kilonet.report.search_report import report_search
-from kilonet.report.terminal.search_display import RunBar, SearchDisplay, run_name
+from kilonet.report.terminal.search_display import SearchBar, SearchDisplay, run_name
 from kilonet.report.terminal.search_summary import search_summary, training_commands
 from kilonet.report.terminal.text import DisplayConsole, print_text, show
 from kilonet.search.observer import SearchObserver, SearchRun
@@ -41,7 +41,7 @@ class SearchProgress(SearchObserver):
         self.console = console or DisplayConsole(highlight=False)
         self._quiet = quiet
         self._display = SearchDisplay(self.console, quiet=quiet)
-        self._bars: dict[Path, RunBar] = {}
+        self._bars: dict[Path, SearchBar] = {}
         self._own: set[int] = set()
         self._shown: set[int] = set()
         self._best: float | None = None
@@ -78,7 +78,7 @@ class SearchProgress(SearchObserver):
         networks = count(len({run.number for run in runs}), "network")
         self._print(f"Confirming {networks} with fresh seeds: {count(len(runs), 'run')}")
 
-    def begin_run(self, run: SearchRun) -> RunBar:
+    def begin_run(self, run: SearchRun) -> SearchBar:
         """Add a bar."""
         self._own.add(run.number)
         self._bars[run.folder] = self._display.bar(run)
