@@ -167,6 +167,8 @@ def _take_back(diagnosis: Diagnosis) -> Iterator[Suggestion]:
     if effect.against != stage.number - 1:
         return  # of an unfinished study, whose stage before has not run
     before = diagnosis.study.stages[stage.number - 2].run
+    if before == stage.run:
+        return  # a stage that repeats the one before
     now, was = stage.run.to_dict(), before.to_dict()
     # Undone by top-level field, as a schedule's old keys must go with its old name.
     fields = {tuple(path.split(".")[:2]) for path in stage.change}
