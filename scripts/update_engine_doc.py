@@ -256,26 +256,27 @@ def main() -> None:
 
 def rewrite(bench_file: Path, *, versus: Path | None, scaling: Path | None) -> None:
     """Fill all sections that the files have numbers for; both documents are written at the end."""
-    bench = _read(bench_file)
+    bench = read_json(bench_file)
     doc = (ROOT / DOC).read_text("utf-8")
     readme = (ROOT / README).read_text("utf-8")
     doc = replaced(doc, "bench", bench_section(bench), file=DOC)
     doc = replaced(doc, "layers", layers_section(bench), file=DOC)
     readme = replaced(readme, "speed", speed_section(bench), file=README)
     for path in (versus, scaling):
-        if path and _read(path)["cpu"] != bench["machine"]["cpu"]:
+        if path and read_json(path)["cpu"] != bench["machine"]["cpu"]:
             raise SystemExit(f"{path}: of another machine than {bench_file}")
     if versus:
-        found = _read(versus)
-        table = _script("versus_torch").table(found["networks"])
+        found = read_json(versus)
+        table = script("versus_torch").table(found["networks"])
         doc = replaced(doc, "versus", versus_section(found, table), file=DOC)
     if scaling:
-        doc = replaced(doc, "scaling", scaling_section(_read(scaling)), file=DOC)
+        doc = replaced(doc, "scaling", scaling_section(read_json(scaling)), file=DOC)
     (ROOT / DOC).write_text(doc, "utf-8")
     (ROOT / README).write_text(readme, "utf-8")
 
 
-def _read(path: Path) -> Found:
+def read_json(path: Path) -> Found:
+    """What a benchmark wrote."""
     try:
         found: Found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -283,7 +284,7 @@ def _read(path: Path) -> Found:
     return found
 
 
-def _script(name: str) -> ModuleType:
+def script(name: str) -> ModuleType:
     """A benchmark script as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None

@@ -55,6 +55,7 @@ def test_show_lists_what_is_bundled_and_prints_what_loads_again(
     assert [line.split()[:2] for line in lines] == [
         ["interim", "run"],
         ["mnist-8k", "study"],
+        ["sprint", "study"],
         ["digits-small", "space"],
     ]
     assert run_command(["show", "mnist-8k", "--set", "seeds=7"]) == 0

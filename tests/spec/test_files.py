@@ -130,7 +130,7 @@ def test_toml_round_trip_of_studies(tmp_path, augmentation):
 
 
 def test_bundled_names():
-    assert bundled_names() == ("interim", "mnist-8k")
+    assert bundled_names() == ("interim", "mnist-8k", "sprint")
     assert load_run("interim").net == load_net("interim")
     assert load_study("mnist-8k").name == "mnist-8k"
 
