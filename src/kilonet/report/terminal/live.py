@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 
 from rich.console import Console, RenderableType
@@ -24,10 +25,10 @@ _BAR = 10
 _HINT = "Ctrl-C stops; the same command continues"
 
 
-class Live:
+class Live(ABC):
     """Lines that are drawn again five times a second, with a bar for each run.
 
-    Only on a terminal; on other consoles, and ``quiet``, nothing is shown. Override ``render``.
+    Only on a terminal; on other consoles, and ``quiet``, nothing is shown.
 
     Attributes:
         terminal: whether the console is a terminal or a notebook.
@@ -65,9 +66,9 @@ class Live:
         if self._live is not None:
             self._live.stop()
 
+    @abstractmethod
     def render(self) -> RenderableType:
         """What is shown now."""
-        raise NotImplementedError
 
 
 def last_line(seconds_left: float | None) -> Text:
