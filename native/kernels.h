@@ -26,6 +26,7 @@ enum class Method {
   winograd2,  // the same layout, Winograd's F(2 × 2, 3 × 3): 3 × 3 taps and stride 1 only
   winograd4,  // the same layout, F(4 × 4, 3 × 3)
   channels,   // direct, but a vector holds one image's values of several output channels
+  depthwise,  // the layout of `direct`: 3 × 3 taps, stride 1, one input and one output a group
 };
 
 // The taps of one row (or column) of the output that are inside the input: `count` taps starting at

@@ -5,6 +5,7 @@
 // channels of the tile, each weight once for all its vectors.
 
 #include "channels.h"
+#include "depthwise.h"
 #include "vector.h"
 #include "winograd.h"
 
@@ -178,6 +179,7 @@ void dispatch(int size, const Convolution& c, const OutputTile& tile) {
 
 long packed_size(const Convolution& c) {
   if (c.method == Method::channels) return channels_packed_size(c);
+  if (c.method == Method::depthwise) return long(c.groups) * 9;
   if (c.method != Method::direct) return winograd_packed_size(c);
   long channels = 0;
   for (int first = 0; first < c.outputs;) {
@@ -192,6 +194,7 @@ long packed_size(const Convolution& c) {
 // are those of the convolution whose gradient this is: channels are swapped and taps reversed.
 void pack(const Convolution& c, const float* weights, bool transposed, float* packed) {
   if (c.method == Method::channels) return channels_pack(c, weights, transposed, packed);
+  if (c.method == Method::depthwise) return depthwise_pack(c, weights, transposed, packed);
   if (c.method != Method::direct) return winograd_pack(c, weights, transposed, packed);
   const int taps = c.kernel_h * c.kernel_w;
   const long per_output = long(c.inputs) * taps;
@@ -216,6 +219,7 @@ void pack(const Convolution& c, const float* weights, bool transposed, float* pa
 
 long convolve_scratch(const Convolution& c) {
   if (c.method == Method::channels) return channels_scratch(c);
+  if (c.method == Method::depthwise) return depthwise_scratch(c);
   return c.method == Method::direct ? 0 : winograd_scratch(c);
 }
 
@@ -223,6 +227,7 @@ void convolve(const Convolution& c, const float* in, const float* packed, const 
               int lanes, float* scratch, float* out) {
   if (c.method == Method::channels)
     return channels_convolve(c, in, packed, epilogue, lanes, scratch, out);
+  if (c.method == Method::depthwise) return depthwise_convolve(c, in, packed, epilogue, scratch, out);
   if (c.method != Method::direct) return winograd_convolve(c, in, packed, epilogue, scratch, out);
   const long per_output = long(c.inputs) * c.kernel_h * c.kernel_w;
   for (int g = 0; g < c.groups; g++) {

@@ -6,6 +6,7 @@
 // tiles.
 
 #include "channels.h"
+#include "depthwise.h"
 #include "vector.h"
 #include "winograd.h"
 
@@ -291,6 +292,7 @@ long sums_scratch(const WeightGradient& g) {
 long weight_scratch(const WeightGradient& g) {
   if (is_linear(g)) return kLanes * padded(g.inputs);
   if (g.method == Method::channels) return channels_weight_scratch(g);
+  if (g.method == Method::depthwise) return depthwise_weight_scratch(g);
   return sums_scratch(g) + num_weights(g);
 }
 
@@ -299,6 +301,8 @@ void weight_gradient(const WeightGradient& g, const float* in, const float* dout
   if (is_linear(g)) return linear_gradient(g, in, dout, add, scratch, gradient);
   if (g.method == Method::channels)
     return channels_weight_gradient(g, in, dout, lanes, scratch, add, gradient);
+  if (g.method == Method::depthwise)
+    return depthwise_weight_gradient(g, in, dout, scratch, add, gradient);
   if (add) {
     float* chunk_gradient = scratch + sums_scratch(g);
     weight_gradient(g, in, dout, lanes, scratch, false, chunk_gradient);

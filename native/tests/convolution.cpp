@@ -38,8 +38,8 @@ void begin(Checker& checker, const Layer& l, const char* more) {
 }
 
 // A random layer: 1 to 40 channels, in turn for both inputs and outputs; kernels 1 to 7, strides 1
-// to 3, any padding below the kernel's size, heights and widths 1 to 17. Winograd's algorithm takes
-// 3 × 3 taps with stride 1; padding is up to 3 then. The direct method is dilated up to 4 times, with
+// to 3, any padding below the kernel's size, heights and widths 1 to 17. Winograd's algorithm and the
+// depthwise method take 3 × 3 taps with stride 1; padding is up to 3 then. The direct method is dilated up to 4 times, with
 // every stride. Padding at the end may be more, below the kernel's size. Sizes shrink until the plain loops are fast
 // enough.
 Layer random_layer(Random& random, int n, Method method) {
@@ -63,6 +63,14 @@ Layer random_layer(Random& random, int n, Method method) {
     l.pad_w = random.integer(0, l.kernel_w - 1);
     if (random.integer(0, 9) == 0) l.pad_h = l.kernel_h;  // output rows that read only padding
     if (is_winograd(method)) {
+      l.kernel_h = l.kernel_w = 3;
+      l.stride_h = l.stride_w = 1;
+      l.pad_h = random.integer(0, 3);
+      l.pad_w = random.integer(0, 3);
+    }
+    if (method == Method::depthwise) {
+      l.groups = in;
+      l.inputs = l.outputs = 1;
       l.kernel_h = l.kernel_w = 3;
       l.stride_h = l.stride_w = 1;
       l.pad_h = random.integer(0, 3);
@@ -436,14 +444,17 @@ std::vector<Test> convolution_tests() {
           {"convolve, F(2x2)", 120, convolve_tests<winograd2>},
           {"convolve, F(4x4)", 120, convolve_tests<winograd4>},
           {"convolve, channels", 160, convolve_tests<channels>},
+          {"convolve, depthwise", 120, convolve_tests<depthwise>},
           {"input gradient", 160, input_gradient_tests<direct>},
           {"input gradient, F(2x2)", 120, input_gradient_tests<winograd2>},
           {"input gradient, F(4x4)", 120, input_gradient_tests<winograd4>},
           {"input gradient, channels", 160, input_gradient_tests<channels>},
+          {"input gradient, depthwise", 120, input_gradient_tests<depthwise>},
           {"weight gradient", 160, weight_gradient_tests<direct>},
           {"weight gradient, F(2x2)", 120, weight_gradient_tests<winograd2>},
           {"weight gradient, F(4x4)", 120, weight_gradient_tests<winograd4>},
           {"weight gradient, channels", 160, weight_gradient_tests<channels>},
+          {"weight gradient, depthwise", 120, weight_gradient_tests<depthwise>},
           {"weight gradient, linear", 160, linear_gradient_tests},
           {"channel_sums", 40, channel_sums_tests}};
 }
