@@ -8,11 +8,11 @@ import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
 from kilonet.analysis.capacity import regularizers
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.record import EpochRow
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 BASE = STUDY.stages[0].run
 
 # The target of 99.4 % allows an error of 0.6 %; underfitting is more than twice that.

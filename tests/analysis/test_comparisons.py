@@ -10,10 +10,9 @@ import pytest
 from scipy import stats
 
 from kilonet.analysis import Effect, analyze
-from kilonet.spec import load_study
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 Rates = Callable[[int], float]
 
 

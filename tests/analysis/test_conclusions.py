@@ -10,10 +10,9 @@ from scipy import stats
 
 from kilonet.analysis import StudyAnalysis, analyze
 from kilonet.analysis.power import detectable_difference
-from kilonet.spec import load_study
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def analyzed(*finals: list[float], images: int = TEST_IMAGES) -> StudyAnalysis:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.record import EpochRow
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 # At 99 % on 10,000 images the binomial error is √(0.99 · 0.01 / 10,000) = 0.0995 points.
 ERROR = 0.0995

@@ -9,11 +9,10 @@ from scipy import stats
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
 from kilonet.analysis.comparisons import num_comparisons
-from kilonet.spec import load_study
 from kilonet.storage.provenance import DataInfo, Provenance
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def finding(stage: StageAnalysis, kind: Kind) -> Finding:

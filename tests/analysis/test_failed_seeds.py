@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
-from kilonet.spec import load_study
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def stage_of(*finals: float, images: int = TEST_IMAGES) -> StageAnalysis:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze, measure_errors
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.record import EpochRow
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 STILL = made_rows([99.0] * 10, train=99.0)
 RISES = made_rows([99.0] * 10, train=[90.0, 92.5, 95.0, 90.0, *[95.0] * 6])
 

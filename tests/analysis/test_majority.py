@@ -19,10 +19,10 @@ from kilonet.report.content import Content
 from kilonet.report.markdown import render_markdown
 from kilonet.report.rebuild import analyze_records
 from kilonet.report.terminal.stage import most_important
-from kilonet.spec import Study, load_study
-from ladders import made_result, made_rows, seeded_result
+from kilonet.spec import Study
+from ladders import FOUR_STAGES, made_result, made_rows, seeded_result
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def errors_of(

@@ -8,11 +8,10 @@ from scipy.stats import linregress
 
 from kilonet.analysis import measure
 from kilonet.analysis.measurements import window_of
-from kilonet.spec import load_study
 from kilonet.storage.record import EpochRow
-from ladders import DROPOUT, TEST_IMAGES, made_record, made_rows, typed_rows
+from ladders import DROPOUT, FOUR_STAGES, TEST_IMAGES, made_record, made_rows, typed_rows
 
-STAGE = load_study("mnist-8k").stages[0]
+STAGE = FOUR_STAGES.stages[0]
 
 
 def measured(*runs: tuple[EpochRow, ...], images: int = TEST_IMAGES):

@@ -11,9 +11,10 @@ from scipy.stats import poisson
 from kilonet.analysis import Errors, Finding, Kind, Verdict, measure_errors
 from kilonet.analysis.mistakes import calibration, class_pairs, hard_images, label_errors, mistakes
 from kilonet.data.doubtful_labels import DoubtfulLabel
-from kilonet.spec import Run, load_study
+from kilonet.spec import Run
+from ladders import FOUR_STAGES
 
-RUN = load_study("mnist-8k").stages[0].run
+RUN = FOUR_STAGES.stages[0].run
 SMOOTHED = RUN.replace({"train.label_smoothing": 0.1})
 
 

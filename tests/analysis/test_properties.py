@@ -25,12 +25,12 @@ from kilonet.analysis import (
 )
 from kilonet.analysis.misclassified import measure_errors
 from kilonet.analysis.mistakes import class_pairs
-from kilonet.spec import Run, Study, load_study
+from kilonet.spec import Run, Study
 from kilonet.storage.record import EpochRow
 from kilonet.study import StudyResult
-from ladders import made_result, made_rows
+from ladders import FOUR_STAGES, made_result, made_rows
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 ACCURACIES = st.integers(0, 10_000).map(lambda count: count / 100)
 NEAR = st.integers(9_800, 10_000).map(lambda count: count / 100)

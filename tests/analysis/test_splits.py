@@ -20,13 +20,13 @@ from kilonet.report.content import Content
 from kilonet.report.html import render_html
 from kilonet.report.json.records import study_json
 from kilonet.report.terminal.ladder import ladder_table
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.provenance import DataInfo
 from kilonet.storage.record import EpochRow, RunRecord, choosing_split
 from kilonet.study import StageResult, StudyResult
-from ladders import TEST_IMAGES, made_result, made_rows, plain
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, plain
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 SETTLED = [98.0, 98.6, 98.8, 98.9, 99.0, 99.05, 99.1, 99.1, 99.1] + [99.1] * 6
 UNSETTLED = [*SETTLED[:10], 99.2, 99.0, 99.2, 99.0, 99.2]
 

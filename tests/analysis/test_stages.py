@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from kilonet.analysis import Finding, Kind, StageAnalysis, Verdict, analyze
-from kilonet.spec import load_study
 from kilonet.storage.record import EpochRow
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 NOTEBOOK = analyze(notebook_result(), test_images=TEST_IMAGES)
 
@@ -59,7 +58,7 @@ class TestTheNotebooksAuthor:
     @pytest.mark.parametrize("number", [1, 2, 3])
     def test_what_the_author_did_next_comes_first(self, number: int) -> None:
         """Dropout, rotation, a step scheduler: where the ladder does not plan them yet."""
-        bundled = load_study("mnist-8k")
+        bundled = FOUR_STAGES
         data = bundled.to_dict()
         data["stage"] = data["stage"][:number]
         whole = notebook_result()
@@ -112,7 +111,7 @@ def test_seeds() -> None:
 
 
 def test_seeds_at_the_target_epoch_by_epoch() -> None:
-    study = load_study("mnist-8k")
+    study = FOUR_STAGES
     histories = [made_rows([99.4, *last]) for last in ((99.4, 99.3, 99.5), (99.4, 99.4, 99.4))]
     [stage] = analyze(made_result(study, [histories]), test_images=TEST_IMAGES).stages
     assert (stage.at_target, stage.reached) == ((2, 1, 2), 1)
@@ -143,7 +142,7 @@ def test_a_part_of_a_study_is_judged_in_the_whole_studys_family() -> None:
 
 
 def test_a_target_that_some_seeds_reached() -> None:
-    study = load_study("mnist-8k")
+    study = FOUR_STAGES
     low, high = made_rows([99.3] * 10), made_rows([99.6] * 10)
     names = [stage.name for stage in study.stage]
     one = analyze(made_result(study, [[low, low], [high, low]]), test_images=TEST_IMAGES)
@@ -159,7 +158,7 @@ def test_a_target_that_some_seeds_reached() -> None:
 
 
 def test_runs_too_short_for_a_target() -> None:
-    study = load_study("mnist-8k")
+    study = FOUR_STAGES
     analysis = analyze(made_result(study, [[made_rows([99.6] * 2)]]), test_images=TEST_IMAGES)
     assert "too short to say whether the target of 99.40%" in analysis.conclusions[0]
     assert not any("No stage" in sentence for sentence in analysis.conclusions)
@@ -175,7 +174,7 @@ def test_part_of_a_study() -> None:
 
 
 def test_short_runs_are_analyzed_too() -> None:
-    study = load_study("mnist-8k")
+    study = FOUR_STAGES
     for epochs in (1, 2, 3, 4):
         rows = made_rows([99.0] * epochs)
         for stage in analyze(made_result(study, [[rows], [rows]]), test_images=10).stages:
@@ -186,7 +185,7 @@ def test_short_runs_are_analyzed_too() -> None:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_no_verdict_from_a_window_that_a_run_does_not_exceed(epochs: int, seeds: int) -> None:
     """Runs that learn quickly, 20 to 88.36 % in the last epoch: their mean says nothing."""
-    study = load_study("mnist-8k").replace({"budget.epochs": 30, "train.epochs": epochs})
+    study = FOUR_STAGES.replace({"budget.epochs": 30, "train.epochs": epochs})
     train = [20.0 + 68.36 * (i + 1) / epochs for i in range(epochs)]
     test = [value - 1.0 for value in train]
 
@@ -219,7 +218,7 @@ def test_a_run_without_a_target_is_not_judged_by_one() -> None:
     """No rule that needs one, whatever the accuracies; all others as with one."""
     needs_one = {Kind.TARGET, Kind.FIT, Kind.REGULARIZER, Kind.WIDTH}
     for rows in (made_rows([50.0] * 15, train=50.0), made_rows([99.9] * 15), made_rows([10.0])):
-        result = made_result(load_study("mnist-8k"), [[rows]] * 2)
+        result = made_result(FOUR_STAGES, [[rows]] * 2)
         whole = analyze(result, test_images=TEST_IMAGES)
         lone = analyze(result, test_images=TEST_IMAGES, has_target=False)
         assert lone.target is None
@@ -247,7 +246,7 @@ def test_nothing_to_analyze() -> None:
 )
 def test_every_sentence_has_figures_and_ends(run: list[float]) -> None:
     rows = made_rows(run)
-    result = made_result(load_study("mnist-8k"), [[rows], [rows]])
+    result = made_result(FOUR_STAGES, [[rows], [rows]])
     for found in analyze(result, test_images=TEST_IMAGES).stages[1].findings:
         assert found.sentence.endswith(".")
         assert any(character.isdigit() for character in found.sentence)

@@ -10,11 +10,11 @@ from math import prod
 import pytest
 
 from kilonet.analysis import Kind, StageAnalysis, Suggestion, Verdict, analyze
-from kilonet.spec import ResolvedStage, Run, Study, load_study
+from kilonet.spec import ResolvedStage, Run, Study
 from kilonet.storage.record import EpochRow
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 SWING = [99.1, 98.9] * 7 + [99.1]
 
 HISTORIES = {

@@ -17,13 +17,13 @@ from kilonet.errors import StorageError, UsageError
 from kilonet.report.compared import settings_table
 from kilonet.report.comparison import OTHER_IMAGES, compare, compare_folders
 from kilonet.report.json.comparison import comparison_json
-from kilonet.spec import Study, load_study, to_toml
+from kilonet.spec import Study, to_toml
 from kilonet.storage.provenance import Provenance
 from kilonet.storage.record import EpochRow
 from kilonet.storage.run_folder import RunFolder
 from kilonet.storage.run_state import Checkpoint, StepLog
 from kilonet.study import read_study
-from ladders import ENVIRONMENT, made_rows, plain
+from ladders import ENVIRONMENT, FOUR_STAGES, made_rows, plain
 
 FIRST = [99.0, 99.2, 99.1]
 SECOND = [99.3, 99.4, 99.2]
@@ -45,7 +45,7 @@ def make_study(
     path: Path, finals: list[list[float]], *, sha256: str = "ab", names: list[str], lr: float = 0.01
 ) -> Path:
     """A study's folder whose stages' seeds end at these accuracies."""
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     changes = [{"net.block": ["conv", "relu", "batchnorm"]}, {"train.label_smoothing": 0.1}]
     data["stage"] = [{"name": n, "change": c} for n, c in zip(names, changes, strict=False)]
     data["seeds"] = len(finals[0])
@@ -155,7 +155,7 @@ def test_several_differences_are_corrected_together(tmp_path: Path) -> None:
 
 
 def test_the_note_tells_of_what_there_is(tmp_path: Path) -> None:
-    run = load_study("mnist-8k").stages[0].run.replace({"train.epochs": 3})
+    run = FOUR_STAGES.stages[0].run.replace({"train.epochs": 3})
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_run(tmp_path / name, run.replace({"train.seed": seed}), made_rows(FIRST))
     a, b, c = (tmp_path / name for name in "abc")
@@ -222,7 +222,7 @@ def test_folders_results_and_records_are_mixed(tmp_path: Path) -> None:
 
 
 def test_eight_runs_are_numbered_and_fit_a_screen(tmp_path: Path) -> None:
-    study = load_study("mnist-8k").replace({"train.epochs": 3})
+    study = FOUR_STAGES.replace({"train.epochs": 3})
     run = study.stages[0].seeded(1)
     lines = run.net.to_dict()["layers"]
     changes: list[dict[str, Any]] = [
@@ -250,7 +250,7 @@ def test_eight_runs_are_numbered_and_fit_a_screen(tmp_path: Path) -> None:
 
 
 def test_long_paths_are_shown_where_they_differ(tmp_path: Path) -> None:
-    run = load_study("mnist-8k").stages[0].run.replace({"train.epochs": 3})
+    run = FOUR_STAGES.stages[0].run.replace({"train.epochs": 3})
     above = "/project" * 10
     names = [f"{above}/digits-one/data.npz", f"{above}/digits-two/data.npz"]
     for folder, name in zip("ab", names, strict=True):
@@ -264,7 +264,7 @@ def test_long_paths_are_shown_where_they_differ(tmp_path: Path) -> None:
 
 
 def test_held_out_images_lead_where_all_have_them(tmp_path: Path) -> None:
-    run = load_study("mnist-8k").replace({"train.epochs": 3, "data.validation": 0.1})
+    run = FOUR_STAGES.replace({"train.epochs": 3, "data.validation": 0.1})
     rows = [
         tuple(
             replace(row, validation_accuracy=row.test_accuracy - i, validation_loss=0.1)
@@ -291,7 +291,7 @@ def test_held_out_images_lead_where_all_have_them(tmp_path: Path) -> None:
     # One run without: the test accuracy, which all have.
     write_run(
         tmp_path / "d",
-        load_study("mnist-8k").stages[0].seeded(1).replace({"train.epochs": 3}),
+        FOUR_STAGES.stages[0].seeded(1).replace({"train.epochs": 3}),
         made_rows(FIRST),
     )
     assert comparison_json(compare(folders[0], tmp_path / "d"))["compared_on"] == "test"

@@ -10,10 +10,10 @@ import pytest
 
 from kilonet.data import load_dataset
 from kilonet.report.provenance import environment_lines
-from kilonet.spec import Run, load_study
+from kilonet.spec import Run
 from kilonet.storage.provenance import Provenance
 from kilonet.study import StudyResult, run_study
-from ladders import ENVIRONMENT, seeded_result
+from ladders import ENVIRONMENT, FOUR_STAGES, seeded_result
 
 
 def with_second(result: StudyResult, environment: dict[str, Any]) -> StudyResult:
@@ -31,9 +31,7 @@ def lines(environment: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.native
 def test_a_study_trained_here_was_made_in_one_place(small_run: Run, tmp_path: Path) -> None:
     """Each run has a digest and a time of its own in its environment; one has other threads."""
-    study = load_study("mnist-8k").replace(
-        {"data.name": small_run.data.name, "train.epochs": 1, "seeds": 2}
-    )
+    study = FOUR_STAGES.replace({"data.name": small_run.data.name, "train.epochs": 1, "seeds": 2})
     study = study.replace({"stage": study.to_dict()["stage"][:2]})
     one_stage = study.replace({"stage": study.to_dict()["stage"][:1]})
     run_study(one_stage, folder=tmp_path, jobs=1, threads=2)

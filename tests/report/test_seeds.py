@@ -9,11 +9,10 @@ import pytest
 
 from kilonet.report.json.seeds import seeds_json
 from kilonet.report.terminal.seeds import seeds_text
-from kilonet.spec import load_study
 from kilonet.training.seeds import SeedRuns
-from ladders import made_record, made_rows
+from ladders import FOUR_STAGES, made_record, made_rows
 
-[FIRST, *_] = load_study("mnist-8k").stages
+[FIRST, *_] = FOUR_STAGES.stages
 
 
 def found(*, validation: tuple[float, ...] = (), failures: tuple[str, ...] = ()) -> SeedRuns:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kilonet.report.settings import differing, settings_of, shown
-from kilonet.spec import load_study
 from kilonet.storage.provenance import EngineInfo, Provenance
 from kilonet.study import StageResult
-from ladders import made_record, made_rows
+from ladders import FOUR_STAGES, made_record, made_rows
 
 LAYERS = ["conv 8", "conv 16", "maxpool 2", "pointwise 8", "gap", "pointwise 10 bare"]
 
@@ -50,7 +49,7 @@ def test_short_lists_and_single_values_are_whole() -> None:
 
 
 def stage_of(*engines: EngineInfo) -> StageResult:
-    stage = load_study("mnist-8k").stages[0]
+    stage = FOUR_STAGES.stages[0]
     records = [
         made_record(stage, made_rows([99.0]), seed=seed) for seed in range(1, len(engines) + 1)
     ]

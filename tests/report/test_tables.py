@@ -9,9 +9,8 @@ from kilonet.analysis import StageAnalysis, analyze
 from kilonet.formatting import EQUAL
 from kilonet.report import tables
 from kilonet.report.tables import ResultLine
-from kilonet.spec import load_study
 from kilonet.study import StageResult
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 
 def lines_of(ran: StageResult, stage: StageAnalysis) -> dict[str, ResultLine]:
@@ -87,7 +86,7 @@ def test_an_effect_past_a_stage_that_is_left_out_names_its_stage() -> None:
 
 
 def test_seeds_that_agree_have_no_range() -> None:
-    study = load_study("mnist-8k")
+    study = FOUR_STAGES
     result = made_result(study, [[made_rows([99.0, 99.1, 99.2])] * 3])
     stage = analyze(result, test_images=TEST_IMAGES).stages[0]
     lines = lines_of(result.stages[0], stage)

@@ -32,9 +32,9 @@ from kilonet.report.rebuild import as_study
 from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.stage import stage_panel
 from kilonet.report.terminal.text import print_text
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.table import Table
-from ladders import TEST_IMAGES, made_result, made_rows, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, seeded_result
 
 NASTY = (
     "A$$B",
@@ -137,7 +137,7 @@ def no_images(name: str) -> Dataset:
 @pytest.fixture(scope="module")
 def content() -> Content:
     """A study whose stages have these names and targets."""
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"] = [
         {"name": text, "target": text, "change": {"train.epochs": 5 + i}}
         for i, text in enumerate(NASTY)

@@ -54,8 +54,11 @@ def test_the_bundled_study_is_the_notebooks():
         "Dropout",
         "Rotation",
         "Step scheduler",
+        "One cycle",
+        "Affine",
+        "Muon",
     ]
-    assert [stage.number for stage in BUNDLED.stages] == [1, 2, 3, 4]
+    assert [stage.number for stage in BUNDLED.stages] == [1, 2, 3, 4, 5, 6, 7]
     blocks = [["conv", "relu", "batchnorm"]] + [["conv", "relu", "batchnorm", "dropout 0.01"]] * 3
     layers = [
         "conv 8", "conv 16", "maxpool 2", "pointwise 8", "conv 12", "conv 12", "conv 16",
@@ -65,7 +68,7 @@ def test_the_bundled_study_is_the_notebooks():
     augmentations = [(), (), rotation, rotation]
     schedules = [Constant()] * 3 + [Step(step_size=10, gamma=0.1)]
     for stage, block, augment, schedule in zip(
-        BUNDLED.stages, blocks, augmentations, schedules, strict=True
+        BUNDLED.stages[:4], blocks, augmentations, schedules, strict=True
     ):
         assert stage.run == Run(
             net=Net(input=(1, 28, 28), block=block, layers=layers),
@@ -83,8 +86,17 @@ def test_the_bundled_study_is_the_notebooks():
 def test_each_stage_changes_one_thing_on_top_of_the_last():
     runs = [BUNDLED.run, *(stage.run for stage in BUNDLED.stages)]
     changes = [changed_paths(before.to_dict(), after.to_dict()) for before, after in pairwise(runs)]
-    assert changes == [["net.block"], ["net.block"], ["data.augment"], ["train.schedule"]]
-    assert changes == [list(stage.change) for stage in BUNDLED.stages]
+    assert changes == [
+        ["net.block"],
+        ["net.block"],
+        ["data.augment"],
+        ["train.schedule"],
+        [f"train.optimizer.{key}" for key in ("lr", "nesterov", "weight_decay")]
+        + ["train.schedule"],
+        ["data.augment"],
+        ["train.optimizer"],
+    ]
+    assert changes == [sorted(stage.change) for stage in BUNDLED.stages]
 
 
 def test_the_third_stage_is_interim():

@@ -9,10 +9,16 @@ from dataclasses import replace
 import pytest
 
 from kilonet.report.charts.curves import _accuracy_axis, below_axis, curves
-from kilonet.spec import load_study
-from ladders import BATCH_NORMALIZATION, made_result, made_rows, notebook_result, typed_rows
+from ladders import (
+    BATCH_NORMALIZATION,
+    FOUR_STAGES,
+    made_result,
+    made_rows,
+    notebook_result,
+    typed_rows,
+)
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def test_curves_by_hand() -> None:

@@ -9,9 +9,9 @@ import pytest
 from kilonet.analysis import analyze
 from kilonet.report.charts.files import curves_file, ladder_file
 from kilonet.report.content import Content
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.study import StudyResult
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -42,7 +42,7 @@ def test_a_file_is_whole(result: StudyResult) -> None:
 
 
 def test_long_and_hostile_names() -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"][0]["name"] = "</text><script>alert(1)</script> and a long name " * 3
     content = content_of(made_result(Study.from_dict(data), [[made_rows([99.0] * 5)] * 2]))
     text = ladder_file(content)

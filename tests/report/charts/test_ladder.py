@@ -9,10 +9,9 @@ import pytest
 
 from kilonet.analysis import analyze
 from kilonet.report.charts.ladder import ladder_axis, ladder_key, ladder_strip
-from kilonet.spec import load_study
-from ladders import made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, made_result, made_rows, notebook_result, seeded_result
 
-STUDY = load_study("mnist-8k")
+STUDY = FOUR_STAGES
 
 
 def percent_of(mark: ET.Element, name: str) -> float:

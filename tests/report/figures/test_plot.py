@@ -18,10 +18,10 @@ from scipy import stats
 
 from kilonet.errors import UsageError
 from kilonet.report.figures.plot import confusion, ladder, learning_curves
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.record import RunRecord
 from kilonet.study import StudyResult
-from ladders import made_result, made_rows, seeded_result
+from ladders import FOUR_STAGES, made_result, made_rows, seeded_result
 
 RESULT = seeded_result(seeds=3)
 
@@ -179,7 +179,7 @@ def test_with_axes_pyplot_has_none() -> None:
 
 @pytest.mark.parametrize("name", ["A$$B", "$100% vs $50", "_x_", "字 \U0001f600", "a" * 300])
 def test_names_are_text(name: str) -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"] = [{"name": name, "change": {"train.epochs": 2}}]
     result = made_result(Study.from_dict(data), [[made_rows([98.0, 99.0])] * 2])
     with warnings.catch_warnings():

@@ -28,10 +28,9 @@ from kilonet.report.html import render_html, write_html
 from kilonet.report.html.page import MAX_LOG_ROWS
 from kilonet.report.rebuild import analyze_records, as_study
 from kilonet.report.reproduction import with_engine
-from kilonet.spec import load_study
 from kilonet.storage.run_folder import RunFolder
 from kilonet.study import StudyResult
-from ladders import made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, made_result, made_rows, notebook_result, seeded_result
 
 
 def no_images(name: str) -> Dataset:
@@ -330,6 +329,6 @@ def test_the_same_records_give_the_same_bytes(digits: StudyResult, tmp_path: Pat
 
 
 def test_a_stage_without_a_change_is_the_base_run() -> None:
-    study = load_study("mnist-8k").replace({"stage": []})
+    study = FOUR_STAGES.replace({"stage": []})
     text = made_page(made_result(study, [[made_rows([99.0, 99.1, 99.2])]]))
     assert "<h3>Target</h3>\n<p>The base run, unchanged.</p>\n<h3>Result</h3>" in text

@@ -9,8 +9,8 @@ import pytest
 
 from kilonet.analysis import analyze
 from kilonet.report.json.records import run_json, study_json
-from kilonet.spec import load_study
 from ladders import (
+    FOUR_STAGES,
     TEST_IMAGES,
     made_record,
     made_result,
@@ -108,21 +108,21 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_equal_seeds_have_no_interval() -> None:
     rows = made_rows([99.0] * 5)
-    result = made_result(load_study("mnist-8k"), [[rows, rows]])
+    result = made_result(FOUR_STAGES, [[rows, rows]])
     [stage] = plain(study_json(result, analyze(result, test_images=TEST_IMAGES)))["stages"]
     assert (stage["mean"], stage["ci95"]) == (99.0, [None, None])
 
 
 def test_best_train_accuracy_is_the_mean_that_people_are_shown() -> None:
     runs = [made_rows([99.0] * 5, train=train) for train in (98.0, 99.0)]
-    result = made_result(load_study("mnist-8k"), [runs])
+    result = made_result(FOUR_STAGES, [runs])
     [stage] = plain(study_json(result, analyze(result, test_images=TEST_IMAGES)))["stages"]
     assert stage["best_train_accuracy"] == 98.5
     assert [seed["best_train_accuracy"] for seed in stage["seeds"]] == [98.0, 99.0]
 
 
 def test_a_run() -> None:
-    stage = load_study("mnist-8k").stages[0]
+    stage = FOUR_STAGES.stages[0]
     record = made_record(stage, made_rows([99.0, 99.1], train=98.0), seed=2)
     data = plain(run_json(record))
     assert data["run"] == str(record.path)
@@ -142,7 +142,7 @@ def test_a_run() -> None:
 
 
 def test_validation_is_there_when_there_is_one() -> None:
-    stage = load_study("mnist-8k").stages[0]
+    stage = FOUR_STAGES.stages[0]
     rows = tuple(
         replace(row, validation_accuracy=98.5, validation_loss=0.05) for row in made_rows([99.0])
     )
@@ -151,13 +151,13 @@ def test_validation_is_there_when_there_is_one() -> None:
 
 
 def test_an_unfinished_run_and_a_loss_that_is_no_number() -> None:
-    stage = load_study("mnist-8k").stages[0]
+    stage = FOUR_STAGES.stages[0]
     assert plain(run_json(made_record(stage, ())))["epochs"] == []
     rows = tuple(replace(row, train_loss=float("nan")) for row in made_rows([10.0]))
     assert plain(run_json(made_record(stage, rows)))["epochs"][0]["train_loss"] is None
 
 
 def test_small_numbers_keep_their_digits() -> None:
-    stage = load_study("mnist-8k").stages[0]
+    stage = FOUR_STAGES.stages[0]
     rows = made_rows([99.0], lr=4.0123e-10)
     assert plain(run_json(made_record(stage, rows)))["epochs"][0]["lr"] == 4.0123e-10

@@ -13,10 +13,10 @@ from kilonet.errors import StorageError
 from kilonet.report.content import Content
 from kilonet.report.markdown import render_markdown, write_markdown
 from kilonet.report.tables import SUGGESTIONS_NOTES
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.storage.provenance import Provenance
 from kilonet.study import StudyResult
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 
 def content_of(result: StudyResult) -> Content:
@@ -73,9 +73,7 @@ def test_further_seeds_are_folded_away() -> None:
 
 
 def test_the_last_stage_offers_lines_to_paste() -> None:
-    study = load_study("mnist-8k").replace(
-        {"stage": [load_study("mnist-8k").to_dict()["stage"][0]]}
-    )
+    study = FOUR_STAGES.replace({"stage": [FOUR_STAGES.to_dict()["stage"][0]]})
     result = made_result(study, [[made_rows([99.0] * 15, train=99.2)]])
     text = rendered(result)
     assert 'change = { "net.block" = ["conv", "relu", "batchnorm", "dropout 0.01"] }' in text
@@ -95,7 +93,7 @@ def test_markdown_is_tidy() -> None:
 
 
 def test_a_users_words_cannot_break_the_page() -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"][0]["name"] = "A <b>bold</b> | step\n# not a heading"
     data["stage"][0]["target"] = "Two\n\nlines & <script>alert(1)</script>"
     study = Study.from_dict(data)
@@ -122,7 +120,7 @@ def test_the_command_works_in_the_reports_folder_wherever_the_images_are(tmp_pat
 
 
 def test_a_change_of_the_images_names_no_folder_of_this_machine(tmp_path: Path) -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"] = [{"name": "Mine", "change": {"data.name": str(tmp_path / "my data" / "t.npz")}}]
     result = made_result(
         Study.from_dict(data), [[made_rows([99.0] * 15)]], folder=tmp_path / "a" / "ladder"
@@ -134,7 +132,7 @@ def test_a_change_of_the_images_names_no_folder_of_this_machine(tmp_path: Path) 
 
 def with_images(name: str) -> StudyResult:
     """A study whose second stage, still to be run, has these images."""
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"][1]["change"] = {"data.name": name}
     data["stage"] = data["stage"][:2]
     return made_result(Study.from_dict(data), [[made_rows([99.0] * 15)]])
@@ -147,7 +145,7 @@ def test_suggestions_name_the_images_they_are_based_on() -> None:
 
 
 def test_suggestions_of_a_stage_that_holds_images_out_are_read_from_them() -> None:
-    study = load_study("mnist-8k").replace({"data.validation": 0.1})
+    study = FOUR_STAGES.replace({"data.validation": 0.1})
     rows = tuple(
         replace(row, validation_accuracy=99.0, validation_loss=0.04)
         for row in made_rows([99.0] * 15)
@@ -184,7 +182,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_stage_without_a_change_is_the_base_run() -> None:
-    bundled = load_study("mnist-8k").to_dict()
+    bundled = FOUR_STAGES.to_dict()
     stages = [{"name": "First", "target": "As it is."}, bundled["stage"][0]]
     study = Study.from_dict({**bundled, "stage": stages})
     text = rendered(made_result(study, [[made_rows([99.0, 99.1, 99.2])]] * 2))

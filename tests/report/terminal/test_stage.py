@@ -13,9 +13,9 @@ from kilonet.analysis import Finding, analyze, measure_errors
 from kilonet.report.content import Content
 from kilonet.report.terminal.ladder import ladder_table
 from kilonet.report.terminal.stage import IMPORTANCE, most_important, stage_panel
-from kilonet.spec import Study, load_study
+from kilonet.spec import Study
 from kilonet.study import StudyResult
-from ladders import TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows, notebook_result, seeded_result
 
 
 def content_of(result: StudyResult) -> Content:
@@ -69,7 +69,7 @@ def test_a_stage_is_whole_at_any_width(width: int, terminal: bool) -> None:
 
 
 def test_the_last_stage_suggests_one_change() -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"] = data["stage"][:1]
     content = content_of(made_result(Study.from_dict(data), [[made_rows([99.0] * 15, train=99.2)]]))
     flat = words(panel(content, 1))
@@ -145,7 +145,7 @@ def test_effects_are_listed_where_there_is_no_room(terminal: bool) -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_users_words_are_not_markup(terminal: bool) -> None:
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"][0] |= {
         "name": "A [red]stage[/red] " + "with a long name " * 3,
         "target": "[bold]x",
@@ -160,14 +160,14 @@ def test_a_users_words_are_not_markup(terminal: bool) -> None:
 
 
 def test_a_stage_without_a_change_is_the_base_run() -> None:
-    study = load_study("mnist-8k").replace({"stage": []})
+    study = FOUR_STAGES.replace({"stage": []})
     content = content_of(made_result(study, [[made_rows([99.0, 99.1, 99.2])]]))
     assert "Target    The base run, unchanged." in panel(content, 1)
 
 
 def test_a_stage_with_a_split_and_one_large_class_takes_a_screen_too() -> None:
     """Less the line of each seed and the heading: 34 lines of 80 columns with three seeds."""
-    data = load_study("mnist-8k").to_dict()
+    data = FOUR_STAGES.to_dict()
     data["stage"][0]["change"] |= {"data.validation": 5000}
     study = Study.from_dict(data)
     labels = np.repeat([0, 1], [380, 20])
