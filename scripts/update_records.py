@@ -48,7 +48,7 @@ def page(records: Sequence[dict[str, Any]], *, results: Path) -> str:
         columns=("Record", "Parameters", "Epochs", "Mean", "95 % interval", "Min", "Max", "Seeds"),
         rows=tuple(
             (
-                f"[{record['claim']}](#{record['name']})",
+                f"{record['claim']} ({record['name']})",
                 f"{record['parameters']:,}",
                 str(record["epochs"]),
                 f"{record['mean']:.3f} %",
@@ -59,6 +59,7 @@ def page(records: Sequence[dict[str, Any]], *, results: Path) -> str:
             )
             for record in records
         ),
+        left=frozenset({0}),
     )
     sections = [section(record, results=results) for record in records]
     return "\n".join([INTRODUCTION, table.to_markdown(), "", *sections]).rstrip() + "\n"
@@ -71,7 +72,7 @@ def section(record: dict[str, Any], *, results: Path) -> str:
     return f"""\
 ## {record["name"]}
 
-{record["claim"]}: mean {record["mean"]:.3f} % (95 % interval {record["ci95"][0]:.3f} to \
+{record["claim"]}. Mean {record["mean"]:.3f} % (95 % interval {record["ci95"][0]:.3f} to \
 {record["ci95"][1]:.3f}, {record["min"]:.2f} to {record["max"]:.2f}) over {record["seeds"]} seeds. \
 {record["reached"]} of {record["seeds"]} seeds had at least {record["target"]:g} % in each of the \
 last three epochs. {record["parameters"]:,} parameters, {summary.macs:,} multiply-adds per image, \
