@@ -12,8 +12,7 @@ from scipy import stats
 
 from file_modules import load
 from kilonet.analysis import analyze
-from kilonet.spec import load_study
-from ladders import TEST_IMAGES, made_result, made_rows
+from ladders import FOUR_STAGES, TEST_IMAGES, made_result, made_rows
 
 tests = load("benchmarks/stage_tests.py")
 power = load("benchmarks/stage_power.py")
@@ -91,7 +90,7 @@ def test_what_is_adopted_is_what_a_report_says() -> None:
                 for seed in stage
             ]
         )
-    result = made_result(load_study("mnist-8k"), histories)
+    result = made_result(FOUR_STAGES, histories)
     analyzed = analyze(result, test_images=TEST_IMAGES).stages
     effects = [stage.effect for stage in analyzed[1:]]
     effects += [stage.effect_on_first for stage in analyzed[2:]]
