@@ -24,7 +24,8 @@ INTRODUCTION = """\
 The best that kilonet's own networks do on MNIST, as means: a mean over seeds is what a reader can
 repeat, a best run or a best epoch is not. For each record, the configuration was chosen on a
 validation split of the training set, then trained on all 60,000 images with seeds that had no part
-in the choice. The accuracy is that of the test set after the final epoch, and no choice saw it. The
+in the choice. The accuracy is that of the test set after the final epoch; no choice used it, and
+where a configuration like it had been measured on the test set before, "Chosen by" says so. The
 interval is Student's 95 % interval of the mean over seeds: it says how far other seeds would move
 the mean on the same 10,000 test images, see [statistics.md](statistics.md).
 

@@ -13,7 +13,7 @@ namespace {
 // Rows of outputs at a time. With nine weights and three sums a row, four fill AVX-512's registers.
 constexpr int kRows = kWidth == 16 ? 4 : 2;
 
-// The rows [first, first + count) of a channel, or zeros where there is none.
+// Points to N rows of a channel, from row `first` on, or to zeros where there is no such row.
 template <int N>
 void find_rows(const float* channel, const float* zeros, int first, int height, int width,
                long lane, const float* (&rows)[N]) {
