@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from kilonet.report.charts.choices import Chosen, choice_chart
 from kilonet.report.charts.course import Step, course_chart
+from kilonet.report.charts.curves import LEFT
 from kilonet.report.charts.front import Candidate, below_front, front_chart
 from kilonet.report.charts.search import importance_chart, rungs_chart
 from kilonet.search.importance import Importance
@@ -85,6 +86,27 @@ def test_the_front_rises_in_steps() -> None:
         assert x == next_x or y == next_y
         assert next_x >= x
         assert next_y <= y  # downwards is less accurate
+
+
+@given(
+    sizes=st.lists(st.integers(100, 8000), min_size=1, max_size=12, unique=True),
+    first=st.integers(0, 9990),
+)
+def test_numbers_on_the_front_never_touch(sizes: list[int], first: int) -> None:
+    front = [
+        candidate(first + i, size, 98 + 0.1 * i, on_front=True)
+        for i, size in enumerate(sorted(sizes))
+    ]
+    chart = tree(front_chart(front, unit="parameters", limit=None, name="front"))
+    ends = {
+        each.text or "": float(each.attrib["x"])
+        for each in chart.iter()
+        if "front-number" in each.get("class", "").split()
+    }
+    assert str(front[-1].number) in ends  # the best one
+    places = sorted((end - 6.2 * len(text), end) for text, end in ends.items())
+    assert all(start > end for (_, end), (start, _) in pairwise(places))
+    assert places[0][0] >= LEFT
 
 
 def test_a_front_of_nothing_at_full_length_says_so() -> None:

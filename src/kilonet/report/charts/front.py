@@ -21,8 +21,8 @@ from kilonet.report.charts.svg import Scale, box, drawing, element, label, path
 _ROOM = 0.6
 """Room below the trials at full length, for some of those that were stopped early."""
 
-_LABEL_ROOM = 20
-"""Units of the chart between two labels."""
+_DIGIT, _LABEL_ROOM = 6.5, 6
+"""Units of the chart: the width of a digit of a label, and the least room between two labels."""
 
 
 class Candidate(NamedTuple):
@@ -157,15 +157,18 @@ def _stairs(front: Sequence[Candidate], plane: Plane) -> str:
 
 def _numbers(front: Sequence[Candidate], plane: Plane) -> list[Markup]:
     """The numbers of the front's trials, above left of their dots, where there is room."""
-    marks, last = [], WIDTH + _LABEL_ROOM + 0.0
+    marks: list[Markup] = []
+    start_of_next = float(WIDTH)
     # From the right, so that the best one has its number.
     for each in reversed(front):
-        across, down = plane.x(each.size), plane.y(each.accuracy)
-        if last - across < _LABEL_ROOM:
+        text = f"{each.number}"
+        width = _DIGIT * len(text)
+        end = max(plane.x(each.size) - 7, LEFT + 2 + width)
+        if marks and end > start_of_next - _LABEL_ROOM:
             continue
-        last = across
-        place = {"x": max(across - 7, LEFT + 2), "y": max(down - 7, TOP - 4)}
-        marks.append(label(f"{each.number}", anchor="end", style="tick front-number", **place))
+        start_of_next = end - width
+        place = {"x": end, "y": max(plane.y(each.accuracy) - 7, TOP - 4)}
+        marks.append(label(text, anchor="end", style="tick front-number", **place))
     return marks
 
 
