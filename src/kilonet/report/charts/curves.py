@@ -18,6 +18,7 @@ from kilonet.report.charts.svg import (
     box,
     drawing,
     element,
+    fits_log,
     label,
     log_ticks,
     path,
@@ -166,7 +167,7 @@ def _gap(runs: _Runs, *, name: str) -> Markup:
 def _loss(runs: _Runs, *, name: str) -> Markup:
     lines, loss = (_TRAIN_LOSS, _TEST_LOSS), "{:.4f}".format
     values = [line.of(row) for line in lines for rows in runs for row in rows]
-    if min(values) > 0:
+    if fits_log(min(values), max(values)):
         y = _vertical(min(values) * 0.9, max(values) * 1.1, log=True)
         marked = log_ticks(y.low, y.high)
     else:
@@ -180,7 +181,7 @@ def _loss(runs: _Runs, *, name: str) -> Markup:
 def _rate(runs: _Runs, *, name: str) -> Markup:
     runs = runs[:1]
     rates = [row.lr for row in runs[0]]
-    if min(rates) > 0 and max(rates) > LOG_RATIO * min(rates):
+    if fits_log(min(rates), max(rates)) and max(rates) > LOG_RATIO * min(rates):
         y = _vertical(min(rates) / 2, max(rates) * 2, log=True)
         marked = log_ticks(y.low, y.high)
     else:

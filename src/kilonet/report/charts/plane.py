@@ -9,7 +9,16 @@ from statistics import median
 from markupsafe import Markup
 
 from kilonet.report.charts.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, horizontal
-from kilonet.report.charts.svg import Scale, element, label, log_ticks, path, ticks, whole_ticks
+from kilonet.report.charts.svg import (
+    Scale,
+    element,
+    fits_log,
+    label,
+    log_ticks,
+    path,
+    ticks,
+    whole_ticks,
+)
 
 LOG_RATIO = 5.0
 """An axis of positive values has a logarithmic scale where the largest is this many times the
@@ -88,7 +97,7 @@ def horizontal_scale(values: Sequence[float], *, log: bool | None = None) -> Sca
     """
     low, high = min(values), max(values)
     if log is None:
-        log = low > 0 and high >= LOG_RATIO * low
+        log = fits_log(low, high) and high >= LOG_RATIO * low
     if log:
         factor = (high / low) ** 0.06 if high > low else 1.1
         low, high = low / factor, high * factor

@@ -112,6 +112,11 @@ def whole_ticks(low: int, high: int, *, most: int = 8) -> list[int]:
     return list(range(-(-low // spacing) * spacing, high + 1, spacing))
 
 
+def fits_log(low: float, high: float) -> bool:
+    """Whether a logarithmic axis can hold them; beyond, its ends would overflow or become 0."""
+    return low >= 1e-100 and high <= 1e100
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten in the range; only the powers in a wide range."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
