@@ -1,4 +1,4 @@
-"""A study of two small stages, and its results."""
+"""A study of two small stages, its results, and an observer of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kilonet.spec import Run, Study
-from kilonet.study import Trial
+from kilonet.study import StudyObserver, Trial
 
 STAGES = [
     {"name": "Batch norm", "change": {"net.block": ["conv", "relu", "batchnorm"]}},
     {"name": "Smaller batches", "change": {"train.batch_size": 32}},
 ]
+
+
+class Lines(StudyObserver):
+    """Notes the lines about waiting."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def wait(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def study_of(run: Run, *, stages: Sequence[object] = STAGES, seeds: int = 2) -> Study:

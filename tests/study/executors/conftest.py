@@ -1,4 +1,4 @@
-"""A Dask cluster in this process."""
+"""A Dask cluster in this process, and the study that others are compared with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from kilonet.spec import Run
+from kilonet.study import run_study
+from small_studies import contents, study_of
+
+
+@pytest.fixture(scope="module")
+def alone(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The files of the small study, one trial after another in this process."""
+    folder = tmp_path_factory.mktemp("alone") / "s"
+    run_study(study_of(small_run), folder=folder, jobs=1)
+    return contents(folder)
 
 
 @pytest.fixture(scope="session")

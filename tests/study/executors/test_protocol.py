@@ -183,13 +183,6 @@ def test_a_run_that_another_process_trains_fails_alone(
     assert events[free.folder][-1] == Done()
 
 
-@pytest.fixture(scope="module")
-def alone(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    folder = tmp_path_factory.mktemp("alone") / "s"
-    run_study(study_of(small_run), folder=folder, jobs=1)
-    return contents(folder)
-
-
 def test_a_study_has_the_same_bytes_anywhere(
     small_run: Run, alone: dict[str, object], tmp_path: Path, dask_client: Any
 ) -> None:
