@@ -23,6 +23,7 @@ from kilonet.report.charts.svg import (
     log_ticks,
     path,
     ticks,
+    wants_log,
     whole_ticks,
 )
 from kilonet.storage.record import EpochRow, RunRecord
@@ -36,9 +37,6 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 34
 SETTLING_SHARE = 0.2
 """The first share of the epochs may be below the accuracy axis: accuracy rises steeply there, and
 the rest would be flat. A sentence next to the chart states what is left out."""
-
-LOG_RATIO = 5.0
-"""A learning rate that falls by more than this factor has a logarithmic axis."""
 
 _BOX = box(WIDTH, HEIGHT)
 
@@ -181,7 +179,7 @@ def _loss(runs: _Runs, *, name: str) -> Markup:
 def _rate(runs: _Runs, *, name: str) -> Markup:
     runs = runs[:1]
     rates = [row.lr for row in runs[0]]
-    if fits_log(min(rates), max(rates)) and max(rates) > LOG_RATIO * min(rates):
+    if wants_log(min(rates), max(rates)):
         y = _vertical(min(rates) / 2, max(rates) * 2, log=True)
         marked = log_ticks(y.low, y.high)
     else:

@@ -12,17 +12,13 @@ from kilonet.report.charts.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from kilonet.report.charts.svg import (
     Scale,
     element,
-    fits_log,
     label,
     log_ticks,
     path,
     ticks,
+    wants_log,
     whole_ticks,
 )
-
-LOG_RATIO = 5.0
-"""An axis of positive values has a logarithmic scale where the largest is this many times the
-smallest."""
 
 _TICK_LETTER = 6.2
 """Width of a letter of a tick's label, in units of the chart."""
@@ -93,11 +89,11 @@ def horizontal_scale(values: Sequence[float], *, log: bool | None = None) -> Sca
 
     Args:
         values: what it has to hold, at least one.
-        log: whether it is logarithmic; default: as :data:`LOG_RATIO` says.
+        log: whether it is logarithmic; default: as :func:`wants_log` says.
     """
     low, high = min(values), max(values)
     if log is None:
-        log = fits_log(low, high) and high >= LOG_RATIO * low
+        log = wants_log(low, high)
     if log:
         factor = (high / low) ** 0.06 if high > low else 1.1
         low, high = low / factor, high * factor

@@ -79,6 +79,9 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
+_LOG_RATIO = 5.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """Maps values from ``low`` to ``high``, which is larger, to positions from start to end."""
@@ -115,6 +118,11 @@ def whole_ticks(low: int, high: int, *, most: int = 8) -> list[int]:
 def fits_log(low: float, high: float) -> bool:
     """Whether a logarithmic axis can hold them; beyond, its ends would overflow or become 0."""
     return low >= 1e-100 and high <= 1e100
+
+
+def wants_log(low: float, high: float) -> bool:
+    """Whether they are far enough apart for a logarithmic axis, and it can hold them."""
+    return fits_log(low, high) and high >= _LOG_RATIO * low
 
 
 def log_ticks(low: float, high: float) -> list[float]:
